@@ -1,0 +1,118 @@
+"""What all programs share: reading flags, and ending with a status and one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from hypjax.data.errors import DataError
+from hypjax.errors import DivergedError, UsageError
+
+
+def run(program: Callable[[Sequence[str]], None]) -> None:
+    """Runs a program on the command line and exits: 0 done, 1 diverged, 2 bad usage or bad data."""
+    logging.set_verbosity(logging.ERROR)  # libraries' notices would drown the progress line
+    try:
+        program(sys.argv)
+    except (UsageError, DataError) as error:
+        sys.stdout.flush()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except DivergedError as error:
+        sys.stdout.flush()
+        print(f"stopped: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
+    """Parses the command line, and reads the config file that it names.
+
+    Raises:
+      UsageError: an unknown flag, setting or value, or a config file that can't be read.
+    """
+    try:
+        rest = values(list(argv))
+        if "config" in values and values["config"].value is None:
+            raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
+    except UsageError:
+        raise
+    except SystemExit:
+        raise
+    except Exception as error:  # absl and ml_collections raise many kinds, a config file any
+        raise UsageError(_explain(error, argv)) from error
+    if len(rest) > 1:
+        raise UsageError(f"unexpected word {rest[1]!r} on the command line; settings are --config.KEY=VALUE")
+
+
+def _explain(error: Exception, argv: Sequence[str]) -> str:
+    """The last thing that went wrong, without the traceback that ml_collections quotes."""
+    path = next(
+        (word.partition("=")[2] or following for word, following in zip(argv, [*argv[1:], ""], strict=True)
+         if word.startswith("--config") and not word.startswith("--config.")),
+        "",
+    ).partition(":")[0]
+    if path and not Path(path).exists():
+        return f"config file {path!r} does not exist"
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    if isinstance(error, flags.Error) or not path:
+        return text
+    return f"config file {path!r}: {text}"
+
+
+def define_config(values: flags.FlagValues) -> None:
+    """Adds `--config FILE.py[:KEY=VALUE,...]` and `--config.KEY=VALUE`."""
+    config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:KEY=VALUE,...]", flag_values=values)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file that is either whole or not there, whatever kills the process."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=2) + "\n")
+    beside.replace(path)
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """Reads the settings that a run was started with.
+
+    Raises:
+      UsageError: the folder holds no run.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UsageError(f"{workdir} holds no run (no config.json)")
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names the settings in which two runs differ, as `key: old -> new`.
+
+    Examples:
+      >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+      ['b.c: 2 -> 3']
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found

@@ -1,0 +1,291 @@
+"""The Poincaré ball of curvature −c: points x with √c‖x‖ < 1, as free functions on arrays [..., d].
+
+The formulas are arranged so that near the boundary no digits cancel: a denominator 1 + 2c⟨x, y⟩ + c²‖x‖²‖y‖²
+is written c‖x + y‖² + (1 − c‖x‖²)(1 − c‖y‖²), distances use asinh of a difference instead of arccosh or of a
+norm close to 1. These arrangements are [ours]; the functions are the standard ones. Results are brought
+inside the ball (`project`), inputs at or beyond the boundary count as points just inside it, and all values
+and gradients are finite.
+
+References:
+    Ungar (2008), A Gyrovector Space Approach to Hyperbolic Geometry.
+    Ganea, Bécigneul, Hofmann (2018), Hyperbolic Neural Networks. https://arxiv.org/abs/1805.09112
+"""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from hypjax.geometry import numerics
+
+
+def project(x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The point itself if it is well inside the ball, otherwise scaled back to the norm (1 − eps)/√c.
+
+    eps is 1e-5 in float32 and 1e-12 in float64 (see `numerics`).
+
+    >>> print(project(jnp.array([3.0, 4.0]), c=1.0).round(3))
+    [0.6 0.8]
+
+    Shapes: [..., d] → [..., d].
+
+    Raises:
+        ValueError: If c is not a positive scalar, or x is neither float32 nor float64. So do all functions
+        here.
+    """
+    c = numerics.curvature(c, x.dtype)
+    return numerics.limit_norm(x, (1 - numerics.boundary_eps(x.dtype)) / jnp.sqrt(c))
+
+
+def conformal_factor(x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "..."]:
+    """The factor λ_x = 2/(1 − c‖x‖²) between Riemannian and Euclidean lengths at x; 2 at the origin.
+
+    Shapes: [..., d] → [...].
+    """
+    return 2 / numerics.boundary_gap(x, numerics.curvature(c, x.dtype))
+
+
+def mobius_add(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The Möbius sum x ⊕ y, the translation of y by x.
+
+        x ⊕ y = [(1 + 2c⟨x, y⟩ + c‖y‖²)x + (1 − c‖x‖²)y] / (1 + 2c⟨x, y⟩ + c²‖x‖²‖y‖²)
+
+    >>> print(mobius_add(jnp.array([0.5, 0.0]), jnp.array([0.5, 0.0]), c=1.0).round(3))
+    [0.8 0. ]
+
+    Shapes: [..., d], [..., d] → [..., d].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    return _translate(x, y, numerics.boundary_gap(y, c), c)
+
+
+def _translate(x, y, gap_y, c):
+    """X ⊕ y with 1 − c‖y‖² given by the caller, who may know it better than y's coordinates can tell."""
+    gap_x = numerics.boundary_gap(x, c)
+    total = x + y
+    sq = c * jnp.sum(jnp.square(total), axis=-1)
+    above = gap_x[..., None] * total + sq[..., None] * x
+    return project(numerics.divide(above, (sq + gap_x * gap_y)[..., None]), c=c)
+
+
+def mobius_scalar_mul(r: ArrayLike, x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The multiple r ⊗ x on the ray from the origin: r times as far, d0(r ⊗ x) = |r|·d0(x).
+
+        r ⊗ x = tanh(r·artanh(√c‖x‖)) x / (√c‖x‖) = exp0(r·log0(x))
+
+    Shapes: r a scalar or [...], x [..., d] → [..., d].
+    """
+    r = jnp.asarray(r, x.dtype)
+    return expmap0((r[..., None] if r.ndim else r) * logmap0(x, c=c), c=c)
+
+
+def mobius_matvec(m: Float[Array, "k d"], x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... k"]:
+    """The linear map m applied in the tangent space at the origin, m ⊗ x = exp0(m log0(x)).
+
+    Shapes: m [k, d], x [..., d] → [..., k].
+    """
+    return expmap0(numerics.einsum("kd,...d->...k", m, logmap0(x, c=c)), c=c)
+
+
+def expmap0(u: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The exponential map at the origin, exp0(u) = tanh(√c‖u‖) u / (√c‖u‖), strictly inside the ball.
+
+    The distance of exp0(u) to the origin is 2‖u‖, up to the largest that the ball holds: 12.2/√c in float32,
+    28.3/√c in float64.
+
+    >>> print(expmap0(jnp.array([0.5, 0.0]), c=1.0).round(3))
+    [0.462 0.   ]
+
+    Shapes: [..., d] → [..., d].
+    """
+    root = jnp.sqrt(numerics.curvature(c, u.dtype))
+    return project(numerics.tanhc(root * numerics.safe_norm(u))[..., None] * u, c=c)
+
+
+def logmap0(y: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The logarithmic map at the origin, log0(y) = artanh(√c‖y‖) y / (√c‖y‖), the inverse of `expmap0`.
+
+    Shapes: [..., d] → [..., d].
+    """
+    root = jnp.sqrt(numerics.curvature(c, y.dtype))
+    return numerics.artanhc(root * numerics.safe_norm(y))[..., None] * y
+
+
+def expmap(x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The exponential map, the end of the geodesic that leaves x with velocity u.
+
+        exp_x(u) = x ⊕ tanh(√c λ_x‖u‖/2) u / (√c‖u‖)
+
+    Shapes: x [..., d], u [..., d] → [..., d].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, u))
+    half = conformal_factor(x, c=c) / 2
+    angle = jnp.sqrt(c) * half * numerics.safe_norm(u)
+    step = (half * numerics.tanhc(angle))[..., None] * u
+    # 1 − tanh² from the angle itself: the rounded step no longer knows it beyond a distance of about 12.
+    decay = jnp.exp(-2 * angle)
+    return _translate(x, step, 4 * decay / jnp.square(1 + decay), c)
+
+
+def logmap(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The logarithmic map, the velocity at x of the geodesic that reaches y at time 1; inverse of `expmap`.
+
+        log_x(y) = 2/(√c λ_x) artanh(√c‖−x ⊕ y‖) (−x ⊕ y)/‖−x ⊕ y‖
+
+    Shapes: [..., d], [..., d] → [..., d].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    gap_x, gap_y = numerics.boundary_gap(x, c), numerics.boundary_gap(y, c)
+    delta = y - x
+    sq = c * jnp.sum(jnp.square(delta), axis=-1)
+    t = sq / (gap_x * gap_y)
+    direction = gap_x[..., None] * delta - sq[..., None] * x
+    return (numerics.asinhc_sqrt(t) / (gap_y * jnp.sqrt(1 + t)))[..., None] * direction
+
+
+def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "..."]:
+    """The hyperbolic distance, with derivative 0 at x = y.
+
+        d(x, y) = (2/√c) artanh(√c‖−x ⊕ y‖) = (2/√c) asinh √(c‖x − y‖² / ((1 − c‖x‖²)(1 − c‖y‖²)))
+
+    >>> round(float(dist(jnp.array([0.5, 0.0]), jnp.array([-0.5, 0.0]), c=1.0)), 4)
+    2.1972
+
+    Shapes: [..., d], [..., d] → [...].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    sq = c * jnp.sum(jnp.square(x - y), axis=-1)
+    t = sq / (numerics.boundary_gap(x, c) * numerics.boundary_gap(y, c))
+    return 2 / jnp.sqrt(c) * numerics.asinh_sqrt(t)
+
+
+def dist0(x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "..."]:
+    """The distance to the origin, d0(x) = (2/√c) artanh(√c‖x‖), with derivative 0 at 0.
+
+    Shapes: [..., d] → [...].
+    """
+    c = numerics.curvature(c, x.dtype)
+    t = c * jnp.sum(jnp.square(x), axis=-1) / numerics.boundary_gap(x, c)
+    return 2 / jnp.sqrt(c) * numerics.asinh_sqrt(t)
+
+
+def pairwise_dist(x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike) -> Float[Array, "n m"]:
+    """All distances d(x_i, y_j): accurate to the boundary, with no n×m×d buffer in value or gradient.
+
+    The formula is that of `dist`; for the squared differences and their derivative see
+    `numerics.pairwise_sqdist`.
+
+    >>> x = jnp.array([[0.0, 0.0], [0.5, 0.0]])
+    >>> print(pairwise_dist(x, x, c=1.0).round(3))
+    [[0.    1.099]
+     [1.099 0.   ]]
+
+    Shapes: x [n, d], y [m, d] → [n, m].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    stretch_x, stretch_y = 1 / numerics.boundary_gap(x, c), 1 / numerics.boundary_gap(y, c)
+    t = numerics.pairwise_sqdist(x, y) * ((c * stretch_x)[:, None] * stretch_y[None, :])
+    return 2 / jnp.sqrt(c) * numerics.asinh_sqrt(t)
+
+
+def parallel_transport(
+    x: Float[Array, "... d"], y: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike
+) -> Float[Array, "... d"]:
+    """The tangent vector v at x carried along the geodesic to y: P(v) = (λ_x/λ_y) gyr[y, −x]v.
+
+    It keeps Riemannian lengths and angles: λ_y‖P(v)‖ = λ_x‖v‖.
+
+    Shapes: [..., d], [..., d], [..., d] → [..., d].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    gap_x, gap_y = numerics.boundary_gap(x, c), numerics.boundary_gap(y, c)
+    delta = y - x
+    sq = c * jnp.sum(jnp.square(delta), axis=-1)
+    along_x = c * jnp.sum(x * v, axis=-1)
+    along_delta = c * jnp.sum(delta * v, axis=-1)
+    # gyr[y, −x]v = v + 2(A·delta + B·x)/D, with every coefficient written in differences and gaps.
+    a = -along_x * (gap_y + sq) - (1 - gap_x) * along_delta
+    b = along_delta * gap_x - along_x * sq
+    turn = a[..., None] * delta + b[..., None] * x
+    rotated = v + 2 * turn / (sq + gap_x * gap_y)[..., None]
+    return rotated * (gap_y / gap_x)[..., None]
+
+
+def parallel_transport0(
+    y: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike
+) -> Float[Array, "... d"]:
+    """The tangent vector v at the origin carried to y: P0(v) = (1 − c‖y‖²)v = (2/λ_y)v.
+
+    Shapes: y [..., d], v [..., d] → [..., d].
+    """
+    return numerics.boundary_gap(y, numerics.curvature(c, y.dtype))[..., None] * v
+
+
+def egrad2rgrad(x: Float[Array, "... d"], g: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The Riemannian gradient from the Euclidean gradient g at x: g/λ_x².
+
+    Shapes: [..., d], [..., d] → [..., d].
+    """
+    return g * jnp.square(numerics.boundary_gap(x, numerics.curvature(c, x.dtype)) / 2)[..., None]
+
+
+def geodesic(
+    t: ArrayLike, x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike
+) -> Float[Array, "... d"]:
+    """The point at time t of the geodesic with γ(0) = x and γ(1) = y, at constant speed d(x, y).
+
+        γ(t) = x ⊕ t ⊗ (−x ⊕ y)
+
+    computed in the Lorentz model as sinh((1−t)D)/sinh(D)·X + sinh(tD)/sinh(D)·Y with D = √c d(x, y), which
+    hits both end points exactly. Times outside [0, 1] extrapolate.
+
+    >>> print(geodesic(0.0, jnp.array([0.5, 0.0]), jnp.array([-0.5, 0.0]), c=1.0).round(3))
+    [0.5 0. ]
+
+    Shapes: t a scalar or [...], x [..., d], y [..., d], their leading axes broadcast → [..., d].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    t = jnp.asarray(t, c.dtype)
+    batch = jnp.broadcast_shapes(t.shape, x.shape[:-1], y.shape[:-1])
+    t, x, y = (
+        jnp.broadcast_to(t, batch),
+        jnp.broadcast_to(x, batch + x.shape[-1:]),
+        jnp.broadcast_to(y, batch + y.shape[-1:]),
+    )
+    length = jnp.sqrt(c) * dist(x, y, c=c)
+    stretch_x, stretch_y = 1 / numerics.boundary_gap(x, c), 1 / numerics.boundary_gap(y, c)
+    share_x, share_y = numerics.sinh_ratio(1 - t, length), numerics.sinh_ratio(t, length)
+    above = (share_x * stretch_x)[..., None] * x + (share_y * stretch_y)[..., None] * y
+    below = 1 + share_x * (2 * stretch_x - 1) + share_y * (2 * stretch_y - 1)
+    return project(numerics.divide(2 * above, below[..., None]), c=c)
+
+
+def weighted_midpoint(
+    x: Float[Array, "... n d"], weights: Float[Array, "... n"] | None = None, *, c: ArrayLike
+) -> Float[Array, "... d"]:
+    """The weighted gyro-midpoint over the second-last axis; 0 where all weights are 0.
+
+        m = Σ w_i λ_i x_i / Σ w_i (λ_i − 1),    midpoint = ½ ⊗ m = m / (1 + √(1 − c‖m‖²))
+
+    m lies in the Klein model, where 1 − c‖m‖² has no digits left at radius 10. So the same point is computed
+    as μ / (1 + 2cV/(W + √(W² + 4cΩV))) with ω_i = w_i/(1 − c‖x_i‖²), Ω = Σ ω_i, W = Σ w_i, the mean μ = Σ ω_i
+    x_i/Ω and the scatter V = Σ ω_i‖x_i − μ‖²: sums of positive terms only [ours]. It equals the Lorentz
+    centroid.
+
+    >>> print(weighted_midpoint(jnp.array([[0.5, 0.0], [0.5, 0.0]]), c=1.0).round(3))
+    [0.5 0. ]
+
+    Shapes: x [..., n, d], weights [..., n] (non-negative, all 1 by default) → [..., d].
+
+    References:
+        Ungar (2008), definition 4.10; Law et al. (2019), Lorentzian Distance Learning, for the centroid.
+    """
+    c = numerics.curvature(c, x.dtype)
+    weights = jnp.ones(x.shape[:-1], x.dtype) if weights is None else weights
+    weights = numerics.divide(weights, jnp.sum(weights, axis=-1, keepdims=True))
+    omega = weights / numerics.boundary_gap(x, c)
+    total = jnp.sum(omega, axis=-1, keepdims=True)
+    mean = jnp.sum(numerics.divide(omega, total)[..., None] * x, axis=-2)
+    scatter = c * jnp.sum(
+        omega * jnp.sum(jnp.square(x - mean[..., None, :]), axis=-1), axis=-1, keepdims=True
+    )
+    return project(mean / (1 + 2 * scatter / (1 + jnp.sqrt(1 + 4 * total * scatter))), c=c)

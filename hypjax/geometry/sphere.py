@@ -1,0 +1,105 @@
+"""The unit sphere, points as unit vectors, with the names of the other geometries.
+
+Every function accepts a curvature `c` and ignores it. Points are taken to be unit vectors: `project` makes
+them so.
+"""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from hypjax.geometry import euclidean, numerics
+
+
+def project(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
+    """The unit vector x/‖x‖. A zero vector has no direction and stays 0, with derivative 0.
+
+    >>> print(project(jnp.array([3.0, 4.0])).round(3))
+    [0.6 0.8]
+
+    Shapes: [..., d] → [..., d].
+    """
+    norm = numerics.safe_norm(x)
+    nonzero = (norm > 0)[..., None]
+    return jnp.where(nonzero, x / jnp.where(nonzero, norm[..., None], 1), 0)
+
+
+def expmap0(u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
+    """The direction u/‖u‖ of an encoder's output.
+
+    A sphere has no origin; the name lets one head serve every geometry. Shapes: [..., d] → [..., d].
+    """
+    return project(u)
+
+
+def expmap(
+    x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The exponential map cos‖u‖·x + sin‖u‖·u/‖u‖, brought back to unit length.
+
+    Shapes: x [..., d], u [..., d] (orthogonal to x) → [..., d].
+    """
+    norm = numerics.safe_norm(u)
+    return project(jnp.cos(norm)[..., None] * x + jnp.sinc(norm / jnp.pi)[..., None] * u)
+
+
+def dist(
+    x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """The angle between x and y in radians, 2·arcsin(‖x − y‖/2), in [0, π].
+
+    By the chord, because arccos⟨x, y⟩ loses half the digits of small angles. Derivative 0 at x = y and at x =
+    −y; within 1e-3 of π the chord resolves angles to about 1e-4 in float32.
+
+    Shapes: [..., d], [..., d] → [...].
+    """
+    return 2 * numerics.arcsin_sqrt(jnp.sum(jnp.square(x - y), axis=-1) / 4)
+
+
+def pairwise_dist(
+    x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None
+) -> Float[Array, "n m"]:
+    """All angles between x_i and y_j in radians; see `dist`.
+
+    >>> x = jnp.eye(2)
+    >>> print(pairwise_dist(x, -x).round(3))
+    [[3.142 1.571]
+     [1.571 3.142]]
+
+    Shapes: x [n, d], y [m, d] → [n, m].
+    """
+    return 2 * numerics.arcsin_sqrt(numerics.pairwise_sqdist(x, y) / 4)
+
+
+def pairwise_cosine_distance(
+    x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None
+) -> Float[Array, "n m"]:
+    """All 1 − ⟨x_i, y_j⟩ = ‖x_i − y_j‖²/2, in [0, 2]: the inner-product similarity as a distance.
+
+    It orders neighbors as the angle does and is smooth everywhere, but it breaks the triangle inequality.
+
+    Shapes: x [n, d], y [m, d] → [n, m].
+
+    Source: the sphere mode of Hyp-ViT (Ermolov et al., 2022) compares unit vectors by their inner product.
+    """
+    return numerics.pairwise_sqdist(x, y) / 2
+
+
+def egrad2rgrad(
+    x: Float[Array, "... d"], g: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The Riemannian gradient g − ⟨g, x⟩x, tangent to the sphere at x.
+
+    Shapes: [..., d], [..., d] → [..., d].
+    """
+    return g - jnp.sum(g * x, axis=-1, keepdims=True) * x
+
+
+def weighted_midpoint(
+    x: Float[Array, "... n d"], weights: Float[Array, "... n"] | None = None, *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The direction of the weighted mean Σ w_i x_i; 0 where that mean is 0.
+
+    Shapes: x [..., n, d], weights [..., n] (non-negative, all 1 by default) → [..., d].
+    """
+    return project(euclidean.weighted_midpoint(x, weights))

@@ -1,0 +1,21 @@
+"""Exact retrieval on arrays, and its figures: recall and its relatives, hierarchy, uncertainty."""
+
+from hypjax.retrieval.clustering import kmeans, nmi
+from hypjax.retrieval.metrics import (
+    HierarchyQuality,
+    hierarchy_quality,
+    map_at_r,
+    r_precision,
+    recall_at_k,
+    relevant_counts,
+)
+from hypjax.retrieval.neighbors import knn
+from hypjax.retrieval.report import Retrieved, retrieval_figures
+from hypjax.retrieval.uncertainty import (
+    area_under_risk_coverage,
+    auroc,
+    distance_ratio,
+    risk_coverage,
+    spearman,
+    uncertainty_quality,
+)

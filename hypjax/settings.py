@@ -1,0 +1,160 @@
+"""Every setting of a run, with its default, and how a config file is asked for its large parts.
+
+A config file starts from `default_settings`, changes what its experiment is about and returns it. What
+stands behind the colon in `configs/NAME.py:KEY=VALUE,...` picks the large things (`apply_arguments`); each
+single setting can be overridden as `--config.KEY=VALUE`. Programs read settings at start-up only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from hypjax.errors import UsageError
+
+
+def default_settings() -> ConfigDict:
+    """The settings that all experiments share; units and ranges stand beside each."""
+    return ConfigDict(
+        {
+            "name": "run",  # the workdir defaults to runs/<name>
+            "seed": 0,  # weights, batches and augmentation follow from (seed, step)
+            "steps": 400,
+            "data": {
+                "name": "emoji",  # emoji | folder | tfds:<data set>
+                "dir": "",  # where folder and tfds find their files
+                "skip_corrupt": False,  # count and report undecodable images instead of stopping
+                "fractions": (0.4, 0.1, 0.5),  # of classes: train, validation, test, where no split is given
+                "split_seed": 0,
+                "protocol": "leave_one_out",  # leave_one_out | query_gallery (first image of a class asks)
+                "image_size": 64,  # pixels, in training
+                "eval_image_size": 64,  # pixels, in evaluation
+                "cache_gib": 2.0,  # decoded images are kept in memory up to this size
+                "threads": 2,
+            },
+            "batch": {"classes": 32, "samples_per_class": 4},
+            "augment": {
+                "crop_scale": (0.4, 1.0),  # share of the area, RandomResizedCrop
+                "crop_ratio": (0.75, 4 / 3),
+                "flip": False,  # arrows and hands point somewhere
+                "rotation": 0.0,  # degrees, at most
+                "jitter": 0.0,  # brightness, contrast, saturation: factors in 1 ± jitter
+                "background": 0.0,  # probability of a tinted background behind a drawing
+                "degrade_share": 0.0,  # share of images blurred, noised or occluded at a random level
+            },
+            "encoder": {
+                "name": "efficientnet_lite0",
+                "weights": "packaged",  # packaged | a checkpoint file | "" for a random start
+                "dtype": "float32",  # or bfloat16, inside the encoder only
+                "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
+                "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...
+                "frozen": (),  # regular expressions on parameter paths, such as "encoder/stem"
+            },
+            "head": {
+                "dim": 128,
+                "normalize": "standardize",  # none | layer | standardize
+                "init": "orthogonal",  # orthogonal | pca
+                "dropout": 0.0,  # of the encoder's features
+                "clip": "soft",  # soft | hard | none
+                "clip_radius": 2.3,  # of the tangent vector at the origin
+                "start_radius": 1.15,  # mean radius at the first step, well inside the clip
+            },
+            "geometry": "poincare",  # poincare | lorentz | euclidean | sphere
+            "curvature": 0.1,  # c > 0; the space has curvature -c
+            "distance": "geodesic",  # geodesic | cosine (sphere only)
+            "uncertainty": "radius",  # radius | distance | learned
+            "loss": {
+                "name": "uncertainty_contrastive",
+                "temperature": 0.2,
+                "strength": 1.0,  # of the uncertainty, in both uncertainty-aware losses
+                "center": 0.5,  # the uncertainty at which the temperature is as set
+                "margin": 0.2,
+                "beta": 1.2,
+            },
+            "optimizer": {
+                "learning_rate": 3e-4,
+                "head_multiplier": 1.0,  # of the learning rate, for head and learned uncertainty
+                "warmup": 0.05,  # share of the steps
+                "schedule": "cosine",  # cosine | constant
+                "weight_decay": 0.01,
+                "clip_norm": 3.0,  # of the global gradient
+                "ema": 0.0,  # decay of averaged weights that are evaluated; 0 is off
+            },
+            "evaluation": {
+                "every": 200,  # steps, on the validation classes
+                "batch": 256,
+                "ks": (1, 2, 4, 8),
+                "degraded_queries": 500,  # images whose response to blur, noise and occlusion is measured
+            },
+            "checkpoint": {"every": 100, "keep": 2},
+            "log": {"every": 10, "tensorboard": False, "wandb": False},
+        }
+    )
+
+
+def _set(path: str, convert: Callable[[str], object] = str) -> Callable[[ConfigDict, str], None]:
+    def setter(config: ConfigDict, value: str) -> None:
+        *parents, leaf = path.split(".")
+        for parent in parents:
+            config = config[parent]
+        config[leaf] = convert(value)
+
+    return setter
+
+
+ARGUMENTS: dict[str, Callable[[ConfigDict, str], None]] = {
+    "data": _set("data.name"),
+    "data_dir": _set("data.dir"),
+    "encoder": _set("encoder.name"),
+    "weights": _set("encoder.weights"),
+    "geometry": _set("geometry"),
+    "distance": _set("distance"),
+    "uncertainty": _set("uncertainty"),
+    "loss": _set("loss.name"),
+}
+
+
+def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
+    """Applies `quick,KEY=VALUE,...`, the words behind the colon of `--config FILE.py:...`.
+
+    Args:
+      config: settings, changed in place.
+      arguments: comma-separated words; `quick` shrinks the run to a smoke test of seconds.
+
+    Returns:
+      `config`.
+
+    Raises:
+      UsageError: a word is unknown or lacks its value.
+
+    Examples:
+      >>> config = apply_arguments(default_settings(), "quick,geometry=sphere")
+      >>> config.geometry, config.steps
+      ('sphere', 12)
+    """
+    words = [word.strip() for word in (arguments or "").split(",") if word.strip()]
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "quick" and value in ("", "true"):
+            continue
+        if key not in ARGUMENTS:
+            known = ", ".join(["quick", *(f"{name}=..." for name in ARGUMENTS)])
+            raise UsageError(f"config argument {word!r} is unknown; there are: {known}")
+        if not equals or not value:
+            raise UsageError(f"config argument {key!r} needs a value: {key}=...")
+        ARGUMENTS[key](config, value)
+    if any(word.partition("=")[0] == "quick" for word in words):
+        shrink(config)
+    return config
+
+
+def shrink(config: ConfigDict) -> None:
+    """Makes a run of seconds that still evaluates twice, saves twice and draws every picture."""
+    config.steps = 12
+    config.data.image_size = config.data.eval_image_size = 32
+    config.batch.classes = min(8, config.batch.classes)
+    config.batch.samples_per_class = min(4, config.batch.samples_per_class)
+    config.evaluation.update(every=6, batch=128, degraded_queries=48)
+    config.checkpoint.every = 6
+    config.log.every = 1

@@ -1,0 +1,217 @@
+"""Trains a retrieval model: `python -m hypjax.train --config configs/hyp_uml.py [--workdir DIR]`.
+
+The same command on the same workdir resumes a run that was stopped, and says so when it is finished. On a TPU
+pod or under SLURM or MPI start it on each host; elsewhere add `--coordinator=HOST:PORT --num_processes=N
+--process_id=I`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from hypjax import assembly, cli, evaluate
+from hypjax.data.pipeline import train_batches
+from hypjax.errors import DivergedError, UsageError
+from hypjax.training import sharding
+from hypjax.training.checkpoint import Checkpoints
+from hypjax.training.metrics import MetricWriter, Progress, as_json
+from hypjax.training.optimizer import create_optimizer, learning_rate_schedule
+from hypjax.training.state import create_state
+from hypjax.training.step import train_step
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the command line and trains."""
+    values = flags.FlagValues()
+    cli.define_config(values)
+    flags.DEFINE_string("workdir", None, "where the run is kept; runs/<config name>", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "number of processes", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
+    cli.parse_flags(argv, values)
+    config = values.config
+    sharding.initialize(values.coordinator, values.num_processes, values.process_id)
+    train(config, Path(values.workdir or f"runs/{config.name}"))
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Trains, or goes on training, in `workdir`, then scores the test classes once.
+
+    Args:
+      config: the settings, see `hypjax.settings`.
+      workdir: holds config.json, metrics.jsonl, checkpoints/, results.json and pictures.
+
+    Raises:
+      UsageError: settings that don't fit together, or a workdir that holds another run.
+      DataError: data that is missing, broken or too small.
+      DivergedError: a loss or gradient that isn't finite.
+    """
+    # ---- The workdir: new, to be resumed, or finished -------------------------------------------------------
+    chief = jax.process_index() == 0
+    if claim(workdir, config, chief=chief):
+        print(f"{workdir} is finished; its figures are in {workdir / 'results.json'}")
+        return
+
+    # ---- The parts: data, model, objective ------------------------------------------------------------------
+    mesh = sharding.data_mesh()
+    parts = assembly.assemble(config)
+    objective = assembly.create_objective(config, parts.space)
+    sampler = assembly.create_sampler(config, parts.splits.train)
+    images_per_step = config.batch.classes * config.batch.samples_per_class
+    sharding.require_divisible(images_per_step, mesh)
+    say = print if chief else (lambda *text, **options: None)
+    say(f"{config.name}: {parts.splits.summary()}")
+    say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
+
+    # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
+    schedule = learning_rate_schedule(
+        config.optimizer.learning_rate,
+        steps=config.steps,
+        warmup=config.optimizer.warmup,
+        schedule=config.optimizer.schedule,
+    )
+    optimizer = create_optimizer(
+        schedule,
+        head_multiplier=config.optimizer.head_multiplier,
+        weight_decay=config.optimizer.weight_decay,
+        clip_norm=config.optimizer.clip_norm,
+    )
+    batches = iter(
+        train_batches(
+            parts.splits.train,
+            sampler,
+            assembly.create_augmentation(config),
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=config.data.threads,
+            cache_bytes=int(config.data.cache_gib * 2**30),
+        )
+    )
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        fresh = not checkpoints.steps
+        state = create_state(
+            assembly.initial_variables(config, parts, mesh, pretrained=fresh),
+            optimizer,
+            frozen=config.encoder.frozen,
+            average=config.optimizer.ema > 0,
+        )
+        if fresh:
+            state = jax.device_put(state, sharding.replicated(mesh))
+        else:
+            state, position, notices = checkpoints.restore(state, sharding.replicated(mesh))
+            batches.set_state(position)
+            for notice in notices:
+                say(notice)
+            say(f"resuming after step {int(state.step)}")
+        first = int(state.step)
+
+        step_function = jax.jit(
+            functools.partial(
+                train_step,
+                model=parts.model,
+                objective=objective,
+                optimizer=optimizer,
+                preprocess=parts.preprocess,
+                seed=config.seed,
+                decay=config.optimizer.ema,
+            ),
+            donate_argnums=0,
+        )
+        evaluator = evaluate.Evaluator(config, parts, mesh)
+        writer = (
+            MetricWriter(
+                workdir,
+                resume_step=first,
+                tensorboard=config.log.tensorboard,
+                wandb=config.log.wandb,
+                config=config.to_dict(),
+            )
+            if chief
+            else None
+        )
+        progress = Progress(config.steps, images_per_step, first=first)
+
+        # ---- The loop: a step's metrics are fetched after the next step is on its way -----------------------
+        def record(step: int, metrics: dict[str, jax.Array]) -> None:
+            figures = {name: float(value) for name, value in metrics.items()}
+            if not all(math.isfinite(figures[name]) for name in ("loss", "grad_norm")):
+                raise DivergedError(
+                    f"the loss or its gradient is not finite at step {step} "
+                    f"(loss {figures['loss']}, gradient norm {figures['grad_norm']}); "
+                    f"the last good checkpoint is {(checkpoints.steps or ['none'])[-1]}. "
+                    "Try a lower optimizer.learning_rate, a smaller optimizer.clip_norm or a higher loss.temperature"
+                )
+            if writer is None:
+                return
+            if step % config.log.every == 0 or step in (1, config.steps):
+                figures["learning_rate"] = float(schedule(step - 1))
+                figures["images_per_second"] = progress.rate(step)
+                writer.write(step, figures)
+            progress.show(step, figures["loss"])
+
+        pending = None
+        for step in range(first + 1, config.steps + 1):
+            batch = sharding.global_batch(next(batches), mesh)
+            state, metrics = step_function(state, batch)
+            if pending is not None:
+                record(*pending)
+            pending = (step, metrics)
+            last = step == config.steps
+            evaluating = last or step % config.evaluation.every == 0
+            saving = last or step % config.checkpoint.every == 0
+            if not (evaluating or saving):
+                continue
+            record(*pending)  # before a state is kept, it must be known to be good
+            pending = None
+            paused = time.monotonic()
+            if evaluating:
+                figures = evaluator.validation_figures(state.evaluated())
+                if writer is not None:
+                    writer.write(step, figures)
+                    progress.say(evaluate.headline(step, figures))
+                    for warning in evaluate.warnings(figures):
+                        progress.say(warning)
+            if saving:
+                checkpoints.save(state, batches.get_state())
+            progress.pause(time.monotonic() - paused)
+
+    # ---- The end: the test classes, scored once, and the pictures -------------------------------------------
+    if writer is not None:
+        writer.close()
+    say("scoring the test classes")
+    evaluator.report(state.evaluated(), workdir, write=chief)
+
+
+def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:
+    """Takes a workdir for these settings; tells whether a run with them is finished there.
+
+    Raises:
+      UsageError: the workdir holds a run with other settings.
+    """
+    settings = as_json(config.to_dict())
+    path = workdir / "config.json"
+    if path.exists():
+        held = cli.load_config(workdir)
+        changed = [line for line in cli.differences(as_json(held.to_dict()), settings) if not line.startswith("log.")]
+        if changed:
+            raise UsageError(
+                f"{workdir} holds a run with other settings ({'; '.join(changed[:4])}); "
+                "choose another --workdir or delete it"
+            )
+    elif chief:
+        workdir.mkdir(parents=True, exist_ok=True)
+        cli.write_json(path, settings)
+    return (workdir / "results.json").exists()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,87 @@
+"""One mesh axis, `data`, over all devices of all hosts; arrays are either split along it or whole on each device."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from hypjax.errors import UsageError
+
+# A scheduler that starts one process per host says so in one of these variables.
+_LAUNCHERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")
+
+
+def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins this process to its peers, before anything else touches a device.
+
+    Args:
+      coordinator: `HOST:PORT` of process 0, or None to ask the launcher (TPU pod, SLURM, MPI), if any.
+      num_processes: how many processes there are.
+      process_id: which one this is, from 0.
+
+    Raises:
+      UsageError: only some of the three are given.
+    """
+    given = (coordinator is not None, num_processes is not None, process_id is not None)
+    if any(given) and not all(given):
+        raise UsageError("--coordinator, --num_processes and --process_id go together")
+    if all(given):
+        # Ignored where there are accelerators; without it CPU processes cannot talk to each other.
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    elif _launched_by_scheduler():
+        jax.distributed.initialize()
+
+
+def _launched_by_scheduler() -> bool:
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    tasks = [os.environ.get(name, "1") for name in _LAUNCHERS[:2]]
+    return "," in hosts or any(task.isdigit() and int(task) > 1 for task in tasks)
+
+
+def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """The mesh over all devices (of all hosts), its one axis named `data`."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """The leading dimension shared out along `data`."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Joins each process's slice of a batch to one array that spans the mesh.
+
+    Args:
+      batch: arrays [b / processes, ...], this process's contiguous slice.
+      mesh: the data mesh.
+
+    Returns:
+      Arrays [b, ...], split along `data`.
+    """
+    return {
+        name: jax.make_array_from_process_local_data(split(mesh), np.asarray(array))
+        for name, array in batch.items()
+    }
+
+
+def require_divisible(batch: int, mesh: Mesh) -> None:
+    """Checks that a batch can be shared out evenly.
+
+    Raises:
+      UsageError: it can't; says which sizes would do.
+    """
+    if batch % mesh.size:
+        raise UsageError(
+            f"a batch of {batch} images cannot be shared out over {mesh.size} devices; "
+            f"make batch.classes × batch.samples_per_class a multiple of {mesh.size}"
+        )

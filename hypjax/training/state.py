@@ -1,0 +1,90 @@
+"""What a training run is made of between two steps, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+Params = dict[str, jax.Array]  # by path, such as "encoder/stem/kernel"
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a run; all that a checkpoint holds besides the position in the data.
+
+    Attributes:
+      step: steps taken, int32 [].
+      params: what the optimizer changes, by path.
+      frozen: parameters that stay as they are, by path.
+      collections: the model's other variables: BatchNorm and feature statistics.
+      opt_state: the optimizer's state for `params`.
+      average: exponential moving average of `params`, or None when it is off.
+    """
+
+    step: jax.Array
+    params: Params
+    frozen: Params
+    collections: Mapping[str, Any]
+    opt_state: optax.OptState
+    average: Params | None
+
+    def variables(self, params: Params | None = None) -> dict[str, Any]:
+        """The model's variables, with `params` in place of the current ones if given."""
+        return merge(self.params if params is None else params, self.frozen, self.collections)
+
+    def evaluated(self) -> dict[str, Any]:
+        """The model's variables for evaluation: the averaged weights where they are kept."""
+        return self.variables(self.average)
+
+
+def merge(params: Params, frozen: Params, collections: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts trainable and frozen parameters together again as the nested variables Flax takes."""
+    return {"params": unflatten_dict({**params, **frozen}, sep="/"), **collections}
+
+
+def create_state(
+    variables: Mapping[str, Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    frozen: Iterable[str] = (),
+    average: bool = False,
+) -> TrainState:
+    """Makes the state of step 0.
+
+    Args:
+      variables: the model's variables, weights loaded and head calibrated.
+      optimizer: the optax transformation of the trainable parameters.
+      frozen: regular expressions; a parameter whose path matches one from its start is not trained.
+      average: whether to keep averaged weights.
+
+    Returns:
+      The state.
+
+    Raises:
+      ValueError: an expression matches no parameter, or all of them.
+    """
+    collections = {name: value for name, value in variables.items() if name != "params"}
+    flat = flatten_dict(variables["params"], sep="/")
+    patterns = [re.compile(pattern) for pattern in frozen]
+    for pattern in patterns:
+        if not any(pattern.match(path) for path in flat):
+            raise ValueError(f"encoder.frozen: {pattern.pattern!r} matches no parameter")
+    held = {path: value for path, value in flat.items() if any(p.match(path) for p in patterns)}
+    params = {path: value for path, value in flat.items() if path not in held}
+    if not params:
+        raise ValueError(f"encoder.frozen: {tuple(frozen)} leaves nothing to train")
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        frozen=held,
+        collections=collections,
+        opt_state=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params) if average else None,
+    )

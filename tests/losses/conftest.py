@@ -1,0 +1,87 @@
+"""What the tests of all losses share: distances in JAX and in NumPy, and gradients by finite differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hypjax.geometry import poincare
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def smooth(x, y):
+    """A distance that is cheap to compile and has no kink where two points coincide."""
+    return jnp.log1p(jnp.square(x[:, None] - y[None]).sum(-1)) / 0.3
+
+
+def smooth_oracle(x, y):
+    return np.log1p(np.sum((x[:, None] - y[None]) ** 2, axis=2)) / 0.3
+
+
+def hyperbolic_oracle(x, y, c=0.7):
+    gap_x, gap_y = (1 - c * np.sum(z**2, axis=1) for z in (x, y))
+    ratio = c * np.sum((x[:, None] - y[None]) ** 2, axis=2) / (gap_x[:, None] * gap_y[None])
+    return 2 / np.sqrt(c) * np.arcsinh(np.sqrt(ratio))
+
+
+@pytest.fixture
+def hyperbolic():
+    """The Poincaré ball's distance, bound to a curvature as everywhere else, and the same in NumPy."""
+    return functools.partial(poincare.pairwise_dist, c=0.7), hyperbolic_oracle
+
+
+@pytest.fixture
+def distance():
+    return smooth
+
+
+@pytest.fixture
+def oracle_distance():
+    return smooth_oracle
+
+
+@pytest.fixture
+def points():
+    """Makes n points of the ball of curvature −0.7, in NumPy float64."""
+
+    def make(n, d=3, seed=0):
+        v = np.random.default_rng(seed).normal(size=(n, d))
+        norm = np.linalg.norm(v, axis=1, keepdims=True)
+        return v / norm * np.tanh(0.4 * norm) / np.sqrt(0.7)
+
+    return make
+
+
+@pytest.fixture
+def numeric_gradient():
+    """Central differences of a NumPy function, an entry at a time."""
+
+    def gradient(function, x, step=1e-5):
+        x = np.array(x, np.float64)
+        out = np.zeros_like(x)
+        for index in np.ndindex(x.shape):
+            shift = np.zeros_like(x)
+            shift[index] = step
+            out[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+        return out
+
+    return gradient
+
+
+@pytest.fixture
+def uneven_miner():
+    """A miner whose weights are neither 0/1 nor symmetric, and which forgets about the class masks."""
+
+    def miner(distances, labels):
+        n = distances.shape[0]
+        grid = jnp.arange(n * n, dtype=distances.dtype).reshape(n, n)
+        return (grid % 3) / 2, (grid % 5) / 4
+
+    return miner

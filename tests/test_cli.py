@@ -1,0 +1,73 @@
+import json
+
+import pytest
+from absl import flags
+
+from hypjax import cli
+from hypjax.data.errors import DataError
+from hypjax.errors import DivergedError, UsageError
+
+
+def parse(*words):
+    values = flags.FlagValues()
+    cli.define_config(values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    cli.parse_flags(["train", *words], values)
+    return values
+
+
+def test_settings_are_overridden_by_flags():
+    config = parse("--config", "configs/hyp_uml.py:quick", "--config.seed=7", "--config.head.dim=16").config
+    assert (config.seed, config.head.dim, config.steps) == (7, 16, 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no config given"),
+        (["--config", "configs/none.py"], "configs/none.py.* does not exist"),
+        (["--config=configs/hyp_uml.py:fast"], "'fast' is unknown; there are: quick"),
+        (["--config", "configs/hyp_uml.py", "--config.sed=1"], "sed"),
+        (["--config", "configs/hyp_uml.py", "--config.head.dmi=1"], "dmi"),
+        (["--config", "configs/hyp_uml.py", "--config.steps=many"], "many"),
+        (["--config", "configs/hyp_uml.py", "--verbos=1"], "verbos"),
+        (["--config", "configs/hyp_uml.py", "stray"], "stray"),
+    ],
+)
+def test_bad_usage_is_explained_in_one_line(words, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(*words)
+    assert len(str(caught.value)) < 400
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_config_that_does_not_parse_is_named(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def get_config(:\n")
+    with pytest.raises(UsageError, match=r"broken.py.*SyntaxError|broken.py.*syntax"):
+        parse("--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UsageError("a\nb"), 2), (DataError("a b"), 2), (DivergedError("a b"), 1)]
+)
+def test_a_program_ends_with_a_status_and_one_line(error, status, capsys):
+    def program(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(program)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.splitlines() == [f"{'error' if status == 2 else 'stopped'}: a b"]
+
+
+def test_json_files_are_replaced_whole(tmp_path):
+    cli.write_json(tmp_path / "a.json", {"b": 1})
+    cli.write_json(tmp_path / "a.json", {"b": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        cli.load_config(tmp_path)

@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from hypjax.errors import UsageError
+from hypjax.training.metrics import MetricWriter, Progress, as_json, read_metrics, require
+
+
+def test_rows_are_json_objects_with_step_first(tmp_path):
+    writer = MetricWriter(tmp_path, config={})
+    writer.write(3, {"loss": 0.5, "bad": float("nan")})
+    writer.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text.startswith('{"step": 3, "loss": 0.5, "bad": null}')
+
+
+def test_resuming_drops_rows_past_the_checkpoint_and_half_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s, "loss": s}) + "\n" for s in range(1, 6)) + '{"step": 6, "lo')
+    writer = MetricWriter(tmp_path, resume_step=3, config={})
+    writer.write(4, {"loss": 40})
+    writer.close()
+    assert [(row["step"], row["loss"]) for row in read_metrics(path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
+
+
+def test_a_new_run_starts_an_empty_file(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    MetricWriter(tmp_path, config={}).close()
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_missing_package_names_the_command():
+    with pytest.raises(UsageError, match=r'pip install "hypjax\[tensorboard\]"'):
+        require("no_such_module_anywhere", "tensorboard")
+
+
+def test_progress_does_not_flood_a_file(capsys):
+    progress = Progress(500, 128)
+    for step in range(1, 501):
+        progress.show(step, 1.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert 2 <= len(lines) <= 4
+    assert lines[-1].startswith("step 500/500  loss 1.2500")
+    assert "images/s" in lines[-1]
+
+
+def test_as_json_keeps_what_json_knows():
+    assert as_json({"a": (1, True, None, "x"), "b": float("inf")}) == {"a": [1, True, None, "x"], "b": None}

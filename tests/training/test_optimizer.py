@@ -1,0 +1,57 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hypjax.errors import UsageError
+from hypjax.training.optimizer import create_optimizer, learning_rate_schedule
+
+
+def test_schedule_rises_to_the_peak_and_falls_to_zero():
+    rate = learning_rate_schedule(1e-2, steps=100, warmup=0.1, schedule="cosine")
+    values = np.array([rate(step) for step in range(101)])
+    assert values[0] == pytest.approx(1e-2 / 11)
+    assert values.argmax() == 10
+    assert values[10] == pytest.approx(1e-2)
+    assert values[100] == pytest.approx(0, abs=1e-9)
+    assert (np.diff(values[10:]) < 0).all()
+
+
+def test_constant_schedule_without_warmup_is_constant():
+    rate = learning_rate_schedule(3e-4, steps=7, warmup=0.0, schedule="constant")
+    np.testing.assert_allclose([rate(step) for step in range(8)], 3e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [{"schedule": "linear"}, {"warmup": 1.0}, {"warmup": -0.1}])
+def test_schedule_refuses(bad):
+    with pytest.raises(UsageError, match=str(next(iter(bad.values())))):
+        learning_rate_schedule(1.0, **{"steps": 10, "warmup": 0.1, "schedule": "cosine", **bad})
+
+
+def updates_of(params, grads, **options):
+    settings = {"head_multiplier": 1.0, "weight_decay": 0.0, "clip_norm": 0.0, **options}
+    optimizer = create_optimizer(optax.constant_schedule(0.1), **settings)
+    return optimizer.update(grads, optimizer.init(params), params)[0]
+
+
+PARAMS = {"encoder/kernel": jnp.full((2, 2), 3.0), "encoder/bias": jnp.ones(2), "head/kernel": jnp.ones((2, 2))}
+GRADS = {path: jnp.ones_like(value) for path, value in PARAMS.items()}
+
+
+def test_head_multiplier_scales_the_head_only():
+    once, tenfold = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, head_multiplier=10.0)
+    np.testing.assert_allclose(tenfold["head/kernel"], 10 * once["head/kernel"], rtol=1e-6)
+    np.testing.assert_array_equal(tenfold["encoder/kernel"], once["encoder/kernel"])
+
+
+def test_weight_decay_spares_vectors():
+    plain, decayed = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, weight_decay=0.5)
+    np.testing.assert_allclose(decayed["encoder/kernel"] - plain["encoder/kernel"], -0.1 * 0.5 * 3, rtol=1e-5)
+    np.testing.assert_array_equal(decayed["encoder/bias"], plain["encoder/bias"])
+
+
+def test_gradients_are_clipped_together():
+    # Adam forgets the scale of a gradient but not the ratio of two: a clip of the global norm keeps both.
+    huge = {path: 1e6 * grad for path, grad in GRADS.items()}
+    clipped = updates_of(PARAMS, huge, clip_norm=1e-9)
+    assert float(optax.global_norm(clipped)) < 0.5 * float(optax.global_norm(updates_of(PARAMS, huge)))
