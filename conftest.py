@@ -12,5 +12,12 @@ import jaxtyping
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Not `hypjax.training`: JAX rebuilds its containers with placeholders for leaves, which no type would admit.
-CHECKED = ["hypjax.geometry", "hypjax.losses", "hypjax.retrieval", "hypjax.encoders", "hypjax.data", "hypjax.plots"]
+CHECKED = [
+    "hypjax.geometry",
+    "hypjax.losses",
+    "hypjax.retrieval",
+    "hypjax.encoders",
+    "hypjax.data",
+    "hypjax.plots",
+]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

@@ -10,22 +10,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders
-from hypjax.data import catalog, pipeline, transforms
+from hypjax.data import catalog, pipeline
 from hypjax.data.errors import DataError
 from hypjax.data.sampling import ClassBalanced
+from hypjax.data.source import Source, subset
 from hypjax.data.split import Splits
+from hypjax.data.transforms import EvaluationTransform, TrainTransform
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import EmbeddingModel, calibrate_head
 from hypjax.errors import UsageError
 from hypjax.training import objective as objectives
+from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
+from hypjax.training.evaluation import Evaluator, create_embedder
+from hypjax.training.state import TrainState, create_state
 from hypjax.training.step import normalize
 
 CALIBRATION_IMAGES = 1024
+PROTOCOLS = ("leave_one_out", "query_gallery")
 
 
 class Parts(NamedTuple):
@@ -90,6 +97,18 @@ def assemble(config: ConfigDict) -> Parts:
     return Parts(splits, model, space, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std)))
 
 
+def summary(splits: Splits) -> str:
+    """Counts of classes and images, as one line for the console.
+
+    Examples:
+      >>> from hypjax.data.catalog import load
+      >>> summary(load("emoji"))
+      'train 3232 images of 739 classes, validation 888 of 200, test 4282 of 970'
+    """
+    counts = [f"{name} {len(part)} of {len(part.class_names)}" for name, part in splits._asdict().items()]
+    return ", ".join(counts).replace(" of ", " images of ", 1).replace(",", " classes,", 1)
+
+
 def create_objective(config: ConfigDict, space: objectives.Space) -> objectives.Objective:
     """Binds the loss of the settings to the space.
 
@@ -102,7 +121,7 @@ def create_objective(config: ConfigDict, space: objectives.Space) -> objectives.
         )
 
 
-def create_sampler(config: ConfigDict, source: Any) -> ClassBalanced:
+def create_sampler(config: ConfigDict, source: Source) -> ClassBalanced:
     """Class-balanced batches of the training source.
 
     Raises:
@@ -117,52 +136,132 @@ def create_sampler(config: ConfigDict, source: Any) -> ClassBalanced:
         )
 
 
-def initial_variables(
-    config: ConfigDict, parts: Parts, mesh: Mesh, *, pretrained: bool = True
-) -> dict[str, Any]:
+def create_augmentation(config: ConfigDict) -> TrainTransform:
+    """The random view of a training image.
+
+    Raises:
+      UsageError: a setting out of range.
+    """
+    with as_usage():
+        options = config.augment.to_dict()
+        for name in ("scale", "ratio"):
+            options[name] = tuple(options[name])
+        return TrainTransform(config.data.image_size, **options)
+
+
+def create_schedule(config: ConfigDict) -> optax.Schedule:
+    """The learning rate by step.
+
+    Raises:
+      UsageError: an unknown schedule or a warm-up out of range.
+    """
+    chosen = config.optimizer
+    return optimizers.learning_rate_schedule(
+        chosen.learning_rate, steps=config.steps, warmup=chosen.warmup, schedule=chosen.schedule
+    )
+
+
+def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """The transformation of the gradients."""
+    chosen = config.optimizer
+    return optimizers.create_optimizer(
+        create_schedule(config),
+        head_multiplier=chosen.head_multiplier,
+        weight_decay=chosen.weight_decay,
+        clip_norm=chosen.clip_norm,
+    )
+
+
+def initial_state(config: ConfigDict, parts: Parts, mesh: Mesh) -> TrainState:
+    """The state of step 0, whole on every device.
+
+    Raises:
+      UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
+    """
+    variables = initial_variables(config, parts, mesh)
+    return jax.device_put(_state(config, variables), sharding.replicated(mesh))
+
+
+def abstract_state(config: ConfigDict, parts: Parts) -> TrainState:
+    """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
+    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.float32)
+    return jax.eval_shape(lambda: _state(config, parts.model.init(jax.random.key(0), images)))
+
+
+def _state(config: ConfigDict, variables: dict[str, Any]) -> TrainState:
+    with as_usage():
+        return create_state(
+            variables,
+            create_optimizer(config),
+            frozen=config.encoder.frozen,
+            average=config.optimizer.ema > 0,
+        )
+
+
+def initial_variables(config: ConfigDict, parts: Parts, mesh: Mesh) -> dict[str, Any]:
     """The model's variables at step 0: weights loaded, head fitted to a sample of training images.
 
     Args:
       config: the settings.
       parts: from `assemble`.
       mesh: whose devices compute the sample's features.
-      pretrained: False skips weights and fit, where a checkpoint will replace all values anyway.
 
     Raises:
       UsageError: weights that are missing or don't fit.
     """
-    size = config.data.image_size
-    images = jnp.zeros((1, size, size, 3), jnp.float32)
-    variables = dict(jax.jit(parts.model.init)(jax.random.key(config.seed), images))
-    if not pretrained:
-        return variables
-    if config.encoder.weights:
-        with as_usage():
+    encoder_key, head_key = jax.random.split(jax.random.key(config.seed))
+    encoder, size = parts.model.encoder, config.data.image_size
+    with as_usage():
+        if config.encoder.weights:
             path = config.encoder.weights
             if path == "packaged":
                 path = encoders.packaged_weights(config.encoder.name)
-            loaded = encoders.load_weights(path, parts.model.encoder, image_size=size)
-        variables = {
-            name: {**value, "encoder": loaded[name]} if name in loaded else value
-            for name, value in variables.items()
-        }
-    return calibrate_head(parts.model, variables, _sample_features(config, parts, variables, mesh))
+            of_encoder = encoders.load_weights(path, encoder, image_size=size)
+        else:
+            images = jnp.zeros((1, size, size, 3), jnp.float32)
+            of_encoder = jax.jit(encoder.init)(encoder_key, images)
+    features = _sample_features(config, parts, of_encoder, mesh)
+    # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
+    variables = dict(parts.model.init(head_key, features[:1], method="project"))
+    for name, value in of_encoder.items():
+        variables[name] = {**variables.get(name, {}), "encoder": value}
+    return calibrate_head(parts.model, variables, features)
 
 
-def _sample_features(config: ConfigDict, parts: Parts, variables: dict[str, Any], mesh: Mesh) -> jax.Array:
+def _sample_features(config: ConfigDict, parts: Parts, of_encoder: dict[str, Any], mesh: Mesh) -> jax.Array:
     """Features of evenly spaced training images, the same on every process."""
     source = parts.splits.train
     count = min(CALIBRATION_IMAGES, len(source))
-    chosen = np.linspace(0, len(source) - 1, count).astype(int)
-    resize = create_resize(config)
+    sample = subset(source, np.linspace(0, len(source) - 1, count).astype(int))
     encode = jax.jit(
         lambda values, images: parts.model.encoder.apply(values, parts.preprocess(images), train=False),
         out_shardings=sharding.replicated(mesh),
     )
-    held = {name: value["encoder"] for name, value in variables.items() if "encoder" in value}
-    chunks = np.array_split(chosen, -(-count // config.evaluation.batch))
-    return jnp.concatenate(
-        [encode(held, np.stack([resize(source.image(i)) for i in chunk])) for chunk in chunks]
+    batch = min(config.evaluation.batch, count)
+    batches = pipeline.evaluation_batches(sample, batch, EvaluationTransform(config.data.eval_image_size))
+    features = [np.asarray(encode(of_encoder, b["image"]))[b["valid"]] for b in batches]
+    return jnp.concatenate(features)
+
+
+def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh) -> Evaluator:
+    """What asks the model for its figures.
+
+    Raises:
+      UsageError: an unknown protocol, or a batch that the devices can't share.
+    """
+    protocol = config.data.protocol
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"data.protocol {protocol!r} is unknown; there are: {', '.join(PROTOCOLS)}")
+    sharding.require_divisible(config.evaluation.batch, mesh)
+    return Evaluator(
+        create_embedder(parts.model, parts.space, parts.preprocess, mesh),
+        parts.space,
+        mesh,
+        image_size=config.data.eval_image_size,
+        batch=config.evaluation.batch,
+        clip_radius=config.head.clip_radius,
+        ks=tuple(config.evaluation.ks),
+        query_gallery=protocol == "query_gallery",
     )
 
 

@@ -61,8 +61,11 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
 def _explain(error: Exception, argv: Sequence[str]) -> str:
     """The last thing that went wrong, without the traceback that ml_collections quotes."""
     path = next(
-        (word.partition("=")[2] or following for word, following in zip(argv, [*argv[1:], ""], strict=True)
-         if word.startswith("--config") and not word.startswith("--config.")),
+        (
+            word.partition("=")[2] or following
+            for word, following in zip(argv, [*argv[1:], ""], strict=True)
+            if word.startswith("--config") and not word.startswith("--config.")
+        ),
         "",
     ).partition(":")[0]
     if path and not Path(path).exists():

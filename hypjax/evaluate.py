@@ -5,58 +5,105 @@ Writes `results.json` (for the test classes) and the pictures into the workdir, 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from hypjax import assembly, cli
-from hypjax.data.pipeline import evaluation_batches
-from hypjax.data.source import Source, subset
-from hypjax.data.split import query_gallery
-from hypjax.data.transforms import DEGRADATIONS
+from hypjax.data.source import Source
 from hypjax.errors import UsageError
-from hypjax.geometry import sphere
-from hypjax.retrieval import Retrieved, retrieval_figures
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.evaluation import Embedded, Response, create_embedder, embed_all, radius_figures
+from hypjax.training.evaluation import Evaluation
 from hypjax.training.metrics import as_json, read_metrics
+from hypjax.training.pictures import draw
 
-LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SPLITS = ("test", "validation")
 
 
-class Evaluator:
-    """Everything there is to ask of a model, compiled once and asked at intervals.
+def headline(title: str, figures: Mapping[str, float]) -> str:
+    """One line on an evaluation, for the console."""
+    shown = {
+        "recall@1": "recall@1",
+        "map@r": "map@r",
+        "uncertainty_auroc": "auroc of u",
+        "radius_mean": "radius",
+        "saturated_share": "saturated",
+    }
+    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items()]
+    return f"  {title}: " + "  ".join(words)
+
+
+def warnings(figures: Mapping[str, float]) -> Iterator[str]:
+    """What a person should know of an evaluation that went wrong in a known way."""
+    share = figures["saturated_share"]
+    if share > 0.5:
+        yield (
+            f"  warning: {share:.0%} of the embeddings lie at the clip radius, where uncertainty is a constant and "
+            "the ranking that of cosine; try a larger head.clip_radius, a smaller head.start_radius or fewer steps"
+        )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the command line and scores."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the folder of a run", flag_values=values)
+    flags.DEFINE_enum("split", "test", SPLITS, "which classes to score", flag_values=values)
+    cli.parse_flags(argv, values)
+    if values.workdir is None:
+        raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
+    figures = evaluate(Path(values.workdir), values.split)
+    width = max(len(name) for name in figures)
+    for name, value in figures.items():
+        print(f"{name:<{width}}  {value:.4f}")
+
+
+def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
+    """Scores the newest checkpoint of a run.
 
     Args:
-      config: the settings.
-      parts: from `assembly.assemble`.
-      mesh: whose devices share the images.
+      workdir: of the run.
+      split: `test`, which also writes `results.json` and the pictures, or `validation`.
+
+    Returns:
+      The figures by name.
+
+    Raises:
+      UsageError: the folder holds no run, or no whole checkpoint.
     """
+    config = cli.load_config(workdir)
+    mesh = sharding.data_mesh()
+    parts = assembly.assemble(config)
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        like = assembly.abstract_state(config, parts)
+        try:
+            state, _, notices = checkpoints.restore(like, sharding.replicated(mesh))
+        except FileNotFoundError as error:
+            raise UsageError(f"{workdir} cannot be scored: {error}") from error
+    for notice in notices:
+        print(notice)
+    evaluator = assembly.create_evaluator(config, parts, mesh)
+    source = getattr(parts.splits, split)
+    count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
+    evaluation = evaluator(state.evaluated(), source, degraded_queries=count)
+    if split == "test":
+        report(workdir, source, evaluation, parts)
+    return evaluation.figures
 
-    def __init__(self, config: ConfigDict, parts: assembly.Parts, mesh: Mesh):
-        self._config = config
-        self._parts = parts
-        self._mesh = mesh
-        self._embedder = create_embedder(parts.model, parts.space, parts.preprocess, mesh)
-        self._resize = assembly.create_resize(config, evaluation=True)
 
-    def validation_figures(self, variables: Mapping[str, Any]) -> dict[str, float]:
-        """Figures on the validation classes, their names starting with `validation/`."""
-        source = self._parts.splits.validation
-        if len(source) == 0:
-            return {}
-        embedded = self._embed(variables, source)
-        figures, _ = self._score(source, embedded)
-        responses = self._responses(variables, source, embedded, self._config.evaluation.degraded_queries)
-        for kind, response in responses.items():
-            figures |= response.figures(kind)
-        return {f"validation/{name}": value for name, value in figures.items()}
+def report(workdir: Path, source: Source, evaluation: Evaluation, parts: assembly.Parts) -> None:
+    """Draws the pictures and, last of all, writes `results.json`, which marks a run as finished.
+
+    Args:
+      workdir: of the run.
+      source: the test classes.
+      evaluation: of them.
+      parts: from `assembly.assemble`.
+    """
+    draw(workdir, source, evaluation, parts.space, read_metrics(workdir / "metrics.jsonl"))
+    cli.write_json(workdir / "results.json", as_json(evaluation.figures))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -35,12 +35,12 @@ def default_settings() -> ConfigDict:
             },
             "batch": {"classes": 32, "samples_per_class": 4},
             "augment": {
-                "crop_scale": (0.4, 1.0),  # share of the area, RandomResizedCrop
-                "crop_ratio": (0.75, 4 / 3),
+                "scale": (0.4, 1.0),  # share of the area, RandomResizedCrop
+                "ratio": (0.75, 4 / 3),  # its width : height
                 "flip": False,  # arrows and hands point somewhere
                 "rotation": 0.0,  # degrees, at most
-                "jitter": 0.0,  # brightness, contrast, saturation: factors in 1 ± jitter
-                "background": 0.0,  # probability of a tinted background behind a drawing
+                "jitter": 0.0,  # saturation, contrast, brightness: factors in 1 ± jitter
+                "tint": 0.0,  # coloring of white, at most, in [0, 1]
                 "degrade_share": 0.0,  # share of images blurred, noised or occluded at a random level
             },
             "encoder": {
@@ -83,9 +83,10 @@ def default_settings() -> ConfigDict:
             },
             "evaluation": {
                 "every": 200,  # steps, on the validation classes
-                "batch": 256,
+                "batch": 128,
                 "ks": (1, 2, 4, 8),
-                "degraded_queries": 500,  # images whose response to blur, noise and occlusion is measured
+                "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured
+                "degraded_test_queries": 512,  # the same at the end, on the test classes
             },
             "checkpoint": {"every": 100, "keep": 2},
             "log": {"every": 10, "tensorboard": False, "wandb": False},
@@ -155,6 +156,6 @@ def shrink(config: ConfigDict) -> None:
     config.data.image_size = config.data.eval_image_size = 32
     config.batch.classes = min(8, config.batch.classes)
     config.batch.samples_per_class = min(4, config.batch.samples_per_class)
-    config.evaluation.update(every=6, batch=128, degraded_queries=48)
+    config.evaluation.update(every=6, batch=128, degraded_queries=32, degraded_test_queries=32)
     config.checkpoint.every = 6
     config.log.every = 1

@@ -23,8 +23,6 @@ from hypjax.errors import DivergedError, UsageError
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.metrics import MetricWriter, Progress, as_json
-from hypjax.training.optimizer import create_optimizer, learning_rate_schedule
-from hypjax.training.state import create_state
 from hypjax.training.step import train_step
 
 
@@ -68,46 +66,28 @@ def train(config: ConfigDict, workdir: Path) -> None:
     images_per_step = config.batch.classes * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
     say = print if chief else (lambda *text, **options: None)
-    say(f"{config.name}: {parts.splits.summary()}")
+    say(f"{config.name}: {assembly.summary(parts.splits)}")
     say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
-    schedule = learning_rate_schedule(
-        config.optimizer.learning_rate,
-        steps=config.steps,
-        warmup=config.optimizer.warmup,
-        schedule=config.optimizer.schedule,
-    )
-    optimizer = create_optimizer(
-        schedule,
-        head_multiplier=config.optimizer.head_multiplier,
-        weight_decay=config.optimizer.weight_decay,
-        clip_norm=config.optimizer.clip_norm,
-    )
-    batches = iter(
-        train_batches(
-            parts.splits.train,
-            sampler,
-            assembly.create_augmentation(config),
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=config.data.threads,
-            cache_bytes=int(config.data.cache_gib * 2**30),
-        )
+    optimizer, schedule = assembly.create_optimizer(config), assembly.create_schedule(config)
+    batches = train_batches(
+        parts.splits.train,
+        sampler,
+        assembly.create_augmentation(config),
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+        cache_bytes=int(config.data.cache_gib * 2**30),
     )
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         fresh = not checkpoints.steps
-        state = create_state(
-            assembly.initial_variables(config, parts, mesh, pretrained=fresh),
-            optimizer,
-            frozen=config.encoder.frozen,
-            average=config.optimizer.ema > 0,
-        )
         if fresh:
-            state = jax.device_put(state, sharding.replicated(mesh))
+            state = assembly.initial_state(config, parts, mesh)
         else:
-            state, position, notices = checkpoints.restore(state, sharding.replicated(mesh))
+            like = assembly.abstract_state(config, parts)
+            state, position, notices = checkpoints.restore(like, sharding.replicated(mesh))
             batches.set_state(position)
             for notice in notices:
                 say(notice)
@@ -126,7 +106,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             ),
             donate_argnums=0,
         )
-        evaluator = evaluate.Evaluator(config, parts, mesh)
+        evaluator = assembly.create_evaluator(config, parts, mesh)
         writer = (
             MetricWriter(
                 workdir,
@@ -174,11 +154,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
             pending = None
             paused = time.monotonic()
             if evaluating:
-                figures = evaluator.validation_figures(state.evaluated())
+                queries = config.evaluation.degraded_queries
+                evaluation = evaluator(state.evaluated(), parts.splits.validation, degraded_queries=queries)
                 if writer is not None:
-                    writer.write(step, figures)
-                    progress.say(evaluate.headline(step, figures))
-                    for warning in evaluate.warnings(figures):
+                    writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
+                    progress.say(evaluate.headline(f"validation at step {step}", evaluation.figures))
+                    for warning in evaluate.warnings(evaluation.figures):
                         progress.say(warning)
             if saving:
                 checkpoints.save(state, batches.get_state())
@@ -188,7 +169,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if writer is not None:
         writer.close()
     say("scoring the test classes")
-    evaluator.report(state.evaluated(), workdir, write=chief)
+    queries = config.evaluation.degraded_test_queries
+    evaluation = evaluator(state.evaluated(), parts.splits.test, degraded_queries=queries)
+    if chief:
+        evaluate.report(workdir, parts.splits.test, evaluation, parts)
+        say(evaluate.headline("test", evaluation.figures))
 
 
 def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:

@@ -7,7 +7,10 @@ from hypjax.settings import ARGUMENTS, apply_arguments, default_settings
 def test_arguments_pick_the_large_things():
     config = apply_arguments(default_settings(), "data=folder,data_dir=/photos,geometry=sphere,loss=margin")
     assert (config.data.name, config.data.dir, config.geometry, config.loss.name) == (
-        "folder", "/photos", "sphere", "margin",
+        "folder",
+        "/photos",
+        "sphere",
+        "margin",
     )
 
 

@@ -8,24 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from hypjax.encoders.depthwise import depthwise_conv
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-def depthwise_conv(
-    x: Float[Array, "b h w f"], kernel: Float[Array, "k k 1 f"], *, stride: int, padding: Sequence[tuple[int, int]]
-) -> Float[Array, "b h2 w2 f"]:
-    """Convolves every channel with its own filter."""
-    size = kernel.shape[0]
-    padded = jnp.pad(x, ((0, 0), padding[0], padding[1], (0, 0)))
-    height = (padded.shape[1] - size) // stride + 1
-    width = (padded.shape[2] - size) // stride + 1
-    total = jnp.zeros((), x.dtype)
-    for i in range(size):
-        for j in range(size):
-            rows = slice(i, i + (height - 1) * stride + 1, stride)
-            columns = slice(j, j + (width - 1) * stride + 1, stride)
-            total = total + padded[:, rows, columns] * kernel[None, i, j]
-    return total
 
 
 class ConvNorm(nn.Module):
@@ -63,4 +48,6 @@ class ConvNorm(nn.Module):
             pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (self.stride, self.stride), self.padding)
         if self.depthwise:
             return depthwise_conv(x, kernel, stride=self.stride, padding=pads)
+        if self.size == 1 and self.stride == 1:
+            return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
         return lax.conv_general_dilated(x, kernel, (self.stride, self.stride), pads, dimension_numbers=_DIMENSIONS)

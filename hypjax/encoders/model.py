@@ -38,13 +38,19 @@ class EmbeddingModel(nn.Module):
     head: Head
     learned_uncertainty: bool = False
 
-    @nn.compact
-    def __call__(self, images: Float[Array, "n h w 3"], train: bool = False) -> ModelOutput:
-        features = self.encoder(images, train=train)
-        tangent = self.head(features, train=train)
-        doubt = None
+    def setup(self) -> None:
+        """Declares the logistic unit where there is one."""
         if self.learned_uncertainty:
-            doubt = jax.nn.sigmoid(nn.Dense(1, name="doubt")(features)[:, 0])
+            self.doubt = nn.Dense(1)
+
+    def __call__(self, images: Float[Array, "n h w 3"], train: bool = False) -> ModelOutput:
+        """Maps normalized images to features, tangent vectors and learned uncertainty."""
+        return self.project(self.encoder(images, train=train), train)
+
+    def project(self, features: Float[Array, "n features"], train: bool = False) -> ModelOutput:
+        """Maps the encoder's features to all that is built on them."""
+        tangent = self.head(features, train=train)
+        doubt = jax.nn.sigmoid(self.doubt(features)[:, 0]) if self.learned_uncertainty else None
         return ModelOutput(features, tangent, doubt)
 
 

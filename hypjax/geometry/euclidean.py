@@ -57,7 +57,7 @@ def pairwise_dist(
     """All distances ‖x_i − y_j‖, by differences; see `numerics.pairwise_sqdist`.
 
     >>> x = jnp.array([[0.0, 0.0], [3.0, 4.0]])
-    >>> print(pairwise_dist(x, x).round(3))
+    >>> print(jnp.array_str(pairwise_dist(x, x), precision=3))
     [[0. 5.]
      [5. 0.]]
 

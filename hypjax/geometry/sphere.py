@@ -14,7 +14,7 @@ from hypjax.geometry import euclidean, numerics
 def project(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
     """The unit vector x/‖x‖. A zero vector has no direction and stays 0, with derivative 0.
 
-    >>> print(project(jnp.array([3.0, 4.0])).round(3))
+    >>> print(jnp.array_str(project(jnp.array([3.0, 4.0])), precision=3))
     [0.6 0.8]
 
     Shapes: [..., d] → [..., d].
@@ -62,7 +62,7 @@ def pairwise_dist(
     """All angles between x_i and y_j in radians; see `dist`.
 
     >>> x = jnp.eye(2)
-    >>> print(pairwise_dist(x, -x).round(3))
+    >>> print(jnp.array_str(pairwise_dist(x, -x), precision=3))
     [[3.142 1.571]
      [1.571 3.142]]
 

@@ -64,9 +64,7 @@ def pairwise_cross_entropy(
     if slots < 2:
         raise ValueError(f"samples_per_class={slots}: a pair takes two images of a class, so give at least 2")
     if batch % slots:
-        raise ValueError(
-            f"a batch of {batch} is no multiple of samples_per_class={slots}; give whole classes"
-        )
+        raise ValueError(f"a batch of {batch} is no multiple of samples_per_class={slots}; give whole classes")
     if isinstance(temperature, int | float) and temperature <= 0:
         raise ValueError(f"temperature={temperature} must be above 0, for instance 0.2")
 
@@ -77,9 +75,7 @@ def pairwise_cross_entropy(
 
     own = jnp.eye(classes, dtype=bool)[:, None, :, None]
     target = jnp.einsum("kakb->kab", logits)
-    others = masked_logsumexp(
-        logits, own | ~same, axis=2
-    )  # [k, a, b]: classes l at sample b, the target with them
+    others = masked_logsumexp(logits, own | ~same, axis=2)  # [k, a, b]: classes l at sample b, the target with them
     twins = masked_logsumexp(  # [k, a]: the other classes at the anchor's own sample a
         jnp.einsum("kala->kal", logits), jnp.einsum("kala->kal", ~same & ~own), axis=2
     )

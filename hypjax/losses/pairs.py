@@ -48,9 +48,7 @@ def pair_weights(
     positive, negative = class_masks(labels)
     if miner is None:
         return positive.astype(distances.dtype), negative.astype(distances.dtype)
-    positive_weights, negative_weights = jax.lax.stop_gradient(
-        miner(jax.lax.stop_gradient(distances), labels)
-    )
+    positive_weights, negative_weights = jax.lax.stop_gradient(miner(jax.lax.stop_gradient(distances), labels))
     return (
         jnp.where(positive, positive_weights, 0).astype(distances.dtype),
         jnp.where(negative, negative_weights, 0).astype(distances.dtype),
@@ -89,9 +87,7 @@ def masked_mean(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> 
     return safe_ratio(jnp.where(mask, values, 0).sum(), mask.sum())
 
 
-def masked_logsumexp(
-    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], *, axis: int
-) -> Float[Array, "..."]:
+def masked_logsumexp(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], *, axis: int) -> Float[Array, "..."]:
     """Log of the sum of exponentials under a mask along an axis; −inf, with zero gradient, where it is empty.
 
     Args:
@@ -126,9 +122,7 @@ def anchor_column(value: ArrayLike, anchors: int, name: str) -> Array:
     """
     value = jnp.asarray(value)
     if value.shape not in ((), (anchors,)):
-        raise ValueError(
-            f"{name} has shape {value.shape}; give one value, or one for each of the {anchors} anchors"
-        )
+        raise ValueError(f"{name} has shape {value.shape}; give one value, or one for each of the {anchors} anchors")
     return value.reshape(-1, 1)
 
 

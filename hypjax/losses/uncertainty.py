@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
+from hypjax.geometry.numerics import safe_norm
 from hypjax.losses.contrastive import pairwise_cross_entropy
 from hypjax.losses.margin import margin as margin_loss
 from hypjax.losses.margin import triplet
@@ -38,12 +39,10 @@ def radial_uncertainty(embeddings: Float[Array, "*batch d"], *, c: ArrayLike) ->
         [1.  0.4 0. ]
     """
     _require_positive(c, "c", "the ball has radius 1/√c")
-    return _outside_in(jnp.sqrt(jnp.asarray(c, embeddings.dtype)) * _norm(embeddings))
+    return _outside_in(jnp.sqrt(jnp.asarray(c, embeddings.dtype)) * safe_norm(embeddings))
 
 
-def distance_uncertainty(
-    tangent: Float[Array, "*batch d"], *, clip_radius: ArrayLike
-) -> Float[Array, "*batch"]:
+def distance_uncertainty(tangent: Float[Array, "*batch d"], *, clip_radius: ArrayLike) -> Float[Array, "*batch"]:
     r"""Uncertainty of tangent vectors at the origin, by their share of the clip radius; for every geometry.
 
     u(v) = 1 − ‖v‖ / r [ours]
@@ -68,7 +67,7 @@ def distance_uncertainty(
         [1.   0.75 0.  ]
     """
     _require_positive(clip_radius, "clip_radius", "2.3 is usual")
-    return _outside_in(_norm(tangent) / jnp.asarray(clip_radius, tangent.dtype))
+    return _outside_in(safe_norm(tangent) / jnp.asarray(clip_radius, tangent.dtype))
 
 
 def uncertainty_contrastive(
@@ -189,12 +188,6 @@ def uncertainty_margin(
     if form == "triplet":
         return triplet(embeddings, labels, distance=distance, margin=anchor_margin, miner=miner)
     return margin_loss(embeddings, labels, distance=distance, margin=anchor_margin, beta=beta, miner=miner)
-
-
-def _norm(x: Array) -> Array:
-    """‖x‖ along the last axis with gradient 0 at 0, where its true derivative has no direction to choose."""
-    square = (x * x).sum(-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def _outside_in(share: Array) -> Array:

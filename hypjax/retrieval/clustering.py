@@ -44,9 +44,7 @@ def kmeans(
         Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
     """
     if not 1 <= clusters <= len(points):
-        raise ValueError(
-            f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}"
-        )
+        raise ValueError(f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}")
     points = jnp.asarray(points)
     return _kmeans(points, jax.random.key(seed), clusters, iterations, min(block, len(points)))
 

@@ -66,9 +66,7 @@ def recall_at_k(
         ValueError: k is not within the columns.
     """
     if not 1 <= k <= neighbor_labels.shape[1]:
-        raise ValueError(
-            f"recall at k={k} needs k between 1 and the {neighbor_labels.shape[1]} neighbors given"
-        )
+        raise ValueError(f"recall at k={k} needs k between 1 and the {neighbor_labels.shape[1]} neighbors given")
     return _mean(_right(neighbor_labels, labels)[:, :k].any(axis=1), valid)
 
 
@@ -179,9 +177,7 @@ def _right(neighbor_labels, labels):
 def _right_within_r(neighbor_labels, labels, relevant):
     columns, most = neighbor_labels.shape[1], np.max(relevant, initial=0)
     if most > columns:
-        raise ValueError(
-            f"a query has {most} right answers but {columns} neighbors are given: ask for k={most}"
-        )
+        raise ValueError(f"a query has {most} right answers but {columns} neighbors are given: ask for k={most}")
     return _right(neighbor_labels, labels) & (np.arange(columns) < np.asarray(relevant)[:, None])
 
 

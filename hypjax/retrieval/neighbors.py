@@ -55,16 +55,12 @@ def knn(
     """
     n, m = len(queries), len(gallery)
     if query_block < 1 or gallery_block < 1:
-        raise ValueError(
-            f"blocks must be positive, got query_block={query_block}, gallery_block={gallery_block}"
-        )
+        raise ValueError(f"blocks must be positive, got query_block={query_block}, gallery_block={gallery_block}")
     if n == 0:
         raise ValueError("there is no query to search for")
     available = m - _excludes_any(exclude)
     if not 1 <= k <= available:
-        raise ValueError(
-            f"k={k} neighbors asked for, but each query has {available} gallery items to choose from"
-        )
+        raise ValueError(f"k={k} neighbors asked for, but each query has {available} gallery items to choose from")
     excluded = jnp.full(n, -1, jnp.int32) if exclude is None else jnp.asarray(exclude, jnp.int32)
     return _knn(
         jnp.asarray(queries),

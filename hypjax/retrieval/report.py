@@ -95,9 +95,7 @@ def retrieval_figures(
     relevant = relevant_counts(labels, item_labels, exclude=exclude)
     available = len(items) - (exclude is not None)
     k = max(*ks, min(available, max(2, hierarchy_neighbors, int(relevant.max(initial=0)))))
-    indices, distances = (
-        np.asarray(part) for part in knn(embeddings, items, k=k, distance=distance, exclude=exclude)
-    )
+    indices, distances = (np.asarray(part) for part in knn(embeddings, items, k=k, distance=distance, exclude=exclude))
     neighbor_labels = item_labels[indices]
     valid = relevant > 0
     wrong = neighbor_labels[:, 0] != labels
@@ -108,16 +106,12 @@ def retrieval_figures(
     if clustering:
         figures["nmi"] = _nmi_of_classes(np.asarray(embeddings)[valid], labels[valid], seed)
     if ancestors is not None:
-        figures |= _hierarchy_figures(
-            neighbor_labels[:, :hierarchy_neighbors], labels, ancestors, level_names, valid
-        )
+        figures |= _hierarchy_figures(neighbor_labels[:, :hierarchy_neighbors], labels, ancestors, level_names, valid)
     if uncertainty is not None and k >= 2:
         quality = uncertainty_quality(np.asarray(uncertainty)[valid], distances[valid], wrong[valid])
         figures |= {f"uncertainty_{name}": value for name, value in quality.items()}
     figures |= {"queries": valid.sum(), "queries_without_match": (~valid).sum()}
-    return Retrieved(
-        {name: float(value) for name, value in figures.items()}, indices, distances, wrong, valid
-    )
+    return Retrieved({name: float(value) for name, value in figures.items()}, indices, distances, wrong, valid)
 
 
 def _nmi_of_classes(points, labels, seed):
@@ -133,6 +127,4 @@ def _hierarchy_figures(neighbor_labels, labels, ancestors, level_names, valid):
         raise ValueError(f"{len(names)} level names {names} for {levels} levels of ancestors")
     quality = hierarchy_quality(neighbor_labels, labels, ancestors, valid=valid)
     agreement = dict(zip(["class", *names], quality.agreement, strict=True))
-    return {f"agreement@{name}": value for name, value in agreement.items()} | {
-        "lca_height": quality.lca_height
-    }
+    return {f"agreement@{name}": value for name, value in agreement.items()} | {"lca_height": quality.lca_height}

@@ -134,9 +134,7 @@ def uncertainty_quality(
     """
     neighbor_distances, wrong = np.asarray(neighbor_distances), np.asarray(wrong)
     if neighbor_distances.shape[1] < 2:
-        raise ValueError(
-            f"the distance ratio needs two neighbors, got {neighbor_distances.shape[1]}: use k ≥ 2"
-        )
+        raise ValueError(f"the distance ratio needs two neighbors, got {neighbor_distances.shape[1]}: use k ≥ 2")
     scores = {
         "": np.asarray(uncertainty),
         "_nearest_distance": neighbor_distances[:, 0],

@@ -59,9 +59,7 @@ class Checkpoints:
             step, {"state": _tree(state), "data": {"json": _encode(data)}}, force=True
         )
 
-    def restore(
-        self, like: TrainState, sharding: NamedSharding
-    ) -> tuple[TrainState, dict[str, Any], list[str]]:
+    def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
         """Reads the newest whole checkpoint, onto whatever devices `sharding` names.
 
         Args:
@@ -87,9 +85,7 @@ class Checkpoints:
                 self._set_aside(step)
                 continue
             return _untree(like, loaded["state"]), data, notices
-        raise FileNotFoundError(
-            "; ".join([f"no whole checkpoint in {self._directory}", *notices])
-        )
+        raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *notices]))
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:

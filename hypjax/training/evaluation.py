@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,10 +13,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from hypjax.retrieval import auroc, spearman
+from hypjax.data.pipeline import evaluation_batches
+from hypjax.data.source import Source, subset
+from hypjax.data.split import query_gallery
+from hypjax.data.transforms import DEGRADATIONS, EvaluationTransform
+from hypjax.geometry import sphere
+from hypjax.retrieval import Retrieved, auroc, knn, retrieval_figures, spearman
 from hypjax.training import sharding
 from hypjax.training.objective import Space
 
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
 
@@ -123,7 +130,141 @@ class Response(NamedTuple):
         return {
             f"{kind}_rank_correlation": float(spearman(level_of_each, self.uncertainty.ravel())),
             f"{kind}_recall@1": float(1 - self.wrong[degraded].mean()),
-            f"{kind}_uncertainty_auroc": float(
-                auroc(self.uncertainty[degraded].ravel(), self.wrong[degraded].ravel())
-            ),
+            f"{kind}_uncertainty_auroc": float(auroc(self.uncertainty[degraded].ravel(), self.wrong[degraded].ravel())),
         }
+
+
+class Evaluation(NamedTuple):
+    """Figures of a source, and what they were computed from.
+
+    Attributes:
+      figures: by name.
+      embedded: every image of the source.
+      asking: indices of the queries in the source [q].
+      retrieved: neighbors of the queries.
+      responses: by kind of degradation.
+    """
+
+    figures: dict[str, float]
+    embedded: Embedded
+    asking: np.ndarray
+    retrieved: Retrieved
+    responses: dict[str, Response]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Asks a model for all its figures on a source; compiled once, asked at intervals.
+
+    Attributes:
+      embedder: from `create_embedder`.
+      space: where the embeddings live.
+      mesh: whose devices share the images.
+      image_size: pixels.
+      batch: images at a time, over all devices.
+      clip_radius: the head's, against which saturation is measured.
+      ks: for which K to report Recall@K.
+      query_gallery: whether the first image of each class asks and the others answer; else all ask all others.
+    """
+
+    embedder: Embedder
+    space: Space
+    mesh: Mesh
+    image_size: int
+    batch: int
+    clip_radius: float
+    ks: tuple[int, ...] = (1, 2, 4, 8)
+    query_gallery: bool = False
+
+    def __call__(self, variables: Mapping[str, Any], source: Source, *, degraded_queries: int) -> Evaluation:
+        """Embeds a source and scores it.
+
+        Args:
+          variables: the model's.
+          source: images of classes that the model was not trained on.
+          degraded_queries: how many of them to degrade, evenly spaced.
+
+        Returns:
+          The evaluation, the same on every process.
+        """
+        embedded = self._embed(variables, source)
+        asking, figures, retrieved = self._score(source, embedded)
+        responses = self._responses(variables, source, embedded, degraded_queries)
+        for kind, response in responses.items():
+            figures |= response.figures(kind)
+        return Evaluation(figures, embedded, asking, retrieved, responses)
+
+    def _embed(
+        self,
+        variables: Mapping[str, Any],
+        source: Source,
+        *,
+        degradation: str | None = None,
+        level: float = 0.0,
+    ) -> Embedded:
+        batches = evaluation_batches(
+            source,
+            self.batch,
+            EvaluationTransform(self.image_size, degradation=degradation, level=level),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        return embed_all(self.embedder, variables, batches, self.mesh)
+
+    def _score(self, source: Source, embedded: Embedded) -> tuple[np.ndarray, dict[str, float], Retrieved]:
+        """Retrieval, hierarchy, uncertainty and radius figures, and recall by the encoder's bare features."""
+        asking, answering = self._roles(source)
+        options = {"ks": self.ks}
+
+        def search(points: np.ndarray, **more: Any) -> Retrieved:
+            gallery = None if answering is None else (points[answering], source.labels[answering])
+            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, **options, **more)
+
+        retrieved = search(
+            embedded.points,
+            distance=self.space.distance,
+            uncertainty=embedded.uncertainty[asking],
+            ancestors=source.ancestors,
+            level_names=source.level_names,
+        )
+        body = search(
+            np.asarray(sphere.project(embedded.features)),
+            distance=sphere.pairwise_cosine_distance,
+            clustering=False,
+        )
+        figures = dict(retrieved.figures)
+        figures |= {f"body_{name}": value for name, value in body.figures.items() if name.startswith("recall")}
+        return asking, figures | radius_figures(embedded, self.clip_radius), retrieved
+
+    def _roles(self, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+        """Indices of queries and of gallery items; None means that the queries search each other."""
+        if not self.query_gallery:
+            return np.arange(len(source)), None
+        first = query_gallery(source.labels)
+        return np.flatnonzero(first), np.flatnonzero(~first)
+
+    def _responses(
+        self, variables: Mapping[str, Any], source: Source, clean: Embedded, count: int
+    ) -> dict[str, Response]:
+        """Degrades `count` evenly spaced images and searches the clean ones, each leaving itself out."""
+        chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+        queries = subset(source, chosen)
+        responses = {}
+        for kind in DEGRADATIONS:
+            at_levels = [
+                self._embed(variables, queries, degradation=kind, level=level)
+                if level
+                else jax.tree.map(lambda whole: whole[chosen], clean)
+                for level in LEVELS
+            ]
+            wrong = [
+                source.labels[self._nearest(embedded.points, clean.points, chosen)] != source.labels[chosen]
+                for embedded in at_levels
+            ]
+            uncertainty = np.stack([embedded.uncertainty for embedded in at_levels])
+            responses[kind] = Response(LEVELS, uncertainty, np.stack(wrong))
+        return responses
+
+    def _nearest(self, queries: np.ndarray, gallery: np.ndarray, own: np.ndarray) -> np.ndarray:
+        indices, _ = knn(queries, gallery, k=1, distance=self.space.distance, exclude=own)
+        return np.asarray(indices)[:, 0]

@@ -50,7 +50,13 @@ class MetricWriter:
     """
 
     def __init__(
-        self, workdir: Path, *, resume_step: int = 0, tensorboard: bool = False, wandb: bool = False, config: Any
+        self,
+        workdir: Path,
+        *,
+        resume_step: int = 0,
+        tensorboard: bool = False,
+        wandb: bool = False,
+        config: Any,
     ):
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= resume_step] if resume_step else []

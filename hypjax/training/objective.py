@@ -170,9 +170,7 @@ def create_space(geometry: str, *, c: float, distance: str, uncertainty: str, cl
     )
 
 
-def create_objective(
-    space: Space, loss: str, *, samples_per_class: int, settings: Mapping[str, float]
-) -> Objective:
+def create_objective(space: Space, loss: str, *, samples_per_class: int, settings: Mapping[str, float]) -> Objective:
     """Binds a loss by name to a space.
 
     Args:

@@ -59,8 +59,7 @@ def create_optimizer(
 
     def scale_head(updates: Params, params: Params | None = None) -> Params:
         return {
-            path: update * head_multiplier if path.startswith(NEW_PARTS) else update
-            for path, update in updates.items()
+            path: update * head_multiplier if path.startswith(NEW_PARTS) else update for path, update in updates.items()
         }
 
     return optax.chain(

@@ -69,8 +69,7 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
       Arrays [b, ...], split along `data`.
     """
     return {
-        name: jax.make_array_from_process_local_data(split(mesh), np.asarray(array))
-        for name, array in batch.items()
+        name: jax.make_array_from_process_local_data(split(mesh), np.asarray(array)) for name, array in batch.items()
     }
 
 
@@ -83,5 +82,5 @@ def require_divisible(batch: int, mesh: Mesh) -> None:
     if batch % mesh.size:
         raise UsageError(
             f"a batch of {batch} images cannot be shared out over {mesh.size} devices; "
-            f"make batch.classes × batch.samples_per_class a multiple of {mesh.size}"
+            f"make its size a multiple of {mesh.size}"
         )

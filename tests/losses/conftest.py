@@ -31,10 +31,10 @@ def hyperbolic_oracle(x, y, c=0.7):
     return 2 / np.sqrt(c) * np.arcsinh(np.sqrt(ratio))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hyperbolic():
     """The Poincaré ball's distance, bound to a curvature as everywhere else, and the same in NumPy."""
-    return functools.partial(poincare.pairwise_dist, c=0.7), hyperbolic_oracle
+    return jax.jit(functools.partial(poincare.pairwise_dist, c=0.7)), hyperbolic_oracle
 
 
 @pytest.fixture

@@ -39,16 +39,15 @@ BATCHES = {
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_values_and_gradients_are_those_of_the_loop(
-    name, distance, oracle_distance, points, numeric_gradient, float64
-):
+def test_values_and_gradients_are_those_of_the_loop(name, distance, oracle_distance, points, numeric_gradient, float64):
     labels, m = BATCHES[name]
     x = points(len(labels))
     x[1] = x[0]  # a duplicate image
     tau = np.array(0.2) if m == 2 else 0.3 + 0.05 * np.arange(len(labels))
-    loss = lambda x, tau: pairwise_cross_entropy(
-        x, jnp.array(labels), distance=distance, temperature=tau, samples_per_class=m
-    )
+
+    def loss(x, tau):
+        return pairwise_cross_entropy(x, jnp.array(labels), distance=distance, temperature=tau, samples_per_class=m)
+
     value, (by_x, by_tau) = jax.jit(jax.value_and_grad(loss, (0, 1)))(jnp.array(x), jnp.array(tau))
     np.testing.assert_allclose(value, oracle(oracle_distance(x, x), labels, tau, m), atol=1e-12)
     expected = numeric_gradient(lambda t: oracle(oracle_distance(x, x), labels, t, m), tau)
@@ -60,11 +59,15 @@ def test_values_and_gradients_are_those_of_the_loop(
 def test_it_is_that_of_the_loop_in_the_ball(hyperbolic, points, numeric_gradient, float64):
     distance, oracle_distance = hyperbolic
     x, labels = points(8), np.repeat([0, 1], 4)
-    loss = lambda x: pairwise_cross_entropy(
-        x, jnp.array(labels), distance=distance, temperature=0.2, samples_per_class=4
-    )
+
+    def loss(x):
+        return pairwise_cross_entropy(x, jnp.array(labels), distance=distance, temperature=0.2, samples_per_class=4)
+
     value, gradient = jax.jit(jax.value_and_grad(loss))(x)
-    expected = lambda x: oracle(oracle_distance(x, x), labels, 0.2, 4)
+
+    def expected(x):
+        return oracle(oracle_distance(x, x), labels, 0.2, 4)
+
     np.testing.assert_allclose(value, expected(x), atol=1e-12)
     np.testing.assert_allclose(gradient, numeric_gradient(expected, x), atol=1e-7)
 
@@ -72,9 +75,10 @@ def test_it_is_that_of_the_loop_in_the_ball(hyperbolic, points, numeric_gradient
 @pytest.mark.parametrize("name", ["one class", "one class, drawn twice", "only singletons"])
 def test_without_anything_to_tell_apart_it_is_zero_and_so_is_its_gradient(name, distance, points):
     labels, m = BATCHES[name]
-    loss = lambda x: pairwise_cross_entropy(
-        x, jnp.array(labels), distance=distance, temperature=0.2, samples_per_class=m
-    )
+
+    def loss(x):
+        return pairwise_cross_entropy(x, jnp.array(labels), distance=distance, temperature=0.2, samples_per_class=m)
+
     value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.array(points(len(labels)), jnp.float32))
     np.testing.assert_allclose(value, 0, atol=1e-6)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
@@ -95,9 +99,10 @@ def test_classes_and_samples_may_come_in_any_order(distance, points):
 
 def test_it_stays_finite_at_tiny_temperatures(distance, points):
     x, labels = jnp.array(points(8), jnp.float32), jnp.repeat(jnp.arange(4), 2)
-    loss = lambda x: pairwise_cross_entropy(
-        x, labels, distance=distance, temperature=1e-4, samples_per_class=2
-    )
+
+    def loss(x):
+        return pairwise_cross_entropy(x, labels, distance=distance, temperature=1e-4, samples_per_class=2)
+
     value, gradient = jax.jit(jax.value_and_grad(loss))(x)
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()
@@ -107,9 +112,11 @@ def test_it_stays_finite_at_tiny_temperatures(distance, points):
 def test_a_diverged_embedding_is_not_hidden(distance, points):
     x = jnp.array(points(8), jnp.float32).at[3, 0].set(jnp.nan)
     labels = jnp.repeat(jnp.arange(4), 2)
-    assert jnp.isnan(
-        pairwise_cross_entropy(x, labels, distance=distance, temperature=0.2, samples_per_class=2)
-    )
+
+    def loss(x):
+        return pairwise_cross_entropy(x, labels, distance=distance, temperature=0.2, samples_per_class=2)
+
+    assert jnp.isnan(jax.jit(loss)(x))
 
 
 @pytest.mark.parametrize(
@@ -129,9 +136,14 @@ def test_bad_arguments_are_named(change, message, distance):
 
 def test_memory_is_a_few_distance_matrices():
     n, d = 900, 8
-    inner = lambda x, y: -jnp.matmul(x, y.T)
-    loss = lambda x: pairwise_cross_entropy(
-        x, jnp.repeat(jnp.arange(n // 9), 9), distance=inner, temperature=0.2, samples_per_class=9
-    )
+
+    def inner(x, y):
+        return -jnp.matmul(x, y.T)
+
+    def loss(x):
+        return pairwise_cross_entropy(
+            x, jnp.repeat(jnp.arange(n // 9), 9), distance=inner, temperature=0.2, samples_per_class=9
+        )
+
     compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, d))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 6 * 4 * n * n

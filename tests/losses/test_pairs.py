@@ -17,9 +17,7 @@ from hypjax.losses.pairs import (
 def test_masks_leave_out_the_image_itself_and_nothing_else():
     positive, negative = class_masks(jnp.array([0, 1, 0, 2]))
     np.testing.assert_array_equal(positive, np.array([[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4], bool))
-    np.testing.assert_array_equal(
-        negative, np.array([[0, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]], bool)
-    )
+    np.testing.assert_array_equal(negative, np.array([[0, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]], bool))
 
 
 def test_a_miner_is_confined_to_its_classes_and_carries_no_gradient(uneven_miner):
@@ -30,7 +28,10 @@ def test_a_miner_is_confined_to_its_classes_and_carries_no_gradient(uneven_miner
     raw = uneven_miner(distances, labels)
     np.testing.assert_array_equal(weights[0], np.where(positive, raw[0], 0))
     np.testing.assert_array_equal(weights[1], np.where(negative, raw[1], 0))
-    by_distance = lambda distances, labels: (jnp.exp(distances), distances**2)
+
+    def by_distance(distances, labels):
+        return (jnp.exp(distances), distances**2)
+
     gradient = jax.grad(lambda x: sum(w.sum() for w in pair_weights(x, labels, by_distance)))(distances)
     np.testing.assert_array_equal(gradient, 0)
 
@@ -74,7 +75,10 @@ def test_masked_logsumexp_survives_huge_and_empty_rows():
     values = jnp.array([[1000.0, 1000.0], [-1000.0, 3000.0], [1.0, 2.0]])
     mask = jnp.array([[True, True], [True, False], [False, False]])
     np.testing.assert_allclose(masked_logsumexp(values, mask, axis=1)[:2], [1000 + np.log(2), -1000])
-    total = lambda x: jnp.logaddexp(masked_logsumexp(x, mask, axis=1), jnp.zeros(3)).sum()
+
+    def total(x):
+        return jnp.logaddexp(masked_logsumexp(x, mask, axis=1), jnp.zeros(3)).sum()
+
     np.testing.assert_allclose(jax.grad(total)(values), [[0.5, 0.5], [0, 0], [0, 0]])
 
 

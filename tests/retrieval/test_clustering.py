@@ -12,16 +12,12 @@ def blobs(groups=6, size=15, d=4, spread=0.1, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(groups), size)
     order = rng.permutation(len(labels))
-    points = (4 * np.eye(groups, d + groups)[labels] + spread * rng.normal(size=(len(labels), d + groups)))[
-        order
-    ]
+    points = (4 * np.eye(groups, d + groups)[labels] + spread * rng.normal(size=(len(labels), d + groups)))[order]
     return points.astype(np.float32), labels[order]
 
 
 def inertia(points, assigned):
-    return sum(
-        np.sum((points[assigned == c] - points[assigned == c].mean(0)) ** 2) for c in np.unique(assigned)
-    )
+    return sum(np.sum((points[assigned == c] - points[assigned == c].mean(0)) ** 2) for c in np.unique(assigned))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -46,9 +42,7 @@ def test_kmeans_finds_separate_groups_and_its_starts_are_spread_out():
     points, labels = blobs()
     assert nmi(labels, kmeans(points, 6)) > 0.9
     one_step = [nmi(labels, kmeans(points, 6, seed=seed, iterations=1)) for seed in range(10)]
-    at_random = [
-        nmi(labels, nearest_of(points, points[np.random.default_rng(s).choice(90, 6)])) for s in range(10)
-    ]
+    at_random = [nmi(labels, nearest_of(points, points[np.random.default_rng(s).choice(90, 6)])) for s in range(10)]
     assert np.mean(one_step) > np.mean(at_random) + 0.1
 
 

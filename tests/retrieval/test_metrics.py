@@ -49,9 +49,7 @@ def test_r_precision_and_map_at_r_equal_loops(ranking):
             continue
         right = [ranking[i, j] == LABELS[i] for j in range(relevant[i])]
         precisions.append(sum(right) / relevant[i])
-        averages.append(
-            sum(sum(right[: j + 1]) / (j + 1) for j in range(relevant[i]) if right[j]) / relevant[i]
-        )
+        averages.append(sum(sum(right[: j + 1]) / (j + 1) for j in range(relevant[i]) if right[j]) / relevant[i])
     assert r_precision(ranking, LABELS, relevant=relevant) == pytest.approx(np.mean(precisions))
     assert map_at_r(ranking, LABELS, relevant=relevant) == pytest.approx(np.mean(averages))
 

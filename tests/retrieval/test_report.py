@@ -118,16 +118,12 @@ def test_nothing_to_count_is_nan_and_not_an_error():
         embeddings(labels), labels, distance=euclidean, ks=(1, 2), uncertainty=np.ones(4, np.float32)
     )
     assert result.figures["queries"] == 0
-    assert np.isnan(
-        [result.figures[name] for name in ("recall@1", "map@r", "nmi", "uncertainty_auroc")]
-    ).all()
+    assert np.isnan([result.figures[name] for name in ("recall@1", "map@r", "nmi", "uncertainty_auroc")]).all()
 
 
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="1 level names"):
-        retrieval_figures(
-            embeddings(LABELS), LABELS, distance=euclidean, ancestors=ANCESTORS, level_names=["a"]
-        )
+        retrieval_figures(embeddings(LABELS), LABELS, distance=euclidean, ancestors=ANCESTORS, level_names=["a"])
     with pytest.raises(ValueError, match="k=8 neighbors"):
         retrieval_figures(embeddings(LABELS[:5]), LABELS[:5], distance=euclidean)
 

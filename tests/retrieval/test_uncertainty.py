@@ -83,9 +83,7 @@ def test_quality_is_that_of_each_score():
     wrong = rng.random(60) < 0.3
     uncertainty = rng.random(60).astype(np.float32)
     distances = np.sort(rng.random((60, 3)).astype(np.float32), axis=1)
-    quality = {
-        name: float(value) for name, value in uncertainty_quality(uncertainty, distances, wrong).items()
-    }
+    quality = {name: float(value) for name, value in uncertainty_quality(uncertainty, distances, wrong).items()}
     ratio = distances[:, 0] / distances[:, 1]
     for suffix, score in {
         "": uncertainty,

@@ -73,8 +73,9 @@ def test_a_truncated_checkpoint_gives_way_to_the_last_whole_one(tmp_path):
 def test_without_a_whole_checkpoint_it_says_so(tmp_path):
     saved(tmp_path, [3]).__exit__()
     truncate(tmp_path / "checkpoints" / "3")
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints, pytest.raises(
-        FileNotFoundError, match="no whole checkpoint"
+    with (
+        Checkpoints(tmp_path / "checkpoints") as checkpoints,
+        pytest.raises(FileNotFoundError, match="no whole checkpoint"),
     ):
         checkpoints.restore(state(), replicated())
 

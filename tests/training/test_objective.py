@@ -86,7 +86,10 @@ def test_uncertainty_falls_with_the_radius(geometry, uncertainty):
         (lambda: space(distance="cosine"), "distance of geometry poincare: 'cosine' is unknown"),
         (lambda: space(uncertainty="none"), "uncertainty 'none' is unknown"),
         (lambda: space(c=0.0), "curvature must be positive"),
-        (lambda: create_objective(space(), "arcface", samples_per_class=2, settings=SETTINGS), "loss 'arcface'"),
+        (
+            lambda: create_objective(space(), "arcface", samples_per_class=2, settings=SETTINGS),
+            "loss 'arcface'",
+        ),
         (lambda: create_objective(space(), "triplet", samples_per_class=1, settings=SETTINGS), "at least 2"),
     ],
 )

@@ -34,7 +34,11 @@ def updates_of(params, grads, **options):
     return optimizer.update(grads, optimizer.init(params), params)[0]
 
 
-PARAMS = {"encoder/kernel": jnp.full((2, 2), 3.0), "encoder/bias": jnp.ones(2), "head/kernel": jnp.ones((2, 2))}
+PARAMS = {
+    "encoder/kernel": jnp.full((2, 2), 3.0),
+    "encoder/bias": jnp.ones(2),
+    "head/kernel": jnp.ones((2, 2)),
+}
 GRADS = {path: jnp.ones_like(value) for path, value in PARAMS.items()}
 
 

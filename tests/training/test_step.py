@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from hypjax.encoders.head import Head
+
 from hypjax.encoders.model import EmbeddingModel
 from hypjax.training import sharding
 from hypjax.training.objective import create_objective, create_space
@@ -37,11 +37,13 @@ def batch(seed=0):
     return {"image": images.reshape(-1, 8, 8, 3), "label": labels}
 
 
-def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, data=batch(), frozen=()):
+def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
     mesh = sharding.data_mesh(jax.devices()[:devices])
     model = EmbeddingModel(Tiny(), Head(dim=4, normalize="none", dropout=dropout))
     space = create_space("poincare", c=0.1, distance="geodesic", uncertainty="radius", clip_radius=2.3)
-    objective = create_objective(space, "uncertainty_contrastive", samples_per_class=SAMPLES, settings=SETTINGS)
+    objective = create_objective(
+        space, "uncertainty_contrastive", samples_per_class=SAMPLES, settings=SETTINGS
+    )
     optimizer = create_optimizer(
         optax.constant_schedule(rate), head_multiplier=1.0, weight_decay=0.01, clip_norm=3.0
     )
@@ -50,10 +52,16 @@ def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, data=batch(), froz
     state = jax.device_put(state, sharding.replicated(mesh))
     preprocess = partial(normalize, mean=jnp.full(3, 0.5), std=jnp.full(3, 0.5))
     function = partial(
-        train_step, model=model, objective=objective, optimizer=optimizer, preprocess=preprocess, seed=0, decay=ema
+        train_step,
+        model=model,
+        objective=objective,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        seed=0,
+        decay=ema,
     )
     function = jax.jit(function, donate_argnums=0)
-    history = []
+    data, history = batch(), []
     for _ in range(steps):
         state, metrics = function(state, sharding.global_batch(data, mesh))
         history.append({name: float(value) for name, value in metrics.items()})

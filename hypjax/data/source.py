@@ -1,0 +1,135 @@
+"""What a data source is: labels, ancestors and random access to images; and a view of a part of one."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int32, Integer, Shaped, UInt8
+
+from hypjax.data.errors import DataError
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything with labels, ancestors and random access to images; plain attributes do for the properties."""
+
+    @property
+    def labels(self) -> Int32[np.ndarray, "n"]:
+        """Class of each image, dense in 0 … classes − 1."""
+        ...
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """One name a class."""
+        ...
+
+    @property
+    def ancestors(self) -> Int32[np.ndarray, "classes levels"]:
+        """Ancestors of each class, nearest first; ids are dense per level; there may be no levels."""
+        ...
+
+    @property
+    def level_names(self) -> Sequence[str]:
+        """One name a level, nearest first."""
+        ...
+
+    @property
+    def ancestor_names(self) -> Sequence[Sequence[str]]:
+        """For each level the names of its ancestors."""
+        ...
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        ...
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image at an index as RGB; any size. Raises `DataError` naming it when it does not decode."""
+        ...
+
+    def name(self, index: int) -> str:
+        """A path or id to show in messages and galleries."""
+        ...
+
+
+def dense(ids: Shaped[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray]:
+    """Renumber ids as 0 … count − 1 in ascending order.
+
+    Returns:
+      The ids that occur, `[count]`, and the new numbers in the shape of `ids`, int32.
+
+    >>> dense(np.array([7, 3, 7]))
+    (array([3, 7]), array([1, 0, 1], dtype=int32))
+    """
+    kept, renumbered = np.unique(ids, return_inverse=True)
+    return kept, renumbered.reshape(ids.shape).astype(np.int32)
+
+
+class Subset:
+    """Some images of a source, with dense labels and ancestors of their own; made by `subset`."""
+
+    def __init__(self, source: Source, indices: Integer[np.ndarray, "m"]) -> None:
+        self._source = source
+        self.indices = np.asarray(indices, np.int64)
+        classes, self.labels = dense(np.asarray(source.labels)[self.indices])
+        self.class_names = [source.class_names[c] for c in classes]
+        self.level_names = list(source.level_names)
+        levels = [dense(column) for column in np.asarray(source.ancestors)[classes].T]
+        self.ancestor_names = [
+            [names[a] for a in kept] for names, (kept, _) in zip(source.ancestor_names, levels, strict=True)
+        ]
+        self.ancestors = np.zeros((len(classes), len(levels)), np.int32)
+        for level, (_, column) in enumerate(levels):
+            self.ancestors[:, level] = column
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image at an index of this view."""
+        return self._source.image(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        """The name that the underlying source gives it."""
+        return self._source.name(int(self.indices[index]))
+
+
+def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
+    """View some images of a source as a source: labels and ancestors are renumbered densely.
+
+    Args:
+      source: any source.
+      indices: which images, in which order; `[m]`.
+
+    Raises:
+      ValueError: an index is out of range, or there are none.
+    """
+    chosen = np.asarray(indices)
+    if chosen.size == 0:
+        raise ValueError("a subset needs at least one image; got no indices")
+    chosen = chosen.astype(np.int64)
+    if chosen.min() < 0 or chosen.max() >= len(source):
+        raise ValueError(f"indices must lie in [0, {len(source)}); got {chosen.min()} … {chosen.max()}")
+    return Subset(source, chosen)
+
+
+def require_pairs(source: Source, *, purpose: str = "retrieval") -> None:
+    """Check that every class has two images or more, so that each image has something to be found or pulled to.
+
+    Args:
+      source: any source.
+      purpose: what needs the pairs, for the message.
+
+    Raises:
+      DataError: naming the first classes that have a single image, or saying that there are no images.
+    """
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    if len(source) == 0:
+        raise DataError("the data set has no images")
+    lonely = np.flatnonzero(counts < 2)
+    if lonely.size:
+        shown = ", ".join(repr(source.class_names[c]) for c in lonely[:3]) + (", …" if lonely.size > 3 else "")
+        kind = "class has" if lonely.size == 1 else "classes have"
+        raise DataError(
+            f"{lonely.size} {kind} fewer than 2 images ({shown}): {purpose} needs at least 2 a class; "
+            "add images or remove the class"
+        )

@@ -1,0 +1,6 @@
+"""Pictures of a run: training curves, embeddings in the disk, galleries of neighbors, reliability."""
+
+from hypjax.plots.curves import PANELS, Panel, training_curves
+from hypjax.plots.disk import disk
+from hypjax.plots.gallery import gallery
+from hypjax.plots.reliability import degradation_response, risk_coverage_curve

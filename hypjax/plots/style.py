@@ -1,0 +1,70 @@
+"""One look for all pictures: colors safe for the color-blind, quiet axes, figures that know no screen."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, FAINT = "#22262b", "#6b7280", "#d9dce1"
+RIGHT, WRONG = "#0072b2", "#d55e00"
+
+# Paul Tol's "muted" scheme: told apart with any color vision; gray is left for "other".
+COLORS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
+OTHER = "#9aa0a8"
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": 150,
+    "savefig.facecolor": "white",
+}
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, arranged by itself when saved; no window, no global state."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(picture: Figure, path: str | PathLike[str]) -> None:
+    """Write a PNG, making its folder where needed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path, format="png")
+
+
+def plain(axes: Axes) -> None:
+    """Leave nothing of an axes but what is drawn into it."""
+    axes.set_axis_off()
+    axes.grid(False)
+
+
+def shorten(name: str, length: int) -> str:
+    """Cut a name to a length, saying so.
+
+    Example:
+        >>> shorten("smiling face with heart-eyes", 12)
+        'smiling fac…'
+    """
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -1,0 +1,87 @@
+"""The pictures of a run, drawn from an evaluation into its workdir."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypjax import plots
+from hypjax.data.source import Source
+from hypjax.retrieval import risk_coverage
+from hypjax.training.evaluation import Evaluation
+from hypjax.training.objective import Space
+
+
+def draw(
+    workdir: Path, source: Source, evaluation: Evaluation, space: Space, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Draws curves, disk, gallery, risk against coverage, and the response to degradation.
+
+    Args:
+      workdir: where the PNG files go.
+      source: the images evaluated.
+      evaluation: of them.
+      space: where the embeddings live.
+      rows: of `metrics.jsonl`.
+    """
+    if any("loss" in row for row in rows):
+        plots.training_curves(workdir / "curves.png", rows)
+    draw_disk(workdir / "disk.png", source, evaluation, space)
+    draw_gallery(workdir / "gallery.png", source, evaluation)
+    draw_risk(workdir / "risk_coverage.png", evaluation)
+    responses = evaluation.responses
+    plots.degradation_response(
+        workdir / "degradation.png",
+        next(iter(responses.values())).levels,
+        {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
+        recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
+    )
+
+
+def draw_disk(path: Path, source: Source, evaluation: Evaluation, space: Space) -> None:
+    """Embeddings at their radius, colored by the topmost level of the hierarchy."""
+    points = evaluation.embedded.points
+    if space.ball is not None:
+        points = np.asarray(space.ball(points))
+    if source.level_names:
+        groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
+    else:
+        groups, names = source.labels, source.class_names
+    plots.disk(path, points, groups, names, evaluation.embedded.uncertainty, c=space.curvature)
+
+
+def draw_gallery(path: Path, source: Source, evaluation: Evaluation) -> None:
+    """Queries with what they find, the most and the least certain ones."""
+    asking, retrieved = evaluation.asking, evaluation.retrieved
+    everyone = len(asking) == len(source)
+    answering = np.arange(len(source)) if everyone else np.setdiff1d(np.arange(len(source)), asking)
+    plots.gallery(
+        path,
+        lambda i: source.image(int(asking[i])),
+        retrieved.neighbors[:, :5],
+        retrieved.distances[:, :5],
+        source.labels[asking],
+        evaluation.embedded.uncertainty[asking],
+        class_names=source.class_names,
+        gallery_image=lambda i: source.image(int(answering[i])),
+        gallery_labels=source.labels[answering],
+        valid=retrieved.valid,
+    )
+
+
+def draw_risk(path: Path, evaluation: Evaluation) -> None:
+    """Errors among the queries the model is most certain of, beside what plain distances say."""
+    retrieved, valid = evaluation.retrieved, evaluation.retrieved.valid
+    wrong, first, second = (
+        values[valid] for values in (retrieved.wrong, retrieved.distances[:, 0], retrieved.distances[:, 1])
+    )
+    scores = {
+        "uncertainty": evaluation.embedded.uncertainty[evaluation.asking][valid],
+        "distance to the nearest": first,
+        "nearest : second": np.where(second > 0, first / np.where(second > 0, second, 1), 1.0),
+    }
+    curves = {name: risk_coverage(score, wrong) for name, score in scores.items()}
+    plots.risk_coverage_curve(path, curves, ideal=risk_coverage(wrong, wrong))

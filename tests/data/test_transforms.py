@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from hypjax.data.emoji import Emoji
+from hypjax.data.transforms import (
+    DEGRADATIONS,
+    DRAWINGS,
+    PHOTOGRAPHS,
+    EvaluationTransform,
+    TrainTransform,
+    color_matrix,
+    degrade,
+    random_crop_box,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("settings", [PHOTOGRAPHS, DRAWINGS, {**DRAWINGS, "flip": True, "degrade_share": 1.0}])
+@pytest.mark.parametrize("shape", [(96, 96), (1, 1), (1, 300), (300, 1), (7, 500)])
+def test_training_views_of_odd_images(settings, shape):
+    image = rng().integers(0, 256, (*shape, 3), np.uint8)
+    before = image.copy()
+    transform = TrainTransform(32, **settings)
+    for seed in range(5):
+        view = transform(image, rng(seed))
+        assert view.shape == (32, 32, 3)
+        assert view.dtype == np.uint8
+        np.testing.assert_array_equal(view, transform(image, rng(seed)))
+    np.testing.assert_array_equal(image, before)
+
+
+def test_crop_boxes_keep_their_ranges():
+    generator = rng()
+    boxes = np.array([random_crop_box(80, 120, generator, scale=(0.3, 0.9), ratio=(0.75, 1.5)) for _ in range(500)])
+    left, top, right, bottom = boxes.T
+    assert left.min() >= 0
+    assert top.min() >= 0
+    assert right.max() <= 120
+    assert bottom.max() <= 80
+    share = (right - left) * (bottom - top) / (80 * 120)
+    ratio = (right - left) / (bottom - top)
+    assert 0.3 - 1e-9 <= share.min() < 0.35
+    assert 0.85 < share.max() <= 0.9 + 1e-9
+    assert 0.75 - 1e-9 <= ratio.min()
+    assert ratio.max() <= 1.5 + 1e-9
+
+
+def test_crop_box_of_a_strip_falls_back_to_the_center():
+    box = random_crop_box(10, 1000, rng(), scale=(0.9, 1.0), ratio=(0.75, 4 / 3))
+    np.testing.assert_allclose(box, (500 - 20 / 3, 0, 500 + 20 / 3, 10))
+
+
+def test_whole_crop_is_the_image():
+    image = Emoji("validation").image(0)
+    same = TrainTransform(96, scale=(1, 1), ratio=(1, 1), flip=False)(image, rng())
+    np.testing.assert_array_equal(same, image)
+
+
+def test_flips_half_of_the_time():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :4] = 255
+    transform = TrainTransform(8, scale=(1, 1), ratio=(1, 1), flip=True)
+    left = np.array([transform(image, rng(seed))[0, 0, 0] == 255 for seed in range(200)])
+    assert 70 < left.sum() < 130
+
+
+def test_tint_colors_white_and_leaves_black():
+    image = np.full((8, 8, 3), 255, np.uint8)
+    transform = TrainTransform(8, flip=False, tint=0.5)
+    views = np.array([transform(image, rng(seed))[4, 4] for seed in range(50)])
+    assert views.min() >= 127
+    assert views.min() < 150
+    assert np.ptp(views, axis=1).max() > 40
+    np.testing.assert_array_equal(transform(0 * image, rng()), 0)
+    np.testing.assert_allclose(color_matrix(rng(), jitter=0.0, tint=0.0), np.eye(3, 4).ravel(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_degradation_grows_with_its_level(kind):
+    image = Emoji("validation").image(5)
+    np.testing.assert_array_equal(degrade(image, kind, 0.0, rng()), image)
+    for seed in range(5):
+        harm = [
+            np.abs(degrade(image, kind, level, rng(seed)).astype(float) - image).mean()
+            for level in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+        ]
+        assert (np.diff(harm) > 0).all(), (kind, harm)
+
+
+def test_occlusion_covers_its_share_and_nests():
+    image = np.zeros((100, 80, 3), np.uint8)
+    covered = [(degrade(image, "occlusion", level, rng(4)) > 0).any(-1) for level in (0.2, 0.6, 1.0)]
+    for mask, level in zip(covered, (0.2, 0.6, 1.0), strict=True):
+        assert mask.mean() == pytest.approx(0.6 * level, abs=0.01)
+    assert (covered[0] <= covered[1]).all()
+    assert (covered[1] <= covered[2]).all()
+
+
+def test_noise_has_its_deviation():
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    assert degrade(grey, "noise", 0.25, rng()).astype(float).std() == pytest.approx(20, rel=0.03)
+
+
+def test_evaluation_view_is_the_central_square():
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 30:70] = 200
+    np.testing.assert_array_equal(EvaluationTransform(20)(image, rng()), 200)
+    image[10:30, 40:60] = 90
+    np.testing.assert_array_equal(EvaluationTransform(20, resize=40)(image, rng()), 90)
+    blurred = EvaluationTransform(20, degradation="noise", level=1.0)(image, rng())
+    assert len(np.unique(blurred)) > 50
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: degrade(np.zeros((4, 4, 3), np.uint8), "rain", 0.5, rng()), "unknown degradation 'rain'"),
+        (lambda: degrade(np.zeros((4, 4, 3), np.uint8), "blur", 1.5, rng()), r"\[0, 1\]; got 1.5"),
+        (lambda: TrainTransform(0), "size must be positive; got 0"),
+        (lambda: TrainTransform(8, scale=(0.0, 1.0)), "scale"),
+        (lambda: TrainTransform(8, jitter=1.0), "jitter"),
+        (lambda: EvaluationTransform(64, resize=32), "size <= resize"),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

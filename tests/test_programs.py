@@ -1,0 +1,243 @@
+"""The programs as a user starts them, each in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+TINY = [  # a network small enough to train in seconds
+    "--config.encoder.name=vit_ti8",
+    "--config.encoder.weights=",
+    "--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}",
+]
+
+
+def start(*words, devices=1, module="hypjax.train"):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", module, *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def finish(process, timeout=300):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def run(*words, **options):
+    return finish(start(*words, **options))
+
+
+def rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir):
+    return np.array([row["loss"] for row in rows(workdir) if "loss" in row])
+
+
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten classes of four noisy color fields."""
+    root = tmp_path_factory.mktemp("images with spaces")
+    generator = np.random.default_rng(0)
+    for label in range(10):
+        (root / f"class {label}").mkdir()
+        color = generator.integers(0, 255, 3)
+        for i in range(4):
+            pixels = np.clip(color + generator.normal(0, 25, (24, 30, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"class {label}" / f"{i}.png")
+    return root
+
+
+def tiny(folder, workdir, *more):
+    return [
+        "--config",
+        f"configs/hyp_uml.py:quick,data=folder,data_dir={folder}",
+        *TINY,
+        "--config.batch.classes=4",
+        "--config.data.fractions=(0.4, 0.3, 0.3)",
+        "--config.evaluation.ks=(1, 2)",
+        f"--workdir={workdir}",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """An unbroken run."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    status, out, err = run(*tiny(folder, workdir))
+    assert status == 0, err
+    return workdir, out
+
+
+def test_a_run_leaves_what_the_readme_promises(finished):
+    workdir, out = finished
+    assert {"config.json", "metrics.jsonl", "checkpoints", "results.json"} <= {p.name for p in workdir.iterdir()}
+    assert len(list(workdir.glob("*.png"))) >= 4
+    assert len(losses(workdir)) >= 10
+    assert len(list((workdir / "checkpoints").iterdir())) == 2
+    figures = results(workdir)
+    assert 0 <= figures["recall@1"] <= figures["recall@2"] <= 1
+    assert {"map@r", "r_precision", "nmi", "uncertainty_auroc", "blur_rank_correlation"} <= set(figures)
+    assert any("validation/saturated_share" in row for row in rows(workdir))
+    assert "1 cpu device(s) in 1 process(es)" in out
+    assert len(out.splitlines()) < 30
+
+
+def test_a_finished_run_says_so(finished, folder):
+    workdir, _ = finished
+    before = (workdir / "results.json").stat().st_mtime_ns
+    status, out, _ = run(*tiny(folder, workdir))
+    assert (status, "is finished" in out) == (0, True)
+    assert (workdir / "results.json").stat().st_mtime_ns == before
+
+
+def test_evaluate_gives_the_same_figures(finished):
+    workdir, _ = finished
+    before = results(workdir)
+    status, out, err = run(f"--workdir={workdir}", module="hypjax.evaluate")
+    assert status == 0, err
+    assert "recall@1 " in out
+    for name, value in results(workdir).items():
+        assert value == pytest.approx(before[name], abs=1e-6, nan_ok=True), name
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_as_if_unbroken(finished, folder, tmp_path):
+    unbroken, _ = finished
+    workdir = tmp_path / "killed"
+    process = start(*tiny(folder, workdir))
+    checkpoint = workdir / "checkpoints" / "6"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert checkpoint.exists()
+    assert not (workdir / "results.json").exists()
+    status, out, err = run(*tiny(folder, workdir))
+    assert status == 0, err
+    assert "resuming after step 6" in out
+    np.testing.assert_allclose(losses(workdir), losses(unbroken), atol=1e-6)
+    for name, value in results(unbroken).items():
+        assert results(workdir)[name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_a_truncated_checkpoint_gives_way_on_another_device_count(finished, folder, tmp_path):
+    unbroken, _ = finished
+    workdir = tmp_path / "truncated"
+    assert run(*tiny(folder, workdir))[0] == 0
+    (workdir / "results.json").unlink()
+    for path in (workdir / "checkpoints" / "12").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    status, out, err = run(*tiny(folder, workdir), devices=8)
+    assert status == 0, err
+    assert "checkpoint 12 is damaged and was set aside" in out
+    assert "resuming after step 6" in out
+    np.testing.assert_allclose(losses(workdir), losses(unbroken), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_eight_devices_and_two_processes_log_the_losses_of_one(finished, folder, tmp_path):
+    unbroken, _ = finished
+    assert run(*tiny(folder, tmp_path / "eight"), devices=8)[0] == 0
+    np.testing.assert_allclose(losses(tmp_path / "eight"), losses(unbroken), rtol=1e-3)
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = tiny(folder, tmp_path / "two", f"--coordinator=localhost:{port}", "--num_processes=2")
+    pair = [start(*words, f"--process_id={i}") for i in range(2)]
+    ends = [finish(process) for process in pair]
+    assert [status for status, _, _ in ends] == [0, 0], ends[0][2] + ends[1][2]
+    assert "2 cpu device(s) in 2 process(es)" in ends[0][1]
+    assert ends[1][1] == ""
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(unbroken), rtol=1e-3)
+    assert results(tmp_path / "two")["recall@1"] == pytest.approx(results(unbroken)["recall@1"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(folder, tmp_path):
+    workdir = tmp_path / "diverged"
+    poison = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0.6", "--config.checkpoint.every=1"]
+    status, _, err = run(*tiny(folder, workdir, *poison))
+    assert status == 1
+    assert err.startswith("stopped: the loss or its gradient is not finite at step ")
+    assert "optimizer.learning_rate" in err
+    assert "Traceback" not in err
+
+
+def refused(*words):
+    status, _, err = run(*words)
+    assert status == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no config given"),
+        (["--config", "configs/missing.py"], "does not exist"),
+        (["--config", "configs/hyp_uml.py", "--config.stepz=3"], "stepz"),
+        (["--config", "configs/hyp_uml.py:data=cifar"], "data set 'cifar' is unknown; there are: emoji, folder"),
+        (["--config", "configs/hyp_uml.py:data=folder,data_dir=/no/such"], "/no/such does not exist"),
+        (["--config", "configs/hyp_uml.py:geometry=klein"], "geometry 'klein' is unknown"),
+        (["--config", "configs/hyp_uml.py", "--config.batch.classes=800"], "there are 739"),
+        (["--config", "configs/hyp_uml.py:encoder=vgg"], "vgg"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, message, tmp_path):
+    assert message in refused(*words, f"--workdir={tmp_path / 'run'}")
+
+
+@pytest.mark.slow
+def test_a_workdir_of_another_config_is_refused(finished, folder):
+    workdir, _ = finished
+    assert "seed: 0 -> 1" in refused(*tiny(folder, workdir, "--config.seed=1"))
+
+
+@pytest.mark.slow
+def test_a_corrupt_image_is_named_or_skipped(folder, tmp_path):
+    broken = tmp_path / "images"
+    shutil.copytree(folder, broken)
+    for label in range(10):
+        (broken / f"class {label}" / "9.png").write_bytes(b"not a picture")
+    assert "9.png" in refused(*tiny(broken, tmp_path / "stops"))
+    status, out, err = run(*tiny(broken, tmp_path / "skips", "--config.data.skip_corrupt=true"))
+    assert status == 0, err
+    assert "skipped 10" in out + err
+
+
+@pytest.mark.slow
+def test_a_class_with_one_image_is_refused(folder, tmp_path):
+    lonely = tmp_path / "images"
+    shutil.copytree(folder, lonely)
+    for i in range(1, 4):
+        (lonely / "class 3" / f"{i}.png").unlink()
+    assert "'class 3'" in refused(*tiny(lonely, tmp_path / "run"))
