@@ -32,7 +32,8 @@ def split_by_class(source: Source, *, fractions: tuple[float, float, float] = (0
     """Divide a source into train, validation and test classes, none of them shared.
 
     Classes are put in the order of a hash of their names and cut by the fractions, so the division depends on the set
-    of class names and the seed alone, neither on the machine nor on the order of files.
+    of class names and the seed alone, neither on the machine nor on the order of files. Each split gets at
+    least 2 classes, whatever the fractions.
 
     Args:
       source: any source.
@@ -41,19 +42,19 @@ def split_by_class(source: Source, *, fractions: tuple[float, float, float] = (0
 
     Raises:
       ValueError: fractions out of range.
-      DataError: a split would get fewer than 2 classes.
+      DataError: there are fewer than 6 classes.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or sum(fractions) > 1 + 1e-6:
         raise ValueError(f"fractions must be three positive numbers of sum at most 1; got {fractions}")
     order = hash_order(list(source.class_names), seed=seed)
-    ends = np.rint(np.cumsum(fractions) * len(order)).astype(int)
-    parts = [order[start:end] for start, end in zip([0, *ends[:2]], ends, strict=True)]
-    if min(len(part) for part in parts) < 2:
-        sizes = "/".join(str(len(part)) for part in parts)
-        raise DataError(
-            f"{len(order)} classes split by {fractions} give {sizes} classes for train/validation/test; "
-            "each needs at least 2: add classes or change the fractions"
-        )
+    if len(order) < 6:
+        raise DataError(f"{len(order)} classes cannot be split into train, validation and test; at least 6 are needed")
+    sizes = np.diff(np.rint(np.cumsum([0, *fractions]) * len(order)).astype(int))
+    while sizes.min() < 2:  # one class alone has no wrong neighbor
+        sizes[sizes.argmin()] += 1
+        sizes[sizes.argmax()] -= sizes.sum() > len(order)
+    ends = np.cumsum(sizes)
+    parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     train, validation, test = (subset(source, np.flatnonzero(np.isin(source.labels, part))) for part in parts)
     return Splits(train, validation, test)
 

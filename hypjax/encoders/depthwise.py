@@ -4,8 +4,8 @@ XLA's grouped convolution is slow on CPU, and the gradient it derives from a sum
 so both gradients of the shifted form are written out here.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +38,10 @@ def depthwise_conv(
         >>> depthwise_conv(x, jnp.ones((3, 3, 1, 1)), padding=((1, 1), (1, 1)))[0, :, :, 0].tolist()
         [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    top_left = tuple((int(before), int(after)) for before, after in padding)
+    pads = tuple((int(before), int(after)) for before, after in padding)
     if jax.default_backend() == "cpu":
-        return shifted_depthwise_conv(x, kernel, stride, top_left)
-    return lax_depthwise_conv(x, kernel, stride, top_left)
+        return shifted_depthwise_conv(x, kernel, stride, pads)
+    return lax_depthwise_conv(x, kernel, stride, pads)
 
 
 def lax_depthwise_conv(
@@ -63,12 +63,11 @@ def shifted_depthwise_conv(
     padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     height = (padded.shape[1] - kernel.shape[0]) // stride + 1
     width = (padded.shape[2] - kernel.shape[1]) // stride + 1
-    total = None
-    for u in range(kernel.shape[0]):
-        for v in range(kernel.shape[1]):
-            term = _shifted(padded, u, v, height, width, stride) * kernel[u, v][None, None]
-            total = term if total is None else total + term
-    return total
+    taps = [(u, v) for u in range(kernel.shape[0]) for v in range(kernel.shape[1])]
+    return reduce(
+        jnp.add,
+        (_shifted(padded, u, v, height, width, stride) * kernel[u, v][None, None] for u, v in taps),
+    )
 
 
 def _shifted(padded: Array, u: int, v: int, height: int, width: int, stride: int) -> Array:
@@ -112,7 +111,7 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Pa
     for u in range(kernel.shape[0]):
         for v in range(kernel.shape[1]):
             shifted = _shifted(padded, u, v, height, width, stride)
-            partial_sums.append(sum((shifted[:, band] * g[:, band] for band in bands[1:]), shifted[:, bands[0]] * g[:, bands[0]]))
+            partial_sums.append(reduce(jnp.add, [shifted[:, band] * g[:, band] for band in bands]))
     # Without the barrier XLA folds the fast sums back into the slow reduction.
     partial_sums = lax.optimization_barrier(partial_sums)
     # Within each image first: a batch that is spread over devices is then summed across them once, not for every tap.

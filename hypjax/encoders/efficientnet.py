@@ -1,5 +1,7 @@
 """EfficientNet-Lite: inverted residual blocks without squeeze-and-excitation, fit for small machines."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -31,9 +33,7 @@ LITE0 = (
 )
 
 
-def relu6(x: Array) -> Array:
-    """Rectifies and caps, ``min(max(x, 0), 6)``, which keeps activations fit for fixed-point devices."""
-    return nn.relu6(x)
+_EPSILON = 1e-3  # of batch normalization
 
 
 class InvertedResidual(nn.Module):
@@ -48,19 +48,33 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w f"], train: bool = False) -> Float[Array, "b h2 w2 f2"]:
-        common = {"epsilon": 1e-3, "train_batch_norm": self.train_batch_norm, "dtype": self.dtype}
+        """Maps activations to activations."""
+        conv = partial(ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
         hidden = x.shape[-1] * self.expand
         y = x
         if self.expand != 1:
-            y = relu6(ConvNorm(hidden, name="expand", **common)(y, train))
-        depthwise = ConvNorm(hidden, self.size, self.stride, depthwise=True, name="depthwise", **common)
-        y = relu6(depthwise(y, train))
-        y = ConvNorm(self.features, name="project", **common)(y, train)
+            y = nn.relu6(conv(hidden, name="expand")(y, train))
+        depthwise = conv(hidden, self.size, self.stride, depthwise=True, name="depthwise")
+        y = nn.relu6(depthwise(y, train))
+        y = conv(self.features, name="project")(y, train)
         return x + y if x.shape == y.shape else y
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite without classifier."""
+    """EfficientNet-Lite without its classifier: [n, h, w, 3] → [n, width].
+
+    Inverted residual blocks with ReLU6 and without squeeze-and-excitation; TensorFlow's padding. Images are
+    (pixel − 127)/128.
+
+    Attributes:
+        stages: Runs of blocks as (repeats, kernel size, stride, expansion, channels).
+        stem: Channels of the first convolution.
+        width: Features out.
+        train_batch_norm: Whether batch statistics are used and updated while training.
+        dtype: Of the computation; features are float32.
+
+    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+    """
 
     stages: tuple[tuple[int, ...], ...] = LITE0
     stem: int = 32
@@ -70,19 +84,27 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
-        common = {"train_batch_norm": self.train_batch_norm, "dtype": self.dtype}
-        x = relu6(ConvNorm(self.stem, 3, 2, epsilon=1e-3, name="stem", **common)(images, train))
-        index = 0
-        for stage in map(Stage._make, self.stages):
-            for repeat in range(stage.repeats):
-                stride = stage.stride if repeat == 0 else 1
-                block = InvertedResidual(
-                    stage.features, stage.size, stride, stage.expand, name=f"block_{index}", **common
-                )
-                x = block(x, train)
-                index += 1
-        x = relu6(ConvNorm(self.width, epsilon=1e-3, name="head", **common)(x, train))
+        """Maps normalized images to pooled features."""
+        conv = partial(ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
+        x = nn.relu6(conv(self.stem, 3, 2, name="stem")(images, train))
+        for index, (block, stride) in enumerate(_blocks(self.stages)):
+            x = InvertedResidual(
+                block.features,
+                block.size,
+                stride,
+                block.expand,
+                self.train_batch_norm,
+                self.dtype,
+                name=f"block_{index}",
+            )(x, train)
+        x = nn.relu6(conv(self.width, name="head")(x, train))
         return x.astype(jnp.float32).mean(axis=(1, 2))
+
+
+def _blocks(stages: tuple[tuple[int, ...], ...]) -> Iterator[tuple[Stage, int]]:
+    for stage in map(Stage._make, stages):
+        for repeat in range(stage.repeats):
+            yield stage, stage.stride if repeat == 0 else 1
 
 
 _UNITS = {

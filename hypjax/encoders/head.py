@@ -1,45 +1,181 @@
-"""Draft by the lead to unblock training: replace freely, keep the interface."""
+"""The head: encoder features to tangent vectors at the origin, of a length that can carry certainty."""
 
-from __future__ import annotations
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from hypjax.geometry import numerics
+
+CLIPS = ("soft", "hard", "none")
+NORMALIZATIONS = ("none", "layer", "standardize")
+INITS = ("orthogonal", "pca")
+# A feature that hardly varies in the sample would be blown up by its own small deviation.
+_STD_FLOOR = 0.1
+
+
+def clip_norm(v: Float[Array, "n d"], *, radius: float, kind: str = "soft") -> Float[Array, "n d"]:
+    """Tangent vectors held to a length.
+
+        soft: v · r·tanh(‖v‖/r)/‖v‖        hard: v · min(1, r/‖v‖)        none: v
+
+    The soft form increases strictly with ‖v‖, so the order of lengths survives it; the hard one is Hyp-ViT's. Both
+    are finite, with finite gradients, at 0.
+
+    Args:
+        v: Tangent vectors at the origin.
+        radius: r > 0.
+        kind: "soft", "hard" or "none".
+
+    Raises:
+        ValueError: For an unknown kind or a radius that is not positive.
+
+    Example:
+        >>> v = jnp.array([[0.3, 0.4], [30.0, 40.0], [0.0, 0.0]])
+        >>> [round(float(norm), 3) for norm in jnp.linalg.norm(clip_norm(v, radius=2.0), axis=1)]
+        [0.49, 2.0, 0.0]
+    """
+    _check_clip(radius, kind)
+    if kind == "soft":
+        return v * numerics.tanhc(numerics.safe_norm(v) / radius)[:, None]
+    return v if kind == "none" else numerics.limit_norm(v, jnp.asarray(radius, v.dtype))
+
+
+def _check_clip(radius: float, kind: str) -> None:
+    if kind not in CLIPS:
+        raise ValueError(f"clip must be one of {', '.join(CLIPS)}, got {kind!r}")
+    if not radius > 0:
+        raise ValueError(f"clip_radius must be positive, got {radius}")
 
 
 class Head(nn.Module):
+    """A linear map of features to tangent vectors at the origin, clipped: [n, features] → [n, dim], float32.
+
+    Normalizing each sample (`layer`) makes all vectors about equally long and so takes away what is to carry
+    certainty; normalizing each feature over the data (`standardize`) keeps it and conditions the map as well.
+
+    Attributes:
+        dim: d, dimensions out.
+        clip_radius: r, the length that no vector exceeds.
+        clip: "soft", "hard" or "none", see `clip_norm`.
+        normalize: "none"; "layer", of each sample, learned; or "standardize", of each feature by the mean and
+            deviation that `calibrate` measured (collection `statistics`, not trained).
+        init: Kernel that `calibrate` leaves: "orthogonal", random; or "pca", the principal directions of the
+            sample, which keep the neighbors that the features have [ours].
+        dropout: Share of features dropped in training (rng `dropout`).
+        start_radius: Mean length that `calibrate` sets; r/2 where None.
+
+    Raises:
+        ValueError: For an unknown clip, normalization or init, or a start radius beyond the clip.
+
+    Source: orthogonal kernel, zero bias and hard clip are Hyp-ViT's (Ermolov et al., CVPR 2022).
+    """
+
     dim: int = 128
     clip_radius: float = 2.3
     clip: str = "soft"
     normalize: str = "none"
-    init: str = "orthogonal"
+    init: str = "orthogonal"  # type: ignore[assignment]  # hides Module.init: use init_with_output
     dropout: float = 0.0
     start_radius: float | None = None
 
+    def __post_init__(self) -> None:
+        """Checks the settings once, where they are made."""
+        if self.normalize not in NORMALIZATIONS:
+            raise ValueError(f"normalize must be one of {', '.join(NORMALIZATIONS)}, got {self.normalize!r}")
+        if self.init not in INITS:
+            raise ValueError(f"init must be one of {', '.join(INITS)}, got {self.init!r}")
+        _check_clip(self.clip_radius, self.clip)
+        limit = float("inf") if self.clip == "none" else self.clip_radius
+        if self.start_radius is not None and not 0 < self.start_radius < limit:
+            raise ValueError(f"start_radius must lie between 0 and {limit}, got {self.start_radius}")
+        super().__post_init__()
+
     @nn.compact
-    def __call__(self, features, train=False):
+    def __call__(self, features: Float[Array, "n f"], train: bool = False) -> Float[Array, "n d"]:
+        """Maps features to clipped tangent vectors at the origin."""
         x = features.astype(jnp.float32)
         if self.normalize == "standardize":
-            mean = self.variable("statistics", "mean", jnp.zeros, x.shape[-1:])
-            std = self.variable("statistics", "std", jnp.ones, x.shape[-1:])
+            mean = self.variable("statistics", "mean", jnp.zeros, x.shape[1:])
+            std = self.variable("statistics", "std", jnp.ones, x.shape[1:])
             x = (x - mean.value[None]) / std.value[None]
         elif self.normalize == "layer":
-            x = nn.LayerNorm()(x)
+            x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        kernel = self.param("kernel", nn.initializers.orthogonal(), (x.shape[-1], self.dim))
-        v = jnp.matmul(x, kernel, precision="highest")
-        norm = jnp.sqrt(jnp.sum(v**2, -1, keepdims=True) + 1e-12)
-        return v * (self.clip_radius * jnp.tanh(norm / self.clip_radius) / norm)
+        kernel = self.param("kernel", nn.initializers.orthogonal(), (x.shape[1], self.dim))
+        bias = self.param("bias", nn.initializers.zeros, (self.dim,))
+        return clip_norm(numerics.matmul(x, kernel) + bias[None], radius=self.clip_radius, kind=self.clip)
 
 
-def calibrate(head, variables, features):
-    variables = dict(variables)
+def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f"]) -> dict[str, Any]:
+    """Fits a fresh head to a sample of features, so that training starts well inside the clip.
+
+    Sets mean and standard deviation of each feature (`standardize`; a deviation below a tenth of the mean one is
+    raised to it), then the kernel's directions (`pca`), then the kernel's scale: the one factor for which the mean
+    length of the clipped vectors is `start_radius` on the sample.
+
+    Args:
+        head: The head.
+        variables: Its variables, as initialization made them.
+        features: A sample of the encoder's output, a few hundred rows or more.
+
+    Returns:
+        New variables; the given ones are left alone.
+
+    Raises:
+        ValueError: If "pca" is asked for more dimensions than there are features.
+
+    Example:
+        >>> import jax
+        >>> features = jax.random.normal(jax.random.key(0), (64, 16))
+        >>> head = Head(dim=8, clip_radius=2.0)
+        >>> _, variables = head.init_with_output(jax.random.key(1), features)
+        >>> variables = calibrate(head, variables, features)
+        >>> round(float(jnp.linalg.norm(head.apply(variables, features), axis=1).mean()), 3)
+        1.0
+    """
+    features = jnp.asarray(features, jnp.float32)
+    params, variables = dict(variables["params"]), dict(variables)
     if head.normalize == "standardize":
-        variables["statistics"] = {"mean": features.mean(0), "std": features.std(0) + 1e-3}
-    st = variables.get("statistics", {"mean": 0., "std": 1.})
-    norm = jnp.linalg.norm(((features - st["mean"]) / st["std"]) @ variables["params"]["kernel"], axis=-1)
-    start = head.start_radius or head.clip_radius / 2
-    scale = head.clip_radius * jnp.arctanh(start / head.clip_radius) / norm.mean()
-    params = dict(variables["params"])
-    params["kernel"] = params["kernel"] * scale
+        std = features.std(axis=0)
+        floor = jnp.where(std.mean() > 0, _STD_FLOOR * std.mean(), 1.0)
+        variables["statistics"] = {"mean": features.mean(axis=0), "std": jnp.where(std > floor, std, floor)}
+    if head.init == "pca":
+        params["kernel"] = _principal_directions(_normalized(head, variables, features), head.dim)
+    free = head.clone(clip="none", start_radius=None)
+    norms = jnp.linalg.norm(free.apply({**variables, "params": params}, features), axis=1)
+    start = head.clip_radius / 2 if head.start_radius is None else head.start_radius
+    params["kernel"] = params["kernel"] * _scale_for(norms, start, radius=head.clip_radius, kind=head.clip)
     return {**variables, "params": params}
+
+
+def _normalized(head: Head, variables: dict[str, Any], features: Array) -> Array:
+    """What the kernel will see: a linear map by the identity shows it."""
+    width = features.shape[1]
+    shown = head.clone(dim=width, clip="none", start_radius=None)
+    params = {**variables["params"], "kernel": jnp.eye(width), "bias": jnp.zeros(width)}
+    return jnp.asarray(shown.apply({**variables, "params": params}, features))
+
+
+def _principal_directions(x: Array, dim: int) -> Array:
+    if dim > x.shape[1]:
+        raise ValueError(f"pca gives at most {x.shape[1]} dimensions, one a feature; dim is {dim}")
+    centered = x - x.mean(axis=0)[None]
+    _, directions = jnp.linalg.eigh(numerics.matmul(centered.T, centered) / len(x))
+    return directions[:, ::-1][:, :dim]
+
+
+def _scale_for(norms: Array, start: float, *, radius: float, kind: str) -> Array:
+    """The factor s at which the mean of clip(s · norms) is `start`, by bisection of log s."""
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        mean = clip_norm(jnp.exp(middle) * norms[:, None], radius=radius, kind=kind).mean()
+        return jnp.where(mean < start, middle, low), jnp.where(mean < start, high, middle)
+
+    center = jnp.log(start / jnp.where(norms.mean() > 0, norms.mean(), 1))
+    low, high = lax.fori_loop(0, 40, halve, (center - 1, center + 15))
+    return jnp.exp((low + high) / 2)

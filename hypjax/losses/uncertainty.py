@@ -152,6 +152,10 @@ def uncertainty_margin(
     (λ > 0), so with its gradient on, the loss pays each point for moving to the origin, and where labels
     are noisy they go. So u is a constant here unless told otherwise.
 
+    That stops the pull, not the triplet loss's own: under heavy label noise triplets draw a batch together
+    with u or without, and λ = 1 leaves no margin at the origin to stop them. A smaller λ only
+    slows that; the margin form, whose β holds the scale, was seen to keep its radius.
+
     Args:
         embeddings: [b, d] points.
         labels: [b] classes, in any order.

@@ -92,9 +92,10 @@ class Broken(Toy):
 
 
 def test_undecodable_image_is_named_through_the_threads():
-    with pytest.raises(DataError, match=r"^birds/6.png: cannot decode this image$"):
+    with pytest.raises(DataError) as caught:
         take(stream(Broken(), threads=2), 20)
-    with pytest.raises(DataError, match="birds/6.png"):
+    assert str(caught.value) == "birds/6.png: cannot decode this image"
+    with pytest.raises(DataError, match=r"birds/6\.png"):
         list(evaluation_batches(Broken(), 4, EvaluationTransform(8), threads=2))
 
 

@@ -36,5 +36,5 @@ def test_require_pairs_names_the_lonely_class():
     require_pairs(Toy())
     with pytest.raises(DataError, match=r"1 class has fewer than 2 images \('class 1'\): retrieval needs"):
         require_pairs(Toy(counts=(2, 1), ancestors=((), ())))
-    with pytest.raises(DataError, match="4 classes have .*'class 0', 'class 1', 'class 2', …"):
+    with pytest.raises(DataError, match=r"4 classes have .*'class 0', 'class 1', 'class 2', …"):
         require_pairs(Toy(counts=(1, 1, 1, 1)))

@@ -94,7 +94,7 @@ def test_prepared_array_record_is_read_without_tensorflow(prepared):
 
 @pytest.mark.filterwarnings("ignore")
 def test_unprepared_and_unknown_sets_fail_at_once(tmp_path):
-    with pytest.raises(DataError, match="caltech_birds2011 is not prepared in .*tfds build caltech_birds2011"):
+    with pytest.raises(DataError, match=r"caltech_birds2011 is not prepared in .*tfds build caltech_birds2011"):
         TfdsSource.load("caltech_birds2011", str(tmp_path))
     with pytest.raises(DataError, match="TFDS has no data set 'no_such_set'"):
         TfdsSource.load("no_such_set", str(tmp_path))

@@ -44,7 +44,7 @@ def test_crop_boxes_keep_their_ranges():
     ratio = (right - left) / (bottom - top)
     assert 0.3 - 1e-9 <= share.min() < 0.35
     assert 0.85 < share.max() <= 0.9 + 1e-9
-    assert 0.75 - 1e-9 <= ratio.min()
+    assert ratio.min() >= 0.75 - 1e-9
     assert ratio.max() <= 1.5 + 1e-9
 
 
@@ -55,14 +55,14 @@ def test_crop_box_of_a_strip_falls_back_to_the_center():
 
 def test_whole_crop_is_the_image():
     image = Emoji("validation").image(0)
-    same = TrainTransform(96, scale=(1, 1), ratio=(1, 1), flip=False)(image, rng())
+    same = TrainTransform(96, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False)(image, rng())
     np.testing.assert_array_equal(same, image)
 
 
 def test_flips_half_of_the_time():
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, :4] = 255
-    transform = TrainTransform(8, scale=(1, 1), ratio=(1, 1), flip=True)
+    transform = TrainTransform(8, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=True)
     left = np.array([transform(image, rng(seed))[0, 0, 0] == 255 for seed in range(200)])
     assert 70 < left.sum() < 130
 
@@ -107,9 +107,10 @@ def test_noise_has_its_deviation():
 def test_evaluation_view_is_the_central_square():
     image = np.zeros((40, 100, 3), np.uint8)
     image[:, 30:70] = 200
-    np.testing.assert_array_equal(EvaluationTransform(20)(image, rng()), 200)
+    inner = np.s_[2:-2, 2:-2]  # bicubic resampling looks a little beyond the square
+    np.testing.assert_array_equal(EvaluationTransform(20)(image, rng())[inner], 200)
     image[10:30, 40:60] = 90
-    np.testing.assert_array_equal(EvaluationTransform(20, resize=40)(image, rng()), 90)
+    np.testing.assert_array_equal(EvaluationTransform(20, resize=40)(image, rng())[inner], 90)
     blurred = EvaluationTransform(20, degradation="noise", level=1.0)(image, rng())
     assert len(np.unique(blurred)) > 50
 

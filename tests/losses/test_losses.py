@@ -29,7 +29,17 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The two that others are made of run again inside those.
+        pytest.param("pairwise_cross_entropy", marks=pytest.mark.slow),
+        pytest.param("triplet", marks=pytest.mark.slow),
+        "margin",
+        "uncertainty_contrastive",
+        "uncertainty_margin",
+    ],
+)
 def test_jit_vmap_and_eight_devices_change_nothing(name, hyperbolic, points):
     loss = partial(LOSSES[name], distance=hyperbolic[0])
     x = jnp.stack([jnp.array(points(16, d=4, seed=seed), jnp.float32) for seed in (0, 1)])

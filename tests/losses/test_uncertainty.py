@@ -165,6 +165,7 @@ def mean_radius_after(steps, *, detach, form, noise, clip_radius=2.3, c=0.1):
     return radius(start), radius(v)
 
 
+@pytest.mark.slow
 def test_the_radius_does_not_collapse():
     """Measured from 1.06: 1.23 with u a constant, 0.87 with its gradient (1.46 for the plain triplet loss)."""
     start, detached = mean_radius_after(200, detach=True, form="triplet", noise=0.0)

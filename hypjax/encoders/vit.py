@@ -1,0 +1,161 @@
+"""Vision transformers, with the layout of the published ViT, DeiT and DINO weights."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+_EPSILON = 1e-6
+
+
+class PatchEmbedding(nn.Module):
+    """A linear map of each patch: [b, h, w, 3] → [b, (h/patch)·(w/patch), width]."""
+
+    patch: int
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b n f"]:
+        """Cuts images into patches and embeds them, row by row."""
+        patch, channels = self.patch, images.shape[-1]
+        shape = (patch, patch, channels, self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        patches = rearrange(images, "b (h p) (w q) c -> b (h w) (p q c)", p=patch, q=patch)
+        flat = rearrange(kernel, "p q c f -> (p q c) f")
+        return patches.astype(self.dtype) @ flat.astype(self.dtype) + bias.astype(self.dtype)[None, None]
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then a two-layer perceptron; each is normalized first and added to its input.
+
+    x ← x + attention(norm(x)),   x ← x + mlp(norm(x))
+    """
+
+    heads: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n f"]) -> Float[Array, "b n f"]:
+        """Maps tokens to tokens."""
+        width = x.shape[-1]
+        y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_1")(x)
+        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
+        q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        logits = jnp.einsum("b h n d, b h m d -> b h n m", q, k) / math.sqrt(q.shape[-1])
+        # In float32: the exponentials of bfloat16 logits lose too much.
+        attention = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(self.dtype)
+        y = rearrange(jnp.einsum("b h n m, b h m d -> b h n d", attention, v), "b h n d -> b n (h d)")
+        x = x + nn.Dense(width, dtype=self.dtype, name="proj")(y)
+        y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_2")(x)
+        y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="fc_1")(y), approximate=False)
+        return x + nn.Dense(width, dtype=self.dtype, name="fc_2")(y)
+
+
+class VisionTransformer(nn.Module):
+    """Vision transformer without its classifier: [n, h, w, 3] → [n, width], the normalized class token.
+
+    Attributes:
+        patch: Height and width of a patch; must divide the images'.
+        width: Of a token; must be a multiple of `heads`.
+        depth: Blocks.
+        heads: Of the attention.
+        distilled: Carries DeiT's second token, beside the class token.
+        dtype: Of the computation; features are float32.
+
+    Source: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; Touvron et al., Training
+    data-efficient image transformers & distillation through attention, ICML 2021.
+    """
+
+    patch: int = 16
+    width: int = 384
+    depth: int = 12
+    heads: int = 6
+    distilled: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
+        """Maps normalized images to the features of the class token.
+
+        Raises:
+            ValueError: If the patches do not tile the images, or the heads do not share the width.
+        """
+        del train  # nothing here is random or has statistics
+        height, width = images.shape[1:3]
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"images of {height} × {width} cannot be cut into patches of {self.patch}; resize them")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}; change one of them")
+        x = PatchEmbedding(self.patch, self.width, self.dtype, name="patch_embed")(images)
+        normal = nn.initializers.normal(0.02)
+        names = ("cls_token", "dist_token") if self.distilled else ("cls_token",)
+        tokens = [self.param(name, normal, (1, 1, self.width)) for name in names]
+        positions = self.param("pos_embed", normal, (1, len(tokens) + x.shape[1], self.width))
+        first = [jnp.broadcast_to(t.astype(self.dtype), (x.shape[0], 1, self.width)) for t in tokens]
+        x = jnp.concatenate([*first, x], axis=1) + positions.astype(self.dtype)
+        for index in range(self.depth):
+            x = TransformerBlock(self.heads, self.dtype, name=f"block_{index}")(x)
+        # Only the class token leaves, and LayerNorm is for each token alone.
+        return nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="norm")(x[:, 0].astype(jnp.float32))
+
+
+_UNITS = {
+    "norm_1": "norm1",
+    "qkv": "attn.qkv",
+    "proj": "attn.proj",
+    "norm_2": "norm2",
+    "fc_1": "mlp.fc1",
+    "fc_2": "mlp.fc2",
+    "patch_embed": "patch_embed.proj",
+    "norm": "norm",
+}
+
+
+def published_name(place: tuple[str, ...]) -> str:
+    """Name of a tensor in the checkpoints of timm, DeiT and DINO.
+
+    Example:
+        >>> published_name(("block_3", "qkv", "kernel"))
+        'blocks.3.attn.qkv.weight'
+    """
+    if len(place) == 1:
+        return place[0]
+    *block, unit, kind = place
+    prefix = "".join(f"blocks.{name.removeprefix('block_')}." for name in block)
+    return f"{prefix}{_UNITS[unit]}.{'bias' if kind == 'bias' else 'weight'}"
+
+
+def is_unused(name: str) -> bool:
+    """Whether a published tensor is none of the features' business: classifiers and what leads only to them."""
+    return name.startswith(("head.", "head_dist.", "pre_logits."))
+
+
+def resample_positions(
+    positions: Float[np.ndarray, "1 m f"], *, tokens: int, grid: tuple[int, int]
+) -> Float[np.ndarray, "1 n f"]:
+    """Position embeddings of a square grid of patches, resampled (cubic) to another grid.
+
+    Args:
+        positions: Those of `tokens` leading tokens, then of the grid row by row.
+        tokens: Leading tokens, which keep theirs.
+        grid: Rows and columns of patches wanted.
+
+    Raises:
+        ValueError: If what follows the leading tokens is no square grid.
+    """
+    first, rest = positions[:, :tokens], positions[:, tokens:]
+    side = math.isqrt(rest.shape[1])
+    if side * side != rest.shape[1]:
+        raise ValueError(f"pos_embed has {rest.shape[1]} patches, not a square; expected {tokens} leading tokens")
+    if (side, side) == tuple(grid):
+        return positions
+    square = jnp.asarray(rest.reshape(1, side, side, -1), jnp.float32)
+    resized = jax.image.resize(square, (1, *grid, square.shape[-1]), "cubic")
+    return np.concatenate([first, np.asarray(resized).reshape(1, -1, square.shape[-1])], axis=1)
