@@ -20,9 +20,9 @@ from hypjax.data.errors import DataError
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, subset
 from hypjax.data.split import Splits
-from hypjax.data.transforms import EvaluationTransform, TrainTransform
+from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.encoders.head import Head
-from hypjax.encoders.model import EmbeddingModel, calibrate_head
+from hypjax.encoders.model import RADII, EmbeddingModel, calibrate_head
 from hypjax.errors import UsageError
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
@@ -79,13 +79,16 @@ def assemble(config: ConfigDict) -> Parts:
             Head(
                 dim=head.dim,
                 normalize=head.normalize,
-                init=head.init,
+                kernel_init=head.init,
                 dropout=head.dropout,
                 clip=head.clip,
                 clip_radius=head.clip_radius,
                 start_radius=head.start_radius,
             ),
-            learned_uncertainty=config.uncertainty == "learned",
+            doubt=create_doubt(config),
+            radius_range=tuple(share * head.clip_radius for share in head.radius_range)
+            if head.radius == "learned"
+            else None,
         )
     space = objectives.create_space(
         config.geometry,
@@ -95,6 +98,23 @@ def assemble(config: ConfigDict) -> Parts:
         clip_radius=head.clip_radius,
     )
     return Parts(splits, model, space, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std)))
+
+
+def create_doubt(config: ConfigDict) -> Head | None:
+    """The model's learned uncertainty, where the radius or the uncertainty asks for one.
+
+    Raises:
+      UsageError: an unknown kind of radius, or a range that is none.
+    """
+    head = config.head
+    if head.radius not in RADII:
+        raise UsageError(f"head.radius {head.radius!r} is unknown; there are: {', '.join(RADII)}")
+    low, high = head.radius_range
+    if not 0 < low < high <= 1:
+        raise UsageError(f"head.radius_range must be two shares with 0 < low < high <= 1, not {(low, high)}")
+    if head.radius != "learned" and config.uncertainty != "learned":
+        return None
+    return Head(dim=1, normalize=head.normalize, clip="none", dropout=head.doubt_dropout)
 
 
 def summary(splits: Splits) -> str:
@@ -117,7 +137,11 @@ def create_objective(config: ConfigDict, space: objectives.Space) -> objectives.
     """
     with as_usage():
         return objectives.create_objective(
-            space, config.loss.name, samples_per_class=config.batch.samples_per_class, settings=config.loss
+            space,
+            config.loss.name,
+            samples_per_class=config.batch.samples_per_class,
+            settings=config.loss,
+            failure_weight=config.loss.failure_weight,
         )
 
 
@@ -136,8 +160,8 @@ def create_sampler(config: ConfigDict, source: Source) -> ClassBalanced:
         )
 
 
-def create_augmentation(config: ConfigDict) -> TrainTransform:
-    """The random view of a training image.
+def create_augmentation(config: ConfigDict) -> tuple[TrainTransform, RandomDegradation]:
+    """The random view of a training image, and what damages a share of the views.
 
     Raises:
       UsageError: a setting out of range.
@@ -146,7 +170,8 @@ def create_augmentation(config: ConfigDict) -> TrainTransform:
         options = config.augment.to_dict()
         for name in ("scale", "ratio"):
             options[name] = tuple(options[name])
-        return TrainTransform(config.data.image_size, **options)
+        degradation = RandomDegradation(options.pop("degrade_share"))
+        return TrainTransform(config.data.image_size, **options), degradation
 
 
 def create_schedule(config: ConfigDict) -> optax.Schedule:
@@ -179,22 +204,29 @@ def initial_state(config: ConfigDict, parts: Parts, mesh: Mesh) -> TrainState:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
     """
     variables = initial_variables(config, parts, mesh)
-    return jax.device_put(_state(config, variables), sharding.replicated(mesh))
+    failures = None
+    if parts.model.doubt is not None:
+        # Before training every class is an unseen class: whose nearest neighbor is wrong now is honest.
+        embedder = create_evaluator(config, parts, mesh)
+        failures = jnp.asarray(embedder.failures(variables, parts.splits.train), jnp.float32)
+    return jax.device_put(_state(config, variables, failures), sharding.replicated(mesh))
 
 
 def abstract_state(config: ConfigDict, parts: Parts) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.float32)
-    return jax.eval_shape(lambda: _state(config, parts.model.init(jax.random.key(0), images)))
+    failures = None if parts.model.doubt is None else jnp.zeros(len(parts.splits.train))
+    return jax.eval_shape(lambda: _state(config, parts.model.init(jax.random.key(0), images), failures))
 
 
-def _state(config: ConfigDict, variables: dict[str, Any]) -> TrainState:
+def _state(config: ConfigDict, variables: dict[str, Any], failures: jax.Array | None) -> TrainState:
     with as_usage():
         return create_state(
             variables,
             create_optimizer(config),
             frozen=config.encoder.frozen,
             average=config.optimizer.ema > 0,
+            failures=failures,
         )
 
 

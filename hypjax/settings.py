@@ -59,6 +59,9 @@ def default_settings() -> ConfigDict:
                 "clip": "soft",  # soft | hard | none
                 "clip_radius": 2.3,  # of the tangent vector at the origin
                 "start_radius": 1.15,  # mean radius at the first step, well inside the clip
+                "radius": "norm",  # norm: the length of the linear map's output | learned: 1 - doubt sets it
+                "radius_range": (0.3, 0.7),  # shares of clip_radius between which a learned radius lies
+                "doubt_dropout": 0.5,  # of the features that the doubt reads
             },
             "geometry": "poincare",  # poincare | lorentz | euclidean | sphere
             "curvature": 0.1,  # c > 0; the space has curvature -c
@@ -71,6 +74,7 @@ def default_settings() -> ConfigDict:
                 "center": 0.5,  # the uncertainty at which the temperature is as set
                 "margin": 0.2,
                 "beta": 1.2,
+                "failure_weight": 1.0,  # of the loss that teaches a learned doubt to foretell failures
             },
             "optimizer": {
                 "learning_rate": 3e-4,

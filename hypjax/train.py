@@ -22,7 +22,7 @@ from hypjax.data.pipeline import train_batches
 from hypjax.errors import DivergedError, UsageError
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.metrics import MetricWriter, Progress, as_json
+from hypjax.training.metrics import MetricWriter, Progress, as_json, read_metrics
 from hypjax.training.step import train_step
 
 
@@ -71,13 +71,15 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
     optimizer, schedule = assembly.create_optimizer(config), assembly.create_schedule(config)
+    transform, degradation = assembly.create_augmentation(config)
     batches = train_batches(
         parts.splits.train,
         sampler,
-        assembly.create_augmentation(config),
+        transform,
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        degradation=degradation,
         threads=config.data.threads,
         cache_bytes=int(config.data.cache_gib * 2**30),
     )
@@ -184,7 +186,7 @@ def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:
     """
     settings = as_json(config.to_dict())
     path = workdir / "config.json"
-    if path.exists():
+    if path.exists() and has_begun(workdir):
         held = cli.load_config(workdir)
         changed = [line for line in cli.differences(as_json(held.to_dict()), settings) if not line.startswith("log.")]
         if changed:
@@ -196,6 +198,11 @@ def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:
         workdir.mkdir(parents=True, exist_ok=True)
         cli.write_json(path, settings)
     return (workdir / "results.json").exists()
+
+
+def has_begun(workdir: Path) -> bool:
+    """Whether a run took a step there; one that failed at its settings leaves nothing to protect."""
+    return bool(read_metrics(workdir / "metrics.jsonl")) or (workdir / "results.json").exists()
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ from hypjax.data.tfds import TfdsSource
 
 def _folder(directory: str, skip_corrupt: bool) -> Source:
     if not directory:
-        raise DataError(
-            "data set 'folder' needs a folder of class folders: data_dir=... (or --config.data.dir=...)"
-        )
+        raise DataError("data set 'folder' needs a folder of class folders: data_dir=... (or --config.data.dir=...)")
     return ImageFolder(directory, skip_corrupt=skip_corrupt)
 
 

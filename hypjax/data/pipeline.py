@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source
+from hypjax.data.transforms import RandomDegradation
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]
@@ -62,16 +63,25 @@ class _Loader:
     transform: Transform
     seed: int
     places: Callable[[int], tuple[range, np.ndarray, np.ndarray]]
+    degradation: RandomDegradation | None = None
 
     def __call__(self, step: int) -> Batch:
         positions, indices, valid = self.places(step)
-        # A generator for each place, so that a view depends on nothing but seed, step and place.
-        views = [
-            self.transform(self.source.image(int(index)), np.random.default_rng((self.seed, step, position)))
-            for position, index in zip(positions, indices, strict=True)
-        ]
+        views, levels = zip(*(self._view(step, *place) for place in zip(positions, indices, strict=True)), strict=True)
         labels = np.asarray(self.source.labels, np.int32)[indices]
-        return {"image": np.stack(views), "label": labels, "index": indices.astype(np.int32), "valid": valid}
+        return {
+            "image": np.stack(views),
+            "label": labels,
+            "index": indices.astype(np.int32),
+            "level": np.array(levels, np.float32),
+            "valid": valid,
+        }
+
+    def _view(self, step: int, position: int, index: int) -> tuple[np.ndarray, float]:
+        # A generator for each place, so that a view depends on nothing but seed, step and place.
+        rng = np.random.default_rng((self.seed, step, position))
+        view = self.transform(self.source.image(int(index)), rng)
+        return (view, 0.0) if self.degradation is None else self.degradation(view, rng)
 
 
 def local_slice(batch_size: int, process_index: int, process_count: int) -> range:
@@ -106,14 +116,16 @@ def train_batches(
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
+    degradation: RandomDegradation | None = None,
     threads: int | None = None,
     cache_bytes: int = 2**30,
 ) -> grain.DatasetIterator:
     """Endless training batches of this process, prefetched in threads.
 
-    Each is `{"image": uint8 [b, size, size, 3], "label": int32 [b], "index": int32 [b], "valid": bool [b]}` with
-    b = K·m / process_count: the process's contiguous part of the class-major global batch. An image's view depends on
-    (seed, step, position in the global batch) alone, so the parts of any number of processes make up the same batch.
+    Each is a dict of `image` uint8 [b, size, size, 3], `label` int32 [b], `index` int32 [b], `level` float32 [b] (that
+    of a degradation) and `valid` bool [b], with b = K·m / process_count: the process's contiguous part of the
+    class-major global batch. An image's view depends on (seed, step, position in the global batch) alone, so the parts that any
+    number of processes make are the same batch when put together.
 
     The iterator's `get_state()` is a small dict that JSON can hold; `set_state` resumes exactly there.
 
@@ -124,6 +136,7 @@ def train_batches(
       seed: of the views; a non-negative integer.
       process_index: which of the processes this is.
       process_count: how many there are.
+      degradation: what damages a share of the views, if anything.
       threads: how many load; `None` for one a core, 2 to 16.
       cache_bytes: decoded images are kept up to this many bytes.
 
@@ -137,7 +150,9 @@ def train_batches(
     def places(step: int) -> tuple[range, np.ndarray, np.ndarray]:
         return part, sampler[step][part.start : part.stop], valid
 
-    return _batches(_Loader(Cached(source, limit=cache_bytes), transform, seed, places), sys.maxsize, threads)
+    return _batches(
+        _Loader(Cached(source, limit=cache_bytes), transform, seed, places, degradation), sys.maxsize, threads
+    )
 
 
 def evaluation_batches(

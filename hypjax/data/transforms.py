@@ -91,7 +91,7 @@ def degrade(
 
 @dataclasses.dataclass(frozen=True)
 class TrainTransform:
-    """Random resized crop (bicubic), then by choice a flip, a rotation, a change of color and a degradation.
+    """Random resized crop (bicubic), then by choice a flip, a rotation and a change of color.
 
     `DRAWINGS` and `PHOTOGRAPHS` are the settings for the two kinds of images.
 
@@ -103,7 +103,6 @@ class TrainTransform:
       rotation: largest angle, degrees, to either side; corners are filled with white.
       jitter: largest relative change of saturation, contrast and brightness, in [0, 1).
       tint: largest coloring of white, in [0, 1].
-      degrade_share: share of the images that get one random degradation of a level uniform in [0, 1].
 
     Raises:
       ValueError: a setting out of range.
@@ -116,15 +115,14 @@ class TrainTransform:
     rotation: float = 0.0
     jitter: float = 0.0
     tint: float = 0.0
-    degrade_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size must be positive; got {self.size}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"need 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]; got {self}")
-        if not (0 <= self.jitter < 1 and 0 <= self.tint <= 1 and 0 <= self.degrade_share <= 1):
-            raise ValueError(f"jitter, tint and degrade_share are shares in [0, 1]; got {self}")
+        if not (0 <= self.jitter < 1 and 0 <= self.tint <= 1):
+            raise ValueError(f"jitter and tint are shares in [0, 1]; got {self}")
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "size size 3"]:
         """Draw one view of an image."""
@@ -137,11 +135,34 @@ class TrainTransform:
             view = view.rotate(angle, Image.Resampling.BILINEAR, fillcolor=WHITE)
         if self.jitter or self.tint:
             view = view.convert("RGB", color_matrix(rng, jitter=self.jitter, tint=self.tint))
-        pixels = np.array(view)
-        if self.degrade_share and rng.random() < self.degrade_share:
-            kind = DEGRADATIONS[rng.integers(len(DEGRADATIONS))]
-            pixels = degrade(pixels, kind, rng.random(), rng)
-        return pixels
+        return np.array(view)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomDegradation:
+    """One random degradation of a level uniform in [0, 1] on a share of the images.
+
+    Args:
+      share: in [0, 1].
+
+    Raises:
+      ValueError: a share out of range.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share must lie in [0, 1]; got {self.share}")
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+        """The image, damaged or not, and the level of the damage: 0 for none."""
+        if rng.random() >= self.share:
+            return image, 0.0
+        kind, level = DEGRADATIONS[rng.integers(len(DEGRADATIONS))], rng.random()
+        return degrade(image, kind, level, rng), level
 
 
 PHOTOGRAPHS = {"scale": (0.2, 1.0), "flip": True}

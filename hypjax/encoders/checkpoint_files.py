@@ -187,6 +187,8 @@ def _read_legacy_pth(file: BinaryIO) -> dict[str, np.ndarray]:
 
 def _read_zipped_pth(file: BinaryIO) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise CheckpointError("has compressed entries, which torch.save never writes")
         prefix = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
         if prefix + "byteorder" in archive.namelist() and archive.read(prefix + "byteorder") != b"little":
             raise CheckpointError("written on a big-endian machine; save it again on a little-endian one")

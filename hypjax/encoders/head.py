@@ -1,10 +1,13 @@
 """The head: encoder features to tangent vectors at the origin, of a length that can carry certainty."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics
@@ -62,7 +65,7 @@ class Head(nn.Module):
         clip: "soft", "hard" or "none", see `clip_norm`.
         normalize: "none"; "layer", of each sample, learned; or "standardize", of each feature by the mean and
             deviation that `calibrate` measured (collection `statistics`, not trained).
-        init: Kernel that `calibrate` leaves: "orthogonal", random; or "pca", the principal directions of the
+        kernel_init: Kernel that `calibrate` leaves: "orthogonal", random; or "pca", the principal directions of the
             sample, which keep the neighbors that the features have [ours].
         dropout: Share of features dropped in training (rng `dropout`).
         start_radius: Mean length that `calibrate` sets; r/2 where None.
@@ -77,7 +80,7 @@ class Head(nn.Module):
     clip_radius: float = 2.3
     clip: str = "soft"
     normalize: str = "none"
-    init: str = "orthogonal"  # type: ignore[assignment]  # hides Module.init: use init_with_output
+    kernel_init: str = "orthogonal"
     dropout: float = 0.0
     start_radius: float | None = None
 
@@ -85,8 +88,8 @@ class Head(nn.Module):
         """Checks the settings once, where they are made."""
         if self.normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {', '.join(NORMALIZATIONS)}, got {self.normalize!r}")
-        if self.init not in INITS:
-            raise ValueError(f"init must be one of {', '.join(INITS)}, got {self.init!r}")
+        if self.kernel_init not in INITS:
+            raise ValueError(f"kernel_init must be one of {', '.join(INITS)}, got {self.kernel_init!r}")
         _check_clip(self.clip_radius, self.clip)
         limit = float("inf") if self.clip == "none" else self.clip_radius
         if self.start_radius is not None and not 0 < self.start_radius < limit:
@@ -128,7 +131,6 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
         ValueError: If "pca" is asked for more dimensions than there are features.
 
     Example:
-        >>> import jax
         >>> features = jax.random.normal(jax.random.key(0), (64, 16))
         >>> head = Head(dim=8, clip_radius=2.0)
         >>> _, variables = head.init_with_output(jax.random.key(1), features)
@@ -142,7 +144,7 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
         std = features.std(axis=0)
         floor = jnp.where(std.mean() > 0, _STD_FLOOR * std.mean(), 1.0)
         variables["statistics"] = {"mean": features.mean(axis=0), "std": jnp.where(std > floor, std, floor)}
-    if head.init == "pca":
+    if head.kernel_init == "pca":
         params["kernel"] = _principal_directions(_normalized(head, variables, features), head.dim)
     free = head.clone(clip="none", start_radius=None)
     norms = jnp.linalg.norm(free.apply({**variables, "params": params}, features), axis=1)
@@ -167,10 +169,11 @@ def _principal_directions(x: Array, dim: int) -> Array:
     return directions[:, ::-1][:, :dim]
 
 
-def _scale_for(norms: Array, start: float, *, radius: float, kind: str) -> Array:
+@partial(jax.jit, static_argnames=("radius", "kind"))
+def _scale_for(norms: Array, start: ArrayLike, *, radius: float, kind: str) -> Array:
     """The factor s at which the mean of clip(s · norms) is `start`, by bisection of log s."""
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: ArrayLike, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) / 2
         mean = clip_norm(jnp.exp(middle) * norms[:, None], radius=radius, kind=kind).mean()

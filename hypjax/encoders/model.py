@@ -6,9 +6,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hypjax.encoders.head import Head, calibrate
+from hypjax.geometry import sphere
+
+RADII = ("norm", "learned")
 
 
 class ModelOutput(NamedTuple):
@@ -31,33 +35,39 @@ class EmbeddingModel(nn.Module):
     Attributes:
       encoder: maps [n, h, w, 3] to [n, features].
       head: maps features to tangent vectors.
-      learned_uncertainty: adds a logistic unit on the features.
+      doubt: maps features to one number, whose logistic is the doubt; None for a model without. It reads the
+        features and leaves them alone: no gradient reaches the encoder through it.
+      radius_range: with a doubt q, makes its certainty the radius, low + (high − low)(1 − q), in units of the
+        length itself; None leaves the radius to the head's own norm. [ours]
     """
 
     encoder: nn.Module
     head: Head
-    learned_uncertainty: bool = False
-
-    def setup(self) -> None:
-        """Declares the logistic unit where there is one."""
-        if self.learned_uncertainty:
-            self.doubt = nn.Dense(1)
+    doubt: Head | None = None
+    radius_range: tuple[float, float] | None = None
 
     def __call__(self, images: Float[Array, "n h w 3"], train: bool = False) -> ModelOutput:
-        """Maps normalized images to features, tangent vectors and learned uncertainty."""
+        """Maps normalized images to features, tangent vectors and doubt."""
         return self.project(self.encoder(images, train=train), train)
 
     def project(self, features: Float[Array, "n features"], train: bool = False) -> ModelOutput:
         """Maps the encoder's features to all that is built on them."""
         tangent = self.head(features, train=train)
-        doubt = jax.nn.sigmoid(self.doubt(features)[:, 0]) if self.learned_uncertainty else None
+        if self.doubt is None:
+            return ModelOutput(features, tangent, None)
+        doubt = jax.nn.sigmoid(self.doubt(jax.lax.stop_gradient(features), train=train)[:, 0])
+        if self.radius_range is not None:
+            low, high = self.radius_range
+            # The radius answers to the doubt's own loss; pairs would only ever push it outward.
+            radius = jax.lax.stop_gradient(low + (high - low) * (1 - doubt))
+            tangent = sphere.project(tangent) * radius[:, None]
         return ModelOutput(features, tangent, doubt)
 
 
 def calibrate_head(
     model: EmbeddingModel, variables: dict[str, Any], features: Float[Array, "n features"]
 ) -> dict[str, Any]:
-    """Fits the head's statistics and start radius to a sample of the encoder's features.
+    """Fits the heads' statistics and start radius to a sample of the encoder's features.
 
     Args:
       model: the model.
@@ -65,11 +75,20 @@ def calibrate_head(
       features: a sample of the encoder's output on training images.
 
     Returns:
-      The variables with the head's part replaced.
+      The variables with the heads' parts replaced; every doubt is 1/2.
     """
-    held = {name: value["head"] for name, value in variables.items() if "head" in value}
-    fitted = calibrate(model.head, held, features)
+    variables = _calibrated("head", model.head, variables, features)
+    if model.doubt is None:
+        return variables
+    variables = _calibrated("doubt", model.doubt, variables, features)
+    undecided = jax.tree.map(jnp.zeros_like, variables["params"]["doubt"])
+    return {**variables, "params": {**variables["params"], "doubt": undecided}}
+
+
+def _calibrated(name: str, head: Head, variables: dict[str, Any], features: Array) -> dict[str, Any]:
+    held = {collection: value[name] for collection, value in variables.items() if name in value}
+    fitted = calibrate(head, held, features)
     return {
-        name: {**value, "head": fitted[name]} if name in fitted else value
-        for name, value in {**{name: {} for name in fitted}, **variables}.items()
+        collection: {**value, name: fitted[collection]} if collection in fitted else value
+        for collection, value in variables.items()
     }

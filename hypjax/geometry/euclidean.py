@@ -25,23 +25,17 @@ def logmap0(y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Ar
     return y
 
 
-def expmap(
-    x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None
-) -> Float[Array, "... d"]:
+def expmap(x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
     """The exponential map, x + u. Shapes: [..., d], [..., d] → [..., d]."""
     return x + u
 
 
-def logmap(
-    x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
-) -> Float[Array, "... d"]:
+def logmap(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
     """The logarithmic map, y − x. Shapes: [..., d], [..., d] → [..., d]."""
     return y - x
 
 
-def dist(
-    x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
-) -> Float[Array, "..."]:
+def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "..."]:
     """The distance ‖x − y‖, with derivative 0 at x = y. Shapes: [..., d], [..., d] → [...]."""
     return numerics.safe_norm(x - y)
 
@@ -51,9 +45,7 @@ def dist0(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Arra
     return numerics.safe_norm(x)
 
 
-def pairwise_dist(
-    x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None
-) -> Float[Array, "n m"]:
+def pairwise_dist(x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None) -> Float[Array, "n m"]:
     """All distances ‖x_i − y_j‖, by differences; see `numerics.pairwise_sqdist`.
 
     >>> x = jnp.array([[0.0, 0.0], [3.0, 4.0]])
@@ -83,6 +75,4 @@ def weighted_midpoint(
     if weights is None:
         return jnp.mean(x, axis=-2)
     total = jnp.sum(weights, axis=-1)
-    return jnp.sum(
-        numerics.divide(weights, jnp.broadcast_to(total[..., None], weights.shape))[..., None] * x, axis=-2
-    )
+    return jnp.sum(numerics.divide(weights, jnp.broadcast_to(total[..., None], weights.shape))[..., None] * x, axis=-2)

@@ -37,9 +37,7 @@ def boundary_eps(dtype: DTypeLike) -> float:
     """
     name = jnp.dtype(dtype).name
     if name not in _BOUNDARY_EPS:
-        raise ValueError(
-            f"geometry needs float32 or float64 arrays, got {name}; cast with x.astype('float32')"
-        )
+        raise ValueError(f"geometry needs float32 or float64 arrays, got {name}: cast them")
     return _BOUNDARY_EPS[name]
 
 
@@ -56,9 +54,7 @@ def curvature(c: ArrayLike, dtype: DTypeLike) -> Float[Array, ""]:
         ValueError: If c is not a scalar, or is a number that is not positive (a traced c cannot be checked).
     """
     if isinstance(c, int | float) and not c > 0:
-        raise ValueError(
-            f"c must be positive (the curvature is −c), got {c}; use geometry.euclidean for flat space"
-        )
+        raise ValueError(f"c must be positive (the curvature is −c), got {c}; flat space is geometry.euclidean")
     if jnp.ndim(c) != 0:
         raise ValueError(f"c must be a scalar, got shape {jnp.shape(c)}; use jax.vmap for several curvatures")
     boundary_eps(dtype)
@@ -170,13 +166,11 @@ def _asinh_sqrt_slope(t):
 
 
 @jax.custom_jvp
-def asinh_sqrt_scaled(
-    s: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"]
-) -> Float[Array, "n m"]:
-    """asinh √(s_ij a_i b_j) for s ≥ 0 and a, b > 0, with derivative 0 where s is 0.
+def asinh_sqrt_scaled(s: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"]) -> Float[Array, "n m"]:
+    """All asinh √(s_ij a_i b_j) for s ≥ 0 and a, b > 0, with derivative 0 where s is 0.
 
-    `asinh_sqrt` of a product, with the two factors' share of the derivative written by hand: two arrays of size
-    n×m are kept for a gradient instead of four.
+    `asinh_sqrt` of a product, with the two factors' share of the derivative written by hand: two arrays of
+    size n×m are kept for a gradient instead of four.
     """
     return asinh_sqrt(s * (a[:, None] * b[None, :]))
 
@@ -228,8 +222,9 @@ def pairwise_sqdist(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Arr
 def _sqdist_by_coordinate(x, y):
     """The sum over coordinates as a loop: on CPU, XLA may store the broadcast difference, 132 n² floats.
 
-    Four coordinates a turn, carried one turn ahead: read from the carry they lie in memory of their own, and the
-    loop over pairs vectorizes. Sliced inside the turn, the slicing is fused into that loop and takes 8 times as long.
+    Four coordinates a turn, carried one turn ahead: read from the carry they lie in memory of their own, and
+    the loop over pairs vectorizes. Sliced inside the turn, the slicing is fused into that loop and takes 8
+    times as long.
     """
     blocks = [jnp.pad(z.T, ((0, -z.shape[1] % 4), (0, 0))).reshape(-1, 4, z.shape[0]) for z in (x, y)]
 

@@ -210,9 +210,7 @@ def parallel_transport(
     return rotated * (gap_y / gap_x)[..., None]
 
 
-def parallel_transport0(
-    y: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike
-) -> Float[Array, "... d"]:
+def parallel_transport0(y: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
     """The tangent vector v at the origin carried to y: P0(v) = (1 − c‖y‖²)v = (2/λ_y)v.
 
     Shapes: y [..., d], v [..., d] → [..., d].
@@ -285,7 +283,6 @@ def weighted_midpoint(
     omega = weights / numerics.boundary_gap(x, c)
     total = jnp.sum(omega, axis=-1, keepdims=True)
     mean = jnp.sum(numerics.divide(omega, total)[..., None] * x, axis=-2)
-    scatter = c * jnp.sum(
-        omega * jnp.sum(jnp.square(x - mean[..., None, :]), axis=-1), axis=-1, keepdims=True
-    )
+    squares = jnp.sum(jnp.square(x - mean[..., None, :]), axis=-1)
+    scatter = c * jnp.sum(omega * squares, axis=-1, keepdims=True)
     return project(mean / (1 + 2 * scatter / (1 + jnp.sqrt(1 + 4 * total * scatter))), c=c)

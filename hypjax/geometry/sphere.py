@@ -32,9 +32,7 @@ def expmap0(u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Ar
     return project(u)
 
 
-def expmap(
-    x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None
-) -> Float[Array, "... d"]:
+def expmap(x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
     """The exponential map cos‖u‖·x + sin‖u‖·u/‖u‖, brought back to unit length.
 
     Shapes: x [..., d], u [..., d] (orthogonal to x) → [..., d].
@@ -43,9 +41,7 @@ def expmap(
     return project(jnp.cos(norm)[..., None] * x + jnp.sinc(norm / jnp.pi)[..., None] * u)
 
 
-def dist(
-    x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
-) -> Float[Array, "..."]:
+def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "..."]:
     """The angle between x and y in radians, 2·arcsin(‖x − y‖/2), in [0, π].
 
     By the chord, because arccos⟨x, y⟩ loses half the digits of small angles. Derivative 0 at x = y and at x =
@@ -56,9 +52,7 @@ def dist(
     return 2 * numerics.arcsin_sqrt(jnp.sum(jnp.square(x - y), axis=-1) / 4)
 
 
-def pairwise_dist(
-    x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None
-) -> Float[Array, "n m"]:
+def pairwise_dist(x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None) -> Float[Array, "n m"]:
     """All angles between x_i and y_j in radians; see `dist`.
 
     >>> x = jnp.eye(2)

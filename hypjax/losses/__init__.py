@@ -5,6 +5,7 @@ through ``distance=``, a function ``([n, d], [m, d]) -> [n, m]``.
 """
 
 from hypjax.losses.contrastive import pairwise_cross_entropy
+from hypjax.losses.failure import failure_cross_entropy, nearest_is_wrong
 from hypjax.losses.margin import margin, triplet
 from hypjax.losses.uncertainty import (
     distance_uncertainty,

@@ -32,12 +32,14 @@ class Embedded(NamedTuple):
     Attributes:
       features: the encoder's features [n, features].
       points: points of the geometry [n, .].
-      radius: lengths of the tangent vectors at the origin [n].
+      tangent: tangent vectors at the origin [n, d].
+      radius: their lengths [n].
       uncertainty: in [0, 1] [n].
     """
 
     features: Float[np.ndarray, "n features"]
     points: Float[np.ndarray, "n d"]
+    tangent: Float[np.ndarray, "n d"]
     radius: Float[np.ndarray, " n"]
     uncertainty: Float[np.ndarray, " n"]
 
@@ -63,7 +65,8 @@ def create_embedder(
     def embed(variables: Mapping[str, Any], images: jax.Array) -> Embedded:
         output = model.apply(variables, preprocess(images), train=False)
         radius = jnp.linalg.norm(output.tangent, axis=-1)
-        return Embedded(output.features, space.embed(output.tangent), radius, space.uncertainty(output))
+        points, uncertainty = space.embed(output.tangent), space.uncertainty(output)
+        return Embedded(output.features, points, output.tangent, radius, uncertainty)
 
     return jax.jit(embed, out_shardings=sharding.replicated(mesh))
 
@@ -193,6 +196,13 @@ class Evaluator:
         for kind, response in responses.items():
             figures |= response.figures(kind)
         return Evaluation(figures, embedded, asking, retrieved, responses)
+
+    def failures(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
+        """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n]."""
+        directions = np.asarray(sphere.project(self._embed(variables, source).tangent))
+        own = np.arange(len(source))
+        indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
+        return source.labels[np.asarray(indices)[:, 0]] != source.labels
 
     def _embed(
         self,

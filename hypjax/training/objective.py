@@ -40,18 +40,36 @@ class Space(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """Maps the model's output on a class-major batch to the loss and what is logged beside it."""
+    """Maps the model's output on a class-major batch to the loss and what is logged beside it.
+
+    Attributes:
+      space: where the embeddings live.
+      loss: `(points, labels, uncertainty) -> scalar`.
+      failure_weight: of the loss that teaches the model's doubt, where it has one.
+    """
 
     space: Space
     loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    failure_weight: float = 1.0
 
     def __call__(
-        self, output: ModelOutput, labels: Int[Array, " b"]
+        self,
+        output: ModelOutput,
+        labels: Int[Array, " b"],
+        prior: Float[Array, " b"] | None = None,
+        level: Float[Array, " b"] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Evaluates the loss of the global batch."""
-        uncertainty = self.space.uncertainty(output)
-        loss = self.loss(self.space.embed(output.tangent), labels, uncertainty)
-        return loss, {"uncertainty": jnp.mean(uncertainty)}
+        """Evaluates the loss of the global batch; `prior` and `level` are for `failure_cross_entropy`."""
+        points, uncertainty = self.space.embed(output.tangent), self.space.uncertainty(output)
+        loss = self.loss(points, labels, uncertainty)
+        figures = {"uncertainty": jnp.mean(uncertainty)}
+        if output.doubt is not None and self.failure_weight:
+            failure = losses.failure_cross_entropy(
+                output.doubt, points, labels, distance=self.space.distance, prior=prior, level=level
+            )
+            figures |= {"metric_loss": loss, "failure_loss": failure}
+            loss = loss + self.failure_weight * failure
+        return loss, figures
 
 
 def _poincare(c: float) -> dict[str, Any]:
@@ -170,7 +188,14 @@ def create_space(geometry: str, *, c: float, distance: str, uncertainty: str, cl
     )
 
 
-def create_objective(space: Space, loss: str, *, samples_per_class: int, settings: Mapping[str, float]) -> Objective:
+def create_objective(
+    space: Space,
+    loss: str,
+    *,
+    samples_per_class: int,
+    settings: Mapping[str, float],
+    failure_weight: float = 1.0,
+) -> Objective:
     """Binds a loss by name to a space.
 
     Args:
@@ -178,6 +203,7 @@ def create_objective(space: Space, loss: str, *, samples_per_class: int, setting
       loss: a key of `LOSSES`.
       samples_per_class: images of each class in a class-major batch, at least 2.
       settings: temperature, strength, center, margin, beta.
+      failure_weight: of the loss that teaches the model's doubt, where it has one.
 
     Returns:
       The objective.
@@ -195,4 +221,4 @@ def create_objective(space: Space, loss: str, *, samples_per_class: int, setting
         arguments = (points, labels, uncertainty) if part.aware else (points, labels)
         return part.function(*arguments, distance=space.distance, **chosen)
 
-    return Objective(space, bound)
+    return Objective(space, bound, failure_weight)

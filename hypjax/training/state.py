@@ -26,6 +26,8 @@ class TrainState:
       collections: the model's other variables: BatchNorm and feature statistics.
       opt_state: the optimizer's state for `params`.
       average: exponential moving average of `params`, or None when it is off.
+      failures: for each training image 1 if its nearest neighbor was wrong before training, else 0 [n]; None
+        for a model without doubt.
     """
 
     step: jax.Array
@@ -34,6 +36,7 @@ class TrainState:
     collections: Mapping[str, Any]
     opt_state: optax.OptState
     average: Params | None
+    failures: jax.Array | None = None
 
     def variables(self, params: Params | None = None) -> dict[str, Any]:
         """The model's variables, with `params` in place of the current ones if given."""
@@ -55,6 +58,7 @@ def create_state(
     *,
     frozen: Iterable[str] = (),
     average: bool = False,
+    failures: jax.Array | None = None,
 ) -> TrainState:
     """Makes the state of step 0.
 
@@ -63,6 +67,7 @@ def create_state(
       optimizer: the optax transformation of the trainable parameters.
       frozen: regular expressions; a parameter whose path matches one from its start is not trained.
       average: whether to keep averaged weights.
+      failures: of the training images before training, if the objective asks for them.
 
     Returns:
       The state.
@@ -87,4 +92,5 @@ def create_state(
         collections=collections,
         opt_state=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if average else None,
+        failures=failures,
     )

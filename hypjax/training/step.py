@@ -20,7 +20,7 @@ Metrics = dict[str, jax.Array]
 
 def normalize(images: UInt8[Array, "n h w 3"], mean: jax.Array, std: jax.Array) -> Float[Array, "n h w 3"]:
     """Bytes to the encoder's units: (pixel / 255 − mean) / std."""
-    return (images.astype(jnp.float32) / 255 - mean) / std
+    return (images.astype(jnp.float32) / 255 - mean[None, None, None, :]) / std[None, None, None, :]
 
 
 def train_step(
@@ -38,9 +38,10 @@ def train_step(
 
     Args:
       state: the state before the step.
-      batch: `image` uint8 [b, h, w, 3] and `label` int32 [b], class-major, possibly split over devices.
+      batch: class-major, possibly split over devices: `image` uint8 [b, h, w, 3], `label` and `index` int32 [b],
+        and, if images were degraded, their `level` [b] in [0, 1].
       model: maps images to `ModelOutput`.
-      objective: maps `(output, labels)` to the loss and what is logged beside it.
+      objective: maps `(output, labels, prior failures, levels)` to the loss and what is logged beside it.
       optimizer: the transformation whose state `state` holds.
       preprocess: bytes to the encoder's units.
       seed: with `state.step` the only source of randomness.
@@ -51,13 +52,14 @@ def train_step(
     """
     dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
     images = preprocess(batch["image"])
+    prior = None if state.failures is None else state.failures[batch["index"]]
     updated = list(state.collections)
 
     def loss_of(params: Params) -> tuple[jax.Array, tuple[Metrics, Any]]:
         output, collections = model.apply(
             state.variables(params), images, train=True, rngs={"dropout": dropout_key}, mutable=updated
         )
-        loss, figures = objective(output, batch["label"])
+        loss, figures = objective(output, batch["label"], prior, batch.get("level"))
         return loss, (figures, collections)
 
     (loss, (figures, collections)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

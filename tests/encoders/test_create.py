@@ -1,0 +1,58 @@
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hypjax import encoders
+
+NAMES = [
+    "efficientnet_lite0",
+    "resnet18",
+    "resnet50",
+    "vit_s16",
+    "deit_s16",
+    "deit_s16_distilled",
+    "dino_s16",
+    "vit_ti8",
+]
+
+
+def test_an_unknown_name_lists_all_names():
+    for function in (encoders.create, encoders.preprocessing):
+        with pytest.raises(ValueError, match="no encoder 'nope'; there are " + ", ".join(NAMES)):
+            function("nope")
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("vit_s16", "patch, width, depth, heads"),
+        ("resnet50", "stages, width"),
+        ("efficientnet_lite0", "stages, stem, width"),
+    ],
+)
+def test_an_unknown_size_lists_all_sizes(name, sizes):
+    with pytest.raises(ValueError, match=f"{name} has no size nope; it has {sizes}$"):
+        encoders.create(name, nope=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_reach_the_encoder(name):
+    encoder = encoders.create(name, dtype=jnp.bfloat16, train_batch_norm=True)
+    assert encoder.dtype == jnp.bfloat16
+    assert getattr(encoder, "train_batch_norm", True)
+    mean, std = encoders.preprocessing(name)
+    assert len(mean) == len(std) == 3
+
+
+def test_lite0_images_are_pixel_minus_127_over_128():
+    mean, std = encoders.preprocessing("efficientnet_lite0")
+    pixels = np.array([0.0, 127.0, 255.0])
+    np.testing.assert_allclose((pixels / 255 - np.array(mean)) / np.array(std), (pixels - 127) / 128, atol=1e-12)
+
+
+def test_geometry_and_losses_do_not_import_flax():
+    code = "import sys, hypjax.geometry, hypjax.losses, hypjax.retrieval; sys.exit('flax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,60 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hypjax.encoders.depthwise import depthwise_conv, lax_depthwise_conv, shifted_depthwise_conv
+
+CASES = [
+    # height, width, kernel size, stride, padding
+    (6, 5, 3, 2, ((0, 1), (1, 1))),
+    (9, 8, 5, 2, ((2, 2), (1, 2))),
+    (2, 2, 5, 1, ((2, 2), (2, 2))),
+    (1, 3, 3, 1, ((1, 1), (1, 1))),
+]
+
+
+def case(height, width, size, dtype=jnp.float32):
+    generator = np.random.default_rng(height + size)
+    x = jnp.asarray(generator.normal(size=(3, height, width, 4)), dtype)
+    return x, jnp.asarray(generator.normal(size=(size, size, 1, 4)), dtype)
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), CASES)
+def test_shifted_copies_equal_xlas_convolution_with_gradients(height, width, size, stride, padding):
+    x, kernel = case(height, width, size)
+    shape = jax.eval_shape(lambda: lax_depthwise_conv(x, kernel, stride, padding)).shape
+    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
+
+    @partial(jax.jit, static_argnums=0)
+    def value_and_gradients(form):
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride, padding), x, kernel)
+        return y, *pull(cotangent)
+
+    expected = value_and_gradients(lax_depthwise_conv)
+    for ours, theirs in zip(value_and_gradients(shifted_depthwise_conv), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_against_loops():
+    x, kernel = case(4, 5, 3)
+    y = np.asarray(depthwise_conv(x, kernel, stride=2, padding=((1, 1), (1, 1))))
+    kernel = np.asarray(kernel)
+    padded = np.pad(np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for b, i, j, f in np.ndindex(*y.shape):
+        window = padded[b, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3, f]
+        assert y[b, i, j, f] == pytest.approx((window * kernel[:, :, 0, f]).sum(), abs=1e-5)
+
+
+def test_bfloat16_keeps_its_dtype_and_its_gradients():
+    x, kernel = case(6, 6, 3, jnp.bfloat16)
+
+    def loss(x, k):
+        return depthwise_conv(x, k, padding=((1, 1), (1, 1))).astype(jnp.float32).sum()
+
+    gx, gk = jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
+    assert (gx.dtype, gk.dtype) == (jnp.bfloat16, jnp.bfloat16)
+    exact = jax.jit(jax.grad(loss, 1))(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    np.testing.assert_allclose(gk.astype(jnp.float32), exact, rtol=0.02, atol=0.2)

@@ -1,0 +1,181 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hypjax.encoders.head import Head, calibrate, clip_norm
+
+R = 2.3
+
+
+def sample(n=200, f=24, seed=0):
+    """Features as an encoder gives them: not negative, correlated, of very unlike deviations, one of them dead."""
+    generator = np.random.default_rng(seed)
+    x = np.maximum(generator.normal(size=(n, f)) @ generator.normal(size=(f, f)), 0)
+    x *= np.geomspace(0.1, 10, f)[None, :]
+    x[:, 3] = 0
+    return jnp.asarray(x, jnp.float32)
+
+
+def fitted(features, **settings):
+    head = Head(**{"dim": 8, **settings})
+    _, variables = head.init_with_output(jax.random.key(0), features)
+    return head, calibrate(head, variables, features)
+
+
+def lengths(head, variables, features):
+    return jnp.linalg.norm(head.apply(variables, features), axis=1)
+
+
+@partial(jax.jit, static_argnames=("radius", "kind"))
+def clip_jacobian(v, *, radius, kind):
+    return jax.jacobian(lambda v: clip_norm(v, radius=radius, kind=kind))(v)
+
+
+def test_clip_by_value():
+    v = np.array([[0.3, 0.4], [3.0, 4.0], [300.0, 400.0], [0.0, 0.0]])
+    norms = np.array([0.5, 5.0, 500.0])
+    directions = v[:3] / norms[:, None]
+    clipped = {
+        kind: np.asarray(clip_norm(jnp.asarray(v, jnp.float32), radius=R, kind=kind))
+        for kind in ("soft", "hard", "none")
+    }
+    np.testing.assert_allclose(clipped["soft"][:3], directions * R * np.tanh(norms / R)[:, None], rtol=1e-6)
+    np.testing.assert_allclose(clipped["hard"][:3], directions * np.minimum(norms, R)[:, None], rtol=1e-6)
+    np.testing.assert_array_equal(clipped["none"], v.astype(np.float32))
+    assert all((c[3] == 0).all() for c in clipped.values())
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard", "none"])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8, 1.0, R, 50.0, 1e15])
+def test_clip_gradients_are_finite(kind, size):
+    v = jnp.full((1, 4), size / 2)
+    jacobian = clip_jacobian(v, radius=R, kind=kind)
+    assert jnp.isfinite(jacobian).all()
+    if size < 1e-7:  # the identity, near the origin
+        np.testing.assert_allclose(jacobian[0, :, 0], np.eye(4), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_clip_gradients_against_differences(kind):
+    v, u, step = np.array([[0.9, -0.4, 0.2, 0.0]]), np.array([[0.3, 0.5, -0.7, 0.1]]), 1e-2
+    slope = np.asarray(clip_jacobian(jnp.asarray(v, jnp.float32), radius=0.8, kind=kind))[0, :, 0] @ u[0]
+    ends = [clip_norm(jnp.asarray(v + s * step * u, jnp.float32), radius=0.8, kind=kind) for s in (1, -1)]
+    np.testing.assert_allclose(slope, (ends[0] - ends[1])[0] / (2 * step), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("clip", "normalize", "init"),
+    [
+        ("soft", "standardize", "orthogonal"),
+        ("soft", "none", "pca"),
+        ("hard", "none", "orthogonal"),
+        ("none", "layer", "orthogonal"),
+    ],
+)
+def test_training_starts_at_the_start_radius(clip, normalize, init):
+    features = sample()
+    for start in (None, 0.7):
+        head, variables = fitted(features, clip=clip, normalize=normalize, kernel_init=init, start_radius=start)
+        norms = lengths(head, variables, features)
+        assert float(norms.mean()) == pytest.approx(start or R / 2, rel=1e-4)
+        assert clip == "none" or float(norms.max()) <= R * (1 + 1e-6)
+
+
+def test_calibrated_kernels_are_orthogonal_up_to_scale():
+    for init in ("orthogonal", "pca"):
+        _, variables = fitted(sample(), kernel_init=init, normalize="standardize")
+        gram = variables["params"]["kernel"].T @ variables["params"]["kernel"]
+        np.testing.assert_allclose(gram / gram[0, 0], np.eye(8), atol=1e-4)
+        np.testing.assert_array_equal(variables["params"]["bias"], 0)
+
+
+def test_statistics_are_those_of_the_sample_with_a_floor():
+    features = sample()
+    _, variables = fitted(features, normalize="standardize")
+    exact = np.asarray(features, np.float64)
+    statistics = variables["statistics"]
+    np.testing.assert_allclose(statistics["mean"], exact.mean(0), rtol=1e-4, atol=1e-6)
+    floor = 0.1 * exact.std(0).mean()
+    assert exact.std(0).min() < floor < exact.std(0).max()
+    np.testing.assert_allclose(statistics["std"], np.maximum(exact.std(0), floor), rtol=1e-4)
+
+
+def test_pca_keeps_more_of_the_sample_than_chance():
+    features = sample()
+    kept = {}
+    for init in ("orthogonal", "pca"):
+        _, variables = fitted(features, kernel_init=init, clip="none", start_radius=1.0, normalize="standardize")
+        statistics = variables["statistics"]
+        x = (features - statistics["mean"][None]) / statistics["std"][None]
+        direction = variables["params"]["kernel"] / jnp.linalg.norm(variables["params"]["kernel"][:, 0])
+        kept[init] = float(jnp.square(x @ direction).sum() / jnp.square(x).sum())
+        centered = np.asarray(x, np.float64)
+        best = np.linalg.svd(centered - centered.mean(0), compute_uv=False)
+    assert kept["pca"] == pytest.approx((best[:8] ** 2).sum() / (best**2).sum(), rel=1e-3)
+    assert kept["pca"] > kept["orthogonal"] + 0.1
+
+
+def test_standardizing_keeps_the_lengths_that_layer_norm_levels():
+    features = sample() * jnp.linspace(0.2, 2, 200)[:, None]
+    spread = {}
+    for normalize in ("layer", "standardize"):
+        head, variables = fitted(features, normalize=normalize, dim=24)
+        norms = lengths(head, variables, features)
+        spread[normalize] = float(norms.std() / norms.mean())
+    assert spread["standardize"] > 2 * spread["layer"]
+
+
+def test_dropout_only_while_training():
+    features = sample()
+    head, variables = fitted(features, dropout=0.5)
+    y = head.apply(variables, features)
+    np.testing.assert_array_equal(y, fitted(features)[0].apply(variables, features))
+    dropped = [head.apply(variables, features, train=True, rngs={"dropout": jax.random.key(s)}) for s in (0, 0, 1)]
+    np.testing.assert_array_equal(dropped[0], dropped[1])
+    assert not np.array_equal(dropped[0], dropped[2])
+    assert not np.array_equal(dropped[0], y)
+
+
+def test_bfloat16_features_come_out_as_float32_and_jit_agrees():
+    features = sample().astype(jnp.bfloat16)
+    head, variables = fitted(features, normalize="standardize")
+    y = head.apply(variables, features)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(jax.jit(head.apply)(variables, features), y, atol=1e-6)
+
+
+def test_statistics_carry_no_gradient_and_parameters_do():
+    features = sample()
+    head, variables = fitted(features, normalize="standardize")
+    slope = jax.jit(jax.grad(lambda p: jnp.sin(head.apply({**variables, "params": p}, features)).sum()))
+    gradient = slope(variables["params"])
+    assert gradient.keys() == {"kernel", "bias"}
+    assert all(jnp.isfinite(g).all() and jnp.abs(g).max() > 0 for g in gradient.values())
+
+
+def test_constant_features_do_not_break_calibration():
+    head, variables = fitted(jnp.ones((10, 12)), normalize="standardize")
+    assert jnp.isfinite(head.apply(variables, jnp.ones((2, 12)))).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": "softly"}, "clip must be one of soft, hard, none, got 'softly'"),
+        ({"clip_radius": 0.0}, "clip_radius must be positive, got 0.0"),
+        ({"normalize": "batch"}, "normalize must be one of none, layer, standardize"),
+        ({"kernel_init": "zeros"}, "kernel_init must be one of orthogonal, pca"),
+        ({"start_radius": 2.5}, "start_radius must lie between 0 and 2.3, got 2.5"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Head(**settings)
+
+
+def test_pca_needs_enough_features():
+    with pytest.raises(ValueError, match="at most 24 dimensions"):
+        fitted(sample(), kernel_init="pca", dim=25)
