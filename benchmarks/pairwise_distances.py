@@ -4,17 +4,17 @@
     pip install hyperbolix                      # needs Python 3.12 or newer
     python benchmarks/pairwise_distances.py --n 1024 --d 128
 
-Every contestant gets the same float32 points of the Poincaré ball (c = 1, distances to the origin up to 4, each point
-with a neighbor 0.1 away) and computes
+Every contestant gets the same float32 points of the Poincaré ball (c = 1, distances to the origin up to 4, each
+point with a neighbor 0.1 away) and computes
 
     forward    the n × n matrix of distances
     gradient   value and gradient of the mean over rows of logsumexp(−d/0.2), diagonal left out
 
-in turns of at least 0.2 seconds, round by round; the table gives the best time, which other programs on the machine
-disturb least. Memory is how far the resident set of a fresh
-process rises at its peak while it computes the gradient once, after compiling (Linux's VmHWM, reset just before); the
-second figure is the temporary memory that XLA itself states for the compiled program. The error is the largest
-relative one against float64 on the same points, over pairs at least 0.09 apart.
+in turns of at least 0.2 seconds, round by round; the table gives the best time, which other programs on the
+machine disturb least. Memory is how far the resident set of a fresh process rises at its peak while it computes
+the gradient once, after compiling (Linux's VmHWM, reset just before); the second figure is the temporary memory
+that XLA itself states for the compiled program. The error is the largest relative one against float64 on the same
+points, over pairs at least 0.09 apart. Ratios are to the first row.
 """
 
 import argparse

@@ -86,6 +86,7 @@ def assemble(config: ConfigDict) -> Parts:
                 start_radius=head.start_radius,
             ),
             doubt=create_doubt(config),
+            doubt_gradient=head.doubt_gradient,
             radius_range=tuple(share * head.clip_radius for share in head.radius_range)
             if head.radius == "learned"
             else None,
@@ -114,7 +115,7 @@ def create_doubt(config: ConfigDict) -> Head | None:
         raise UsageError(f"head.radius_range must be two shares with 0 < low < high <= 1, not {(low, high)}")
     if head.radius != "learned" and config.uncertainty != "learned":
         return None
-    return Head(dim=1, normalize=head.normalize, clip="none", dropout=head.doubt_dropout)
+    return Head(dim=1, normalize="standardize", clip="none", dropout=head.doubt_dropout)
 
 
 def summary(splits: Splits) -> str:
@@ -216,7 +217,7 @@ def abstract_state(config: ConfigDict, parts: Parts) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.float32)
     failures = None if parts.model.doubt is None else jnp.zeros(len(parts.splits.train))
-    return jax.eval_shape(lambda: _state(config, parts.model.init(jax.random.key(0), images), failures))
+    return jax.eval_shape(lambda: _state(config, dict(parts.model.init(jax.random.key(0), images)), failures))
 
 
 def _state(config: ConfigDict, variables: dict[str, Any], failures: jax.Array | None) -> TrainState:

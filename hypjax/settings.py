@@ -61,6 +61,7 @@ def default_settings() -> ConfigDict:
                 "start_radius": 1.15,  # mean radius at the first step, well inside the clip
                 "radius": "norm",  # norm: the length of the linear map's output | learned: 1 - doubt sets it
                 "radius_range": (0.3, 0.7),  # shares of clip_radius between which a learned radius lies
+                "doubt_gradient": 1.0,  # share of the doubt's gradient that reaches the encoder, in [0, 1]
                 "doubt_dropout": 0.5,  # of the features that the doubt reads
             },
             "geometry": "poincare",  # poincare | lorentz | euclidean | sphere

@@ -129,7 +129,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 raise DivergedError(
                     f"the loss or its gradient is not finite at step {step} "
                     f"(loss {figures['loss']}, gradient norm {figures['grad_norm']}); "
-                    f"the last good checkpoint is {(checkpoints.steps or ['none'])[-1]}. "
+                    f"the last good checkpoint is {max(checkpoints.steps, default='none')}. "
                     "Try a lower optimizer.learning_rate, a smaller optimizer.clip_norm or a higher loss.temperature"
                 )
             if writer is None:

@@ -124,8 +124,8 @@ def train_batches(
 
     Each is a dict of `image` uint8 [b, size, size, 3], `label` int32 [b], `index` int32 [b], `level` float32 [b] (that
     of a degradation) and `valid` bool [b], with b = K·m / process_count: the process's contiguous part of the
-    class-major global batch. An image's view depends on (seed, step, position in the global batch) alone, so the parts that any
-    number of processes make are the same batch when put together.
+    class-major global batch. A view depends on (seed, step, position in the global batch) alone, so the parts that
+    any number of processes make are the same batch when put together.
 
     The iterator's `get_state()` is a small dict that JSON can hold; `set_state` resumes exactly there.
 

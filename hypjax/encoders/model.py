@@ -35,8 +35,9 @@ class EmbeddingModel(nn.Module):
     Attributes:
       encoder: maps [n, h, w, 3] to [n, features].
       head: maps features to tangent vectors.
-      doubt: maps features to one number, whose logistic is the doubt; None for a model without. It reads the
-        features and leaves them alone: no gradient reaches the encoder through it.
+      doubt: maps features to one number, whose logistic is the doubt; None for a model without.
+      doubt_gradient: share of the doubt's gradient that reaches the encoder. At 0 the doubt reads features that learn
+        to be blind to damage; at 1 it may learn by heart which images fail.
       radius_range: with a doubt q, makes its certainty the radius, low + (high − low)(1 − q), in units of the
         length itself; None leaves the radius to the head's own norm. [ours]
     """
@@ -44,6 +45,7 @@ class EmbeddingModel(nn.Module):
     encoder: nn.Module
     head: Head
     doubt: Head | None = None
+    doubt_gradient: float = 1.0
     radius_range: tuple[float, float] | None = None
 
     def __call__(self, images: Float[Array, "n h w 3"], train: bool = False) -> ModelOutput:
@@ -55,7 +57,9 @@ class EmbeddingModel(nn.Module):
         tangent = self.head(features, train=train)
         if self.doubt is None:
             return ModelOutput(features, tangent, None)
-        doubt = jax.nn.sigmoid(self.doubt(jax.lax.stop_gradient(features), train=train)[:, 0])
+        read = jax.lax.stop_gradient(features)
+        read = read + self.doubt_gradient * (features - read)
+        doubt = jax.nn.sigmoid(self.doubt(read, train=train)[:, 0])
         if self.radius_range is not None:
             low, high = self.radius_range
             # The radius answers to the doubt's own loss; pairs would only ever push it outward.

@@ -49,8 +49,8 @@ def failure_cross_entropy(
 
     w_i is 1 where the nearest other image of the batch is of another class. Classes in training soon stop failing,
     which says nothing about unseen ones; so f_i, the failure of the image *before* training among all training
-    images, when every class was an unseen class, is half of the target; without it w_i is all. s_i is how much the image was degraded: an encoder trained on
-    degraded images finds their class in a small batch, but not among thousands.
+    images, when every class was an unseen class, is half of the target; without it w_i is all. s_i is how much the
+    image was degraded: an encoder trained on degraded images finds their class in a small batch, not among thousands.
 
     Args:
         doubt: [b] q, the foretold probability that the nearest neighbor is wrong.

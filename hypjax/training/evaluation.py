@@ -62,11 +62,12 @@ def create_embedder(
       A function of the model's variables and images uint8 [b, h, w, 3], its results whole on every device.
     """
 
-    def embed(variables: Mapping[str, Any], images: jax.Array) -> Embedded:
-        output = model.apply(variables, preprocess(images), train=False)
+    def embed(variables: Mapping[str, Any], images: jax.Array) -> Any:
+        output: Any = model.apply(variables, preprocess(images), train=False)
         radius = jnp.linalg.norm(output.tangent, axis=-1)
         points, uncertainty = space.embed(output.tangent), space.uncertainty(output)
-        return Embedded(output.features, points, output.tangent, radius, uncertainty)
+        fields: Any = (output.features, points, output.tangent, radius, uncertainty)  # on the device still
+        return Embedded(*fields)
 
     return jax.jit(embed, out_shardings=sharding.replicated(mesh))
 
@@ -199,7 +200,7 @@ class Evaluator:
 
     def failures(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
         """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n]."""
-        directions = np.asarray(sphere.project(self._embed(variables, source).tangent))
+        directions = sphere.project(jnp.asarray(self._embed(variables, source).tangent))
         own = np.arange(len(source))
         indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
         return source.labels[np.asarray(indices)[:, 0]] != source.labels
@@ -224,11 +225,10 @@ class Evaluator:
     def _score(self, source: Source, embedded: Embedded) -> tuple[np.ndarray, dict[str, float], Retrieved]:
         """Retrieval, hierarchy, uncertainty and radius figures, and recall by the encoder's bare features."""
         asking, answering = self._roles(source)
-        options = {"ks": self.ks}
 
         def search(points: np.ndarray, **more: Any) -> Retrieved:
             gallery = None if answering is None else (points[answering], source.labels[answering])
-            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, **options, **more)
+            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, ks=self.ks, **more)
 
         retrieved = search(
             embedded.points,
@@ -238,7 +238,7 @@ class Evaluator:
             level_names=source.level_names,
         )
         body = search(
-            np.asarray(sphere.project(embedded.features)),
+            np.asarray(sphere.project(jnp.asarray(embedded.features))),
             distance=sphere.pairwise_cosine_distance,
             clustering=False,
         )

@@ -119,6 +119,8 @@ def _distance(output: ModelOutput, *, r: float, **unused: Any) -> jax.Array:
 
 
 def _learned(output: ModelOutput, **unused: Any) -> jax.Array:
+    if output.doubt is None:
+        raise ValueError("uncertainty 'learned' needs a model with a doubt: EmbeddingModel(..., doubt=Head(dim=1))")
     return output.doubt
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from hypjax import plots
@@ -45,7 +46,7 @@ def draw_disk(path: Path, source: Source, evaluation: Evaluation, space: Space) 
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
     points = evaluation.embedded.points
     if space.ball is not None:
-        points = np.asarray(space.ball(points))
+        points = np.asarray(space.ball(jnp.asarray(points)))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:

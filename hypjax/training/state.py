@@ -15,8 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 Params = dict[str, jax.Array]  # by path, such as "encoder/stem/kernel"
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state of a run; all that a checkpoint holds besides the position in the data.
 
     Attributes:

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import EmbeddingModel, calibrate_head
@@ -47,13 +48,16 @@ def test_without_a_range_the_radius_is_the_heads_own():
     np.testing.assert_allclose(jnp.linalg.norm(beside.tangent, axis=1).mean(), 1.0, rtol=1e-3)
 
 
-def test_doubt_reads_the_features_and_leaves_them_alone():
-    made = model((0.5, 1.5))
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_doubt_reads_the_features_and_moves_them_by_its_share(share):
+    made = model((0.5, 1.5)).clone(doubt_gradient=share)
     variables = fitted(made)
     variables["params"]["doubt"]["kernel"] = jnp.ones((12, 1))
 
-    def doubt(features):
-        return made.apply(variables, features, method="project").doubt.sum()
+    def doubt(features, model=made):
+        return model.apply(variables, features, method="project").doubt.sum()
 
-    np.testing.assert_array_equal(jax.grad(doubt)(FEATURES), 0)
-    assert doubt(FEATURES + 1) != doubt(FEATURES)
+    whole = jax.grad(doubt)(FEATURES, made.clone(doubt_gradient=1.0))
+    assert np.abs(whole).max() > 0
+    np.testing.assert_allclose(jax.grad(doubt)(FEATURES), share * whole, rtol=1e-5)
+    np.testing.assert_allclose(doubt(FEATURES), doubt(FEATURES, made.clone(doubt_gradient=1.0)), rtol=1e-6)

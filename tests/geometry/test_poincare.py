@@ -321,16 +321,8 @@ def test_projection_leaves_inner_points_alone(points, c):
     np.testing.assert_array_equal(poincare.project(x, c=c), x)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "pairwise_dist",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("logmap", "expmap", "parallel_transport", "geodesic", "midpoint")
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pairwise_dist", "logmap", "expmap", "parallel_transport", "geodesic", "midpoint"])
 def test_gradients_are_finite_differences(name, ball_points):
     functions = {
         "pairwise_dist": poincare.pairwise_dist,
@@ -355,6 +347,7 @@ def test_gradients_are_finite_differences(name, ball_points):
         np.testing.assert_allclose(jax.jit(jax.jacfwd(along))(0.0), numeric, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_second_derivatives_of_pairwise_distances(ball_points):
     with jax.enable_x64(True):
         x = ball_points(0, 3, 2, c=1.0, dtype="float64", reach=2.0)

@@ -67,10 +67,10 @@ def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
 def test_golden_step():
     """The first three losses of a fixed run; update them only when a change of numbers is meant, and say why."""
     _, history = run(3)
-    np.testing.assert_allclose([row["loss"] for row in history], GOLDEN, rtol=2e-3)
+    np.testing.assert_allclose([row["loss"] for row in history], GOLDEN, rtol=1e-4)
 
 
-GOLDEN = [0.0, 0.0, 0.0]
+GOLDEN = [2.10994, 0.62203, 0.21474]
 
 
 def test_the_loss_is_that_of_the_global_batch_on_any_number_of_devices():
