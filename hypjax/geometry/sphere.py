@@ -20,8 +20,8 @@ def project(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Ar
     Shapes: [..., d] → [..., d].
     """
     norm = numerics.safe_norm(x)
-    nonzero = (norm > 0)[..., None]
-    return jnp.where(nonzero, x / jnp.where(nonzero, norm[..., None], 1), 0)
+    zero = (norm <= 0)[..., None]
+    return jnp.where(zero, 0, x / jnp.where(zero, 1, norm[..., None]))
 
 
 def expmap0(u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:

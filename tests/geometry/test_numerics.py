@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from hypjax.geometry import euclidean, lorentz, numerics, poincare
+from hypjax.geometry import euclidean, lorentz, numerics, poincare, sphere
 
 N, D = 1024, 128
 
@@ -175,3 +175,14 @@ def test_importing_geometry_brings_in_jax_alone():
     code = f"import sys, hypjax.geometry; print([m for m in {heavy} if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize("geometry", [euclidean, sphere, poincare, lorentz])
+def test_nan_is_not_hidden_by_any_guard(geometry):
+    broken = jnp.array([[0.1, 0.2], [jnp.nan, 0.0], [0.3, -0.1]])
+    points = geometry.expmap0(broken, c=1.0) if geometry in (poincare, lorentz) else geometry.expmap0(broken)
+    distances = geometry.pairwise_dist(points, points, c=1.0)
+    assert jnp.isnan(distances[1]).all()
+    assert jnp.isnan(distances[:, 1]).all()
+    assert jnp.isfinite(distances[0, 2])
+    assert jnp.isnan(geometry.dist(points[1], points[0], c=1.0))
