@@ -4,9 +4,9 @@ Paper: Hyp-UML, "Hyperbolic Image Retrieval with Uncertainty-aware Metric Learni
 formulas here are ours and none of its figures is quoted.
 
 An EfficientNet-Lite0 with ImageNet weights is fine-tuned on the packaged emoji: its last eleven blocks, without their
-depthwise kernels, whose gradients cost the most and which are generic already. A point's direction comes from a linear
-map of the features, its radius from a doubt that is taught to foretell failures (`hypjax.losses.failure_cross_entropy`),
-so that images whose neighbors are not to be trusted lie near the origin.
+depthwise kernels, whose gradients cost the most. A direction comes from a linear map of the features, the radius
+from a doubt that is taught to foretell failures (`hypjax.losses.failure_cross_entropy`), so that images whose neighbors
+are not to be trusted lie near the origin.
 
 Command:   python -m hypjax.train --config configs/hyp_uml.py
 Override:  python -m hypjax.train --config configs/hyp_uml.py:geometry=sphere --config.seed=1 --workdir runs/sphere

@@ -1,12 +1,12 @@
 """Hyp-ViT's objective: the pairwise cross-entropy in the Poincaré ball, the common ancestor of the other methods.
 
-Paper: Ermolov et al., "Hyperbolic Vision Transformers: Combining Improvements in Metric Learning", CVPR 2022. Loss, hard
-clip at 2.3, curvature 0.1 and temperature 0.2 are the paper's; the packaged emoji and the EfficientNet-Lite0 that is
-fine-tuned on them are not, so none of the paper's figures is to be expected. With `encoder=vit_s16,weights=FILE` a
+Paper: Ermolov et al., "Hyperbolic Vision Transformers: Combining Improvements in Metric Learning", CVPR 2022. Loss,
+hard clip at 2.3, curvature 0.1 and temperature 0.2 are the paper's; the packaged emoji and the EfficientNet-Lite0 that
+is fine-tuned on them are not, so none of the paper's figures is to be expected. With `encoder=vit_s16,weights=FILE` a
 ViT-S/16 takes its place.
 
 Command:   python -m hypjax.train --config configs/hyp_vit.py
-Override:  python -m hypjax.train --config configs/hyp_vit.py:geometry=sphere,distance=cosine --config.loss.temperature=0.1
+Override:  python -m hypjax.train --config configs/hyp_vit.py:geometry=sphere,distance=cosine --workdir runs/sphere
 Smoke run: python -m hypjax.train --config configs/hyp_vit.py:quick
 Measured:  @HYPVIT@
 """

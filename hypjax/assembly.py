@@ -258,7 +258,8 @@ def initial_variables(config: ConfigDict, parts: Parts, mesh: Mesh) -> dict[str,
     variables = dict(parts.model.init(head_key, features[:1], method="project"))
     for name, value in of_encoder.items():
         variables[name] = {**variables.get(name, {}), "encoder": value}
-    return calibrate_head(parts.model, variables, features)
+    with as_usage():
+        return calibrate_head(parts.model, variables, features)
 
 
 def _sample_features(config: ConfigDict, parts: Parts, of_encoder: dict[str, Any], mesh: Mesh) -> jax.Array:

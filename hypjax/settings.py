@@ -167,6 +167,8 @@ def adapt_to_encoder(config: ConfigDict) -> None:
     config.encoder.frozen = ()
     if config.encoder.weights == "packaged":
         config.encoder.weights = ""
+    if not config.encoder.weights:
+        config.head.init = "orthogonal"  # a random encoder has no directions worth keeping
 
 
 def shrink(config: ConfigDict) -> None:

@@ -16,8 +16,6 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 TINY = [  # a network small enough to train in seconds
-    "--config.encoder.name=vit_ti8",
-    "--config.encoder.weights=",
     "--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}",
 ]
 
@@ -73,7 +71,7 @@ def folder(tmp_path_factory):
 def tiny(folder, workdir, *more):
     return [
         "--config",
-        f"configs/hyp_uml.py:quick,data=folder,data_dir={folder}",
+        f"configs/hyp_uml.py:quick,encoder=vit_ti8,data=folder,data_dir={folder}",
         *TINY,
         "--config.batch.classes=4",
         "--config.data.fractions=(0.4, 0.3, 0.3)",

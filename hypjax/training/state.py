@@ -79,7 +79,10 @@ def create_state(
     patterns = [re.compile(pattern) for pattern in frozen]
     for pattern in patterns:
         if not any(pattern.match(path) for path in flat):
-            raise ValueError(f"encoder.frozen: {pattern.pattern!r} matches no parameter")
+            raise ValueError(
+                f"encoder.frozen: {pattern.pattern!r} matches no parameter of this encoder; choose the encoder behind "
+                "the colon (:encoder=NAME), or set encoder.frozen"
+            )
     held = {path: value for path, value in flat.items() if any(p.match(path) for p in patterns)}
     params = {path: value for path, value in flat.items() if path not in held}
     if not params:
