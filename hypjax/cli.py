@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
+from hypjax.settings import default_settings
 
 
 def run(program: Callable[[Sequence[str]], None]) -> None:
@@ -44,16 +45,22 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
     Raises:
       UsageError: an unknown flag, setting or value, or a config file that can't be read.
     """
+    # ml_collections looks for overrides in sys.argv, whatever it is given to parse.
+    real, sys.argv = sys.argv, list(argv)
     try:
         rest = values(list(argv))
         if "config" in values and values["config"].value is None:
             raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
+        if "config" in values:
+            values["config"].value.to_dict()  # a file that could not be read shows itself when it is used
     except UsageError:
         raise
     except SystemExit:
         raise
     except Exception as error:  # absl and ml_collections raise many kinds, a config file any
         raise UsageError(_explain(error, argv)) from error
+    finally:
+        sys.argv = real
     if len(rest) > 1:
         raise UsageError(f"unexpected word {rest[1]!r} on the command line; settings are --config.KEY=VALUE")
 
@@ -70,14 +77,26 @@ def _explain(error: Exception, argv: Sequence[str]) -> str:
     ).partition(":")[0]
     if path and not Path(path).exists():
         return f"config file {path!r} does not exist"
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    unknown = _unknown_setting(argv)
+    if unknown:
+        return unknown
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
-    if isinstance(error, flags.Error) or not path:
-        return text
-    return f"config file {path!r}: {text}"
+    return text if isinstance(error, flags.Error) or not path else f"config file {path!r}: {text}"
+
+
+def _unknown_setting(argv: Sequence[str]) -> str:
+    """Names the first overridden setting that does not exist, and those that stand beside it."""
+    for word in argv:
+        if not word.startswith("--config."):
+            continue
+        path, node = word.removeprefix("--config.").partition("=")[0], default_settings()
+        for part in path.split("."):
+            if not isinstance(node, ConfigDict) or part not in node:
+                beside = ", ".join(node) if isinstance(node, ConfigDict) else "none below it"
+                return f"unknown setting {path!r}; there are: {beside}"
+            node = node[part]
+    return ""
 
 
 def define_config(values: flags.FlagValues) -> None:

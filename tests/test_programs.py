@@ -74,6 +74,7 @@ def tiny(folder, workdir, *more):
         f"configs/hyp_uml.py:quick,encoder=vit_ti8,data=folder,data_dir={folder}",
         *TINY,
         "--config.batch.classes=4",
+        "--config.batch.samples_per_class=4",
         "--config.data.fractions=(0.4, 0.3, 0.3)",
         "--config.evaluation.ks=(1, 2)",
         f"--workdir={workdir}",

@@ -1,11 +1,11 @@
 """A folder of class folders as a source; nested folders are the hierarchy."""
 
 import concurrent.futures
+import logging
 import os
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 from jaxtyping import UInt8
 
 from hypjax.data.decode import decode
@@ -68,7 +68,9 @@ class ImageFolder:
         kept = [path for path, good in zip(paths, sound, strict=True) if good]
         self.skipped = [str(path) for path, good in zip(paths, sound, strict=True) if not good]
         if self.skipped:
-            logging.warning("skipped %d undecodable images, the first %s", len(self.skipped), self.skipped[0])
+            logging.getLogger(__name__).warning(
+                "skipped %d undecodable images, the first %s", len(self.skipped), self.skipped[0]
+            )
         if not kept:
             raise DataError(f"{self.root}: none of its {len(paths)} images decodes; the first is {self.skipped[0]}")
         return kept

@@ -67,7 +67,10 @@ class _Loader:
 
     def __call__(self, step: int) -> Batch:
         positions, indices, valid = self.places(step)
-        views, levels = zip(*(self._view(step, *place) for place in zip(positions, indices, strict=True)), strict=True)
+        views, levels = zip(
+            *(self._view(step, position, int(index)) for position, index in zip(positions, indices, strict=True)),
+            strict=True,
+        )
         labels = np.asarray(self.source.labels, np.int32)[indices]
         return {
             "image": np.stack(views),
@@ -80,7 +83,7 @@ class _Loader:
     def _view(self, step: int, position: int, index: int) -> tuple[np.ndarray, float]:
         # A generator for each place, so that a view depends on nothing but seed, step and place.
         rng = np.random.default_rng((self.seed, step, position))
-        view = self.transform(self.source.image(int(index)), rng)
+        view = self.transform(self.source.image(index), rng)
         return (view, 0.0) if self.degradation is None else self.degradation(view, rng)
 
 

@@ -7,6 +7,7 @@ from hypjax.data.transforms import (
     DRAWINGS,
     PHOTOGRAPHS,
     EvaluationTransform,
+    RandomDegradation,
     TrainTransform,
     color_matrix,
     degrade,
@@ -18,7 +19,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("settings", [PHOTOGRAPHS, DRAWINGS, {**DRAWINGS, "flip": True, "degrade_share": 1.0}])
+@pytest.mark.parametrize("settings", [PHOTOGRAPHS, DRAWINGS, {**DRAWINGS, "flip": True}])
 @pytest.mark.parametrize("shape", [(96, 96), (1, 1), (1, 300), (300, 1), (7, 500)])
 def test_training_views_of_odd_images(settings, shape):
     image = rng().integers(0, 256, (*shape, 3), np.uint8)
@@ -129,3 +130,19 @@ def test_evaluation_view_is_the_central_square():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_random_degradation_damages_its_share_and_says_how_much():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    generator = rng(1)
+    drawn = [RandomDegradation(0.25)(image, generator) for _ in range(2000)]
+    levels = np.array([level for _, level in drawn])
+    assert abs((levels > 0).mean() - 0.25) < 0.03
+    assert abs(levels[levels > 0].mean() - 0.5) < 0.05
+    assert all((view is image) == (level == 0) for view, level in drawn)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match=str(share)):
+        RandomDegradation(share)
