@@ -49,10 +49,11 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
     real, sys.argv = sys.argv, list(argv)
     try:
         rest = values(list(argv))
-        if "config" in values and values["config"].value is None:
-            raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
         if "config" in values:
-            values["config"].value.to_dict()  # a file that could not be read shows itself when it is used
+            config = values["config"].value
+            if config is None:
+                raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
+            config.to_dict()  # a file that could not be read shows itself when it is used
     except UsageError:
         raise
     except SystemExit:
