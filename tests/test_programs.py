@@ -174,7 +174,8 @@ def test_eight_devices_and_two_processes_log_the_losses_of_one(finished, folder,
     ends = [finish(process) for process in pair]
     assert [status for status, _, _ in ends] == [0, 0], ends[0][2] + ends[1][2]
     assert "2 cpu device(s) in 2 process(es)" in ends[0][1]
-    assert ends[1][1] == ""
+    # The collectives greet on their own; of ours only process 0 speaks.
+    assert all(line.startswith("[Gloo]") for line in ends[1][1].splitlines())
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(unbroken), rtol=1e-3)
     assert results(tmp_path / "two")["recall@1"] == pytest.approx(results(unbroken)["recall@1"], abs=1e-3)
 
