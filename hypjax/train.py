@@ -89,7 +89,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
             state = assembly.initial_state(config, parts, mesh)
         else:
             like = assembly.abstract_state(config, parts)
-            state, position, notices = checkpoints.restore(like, sharding.replicated(mesh))
+            try:
+                state, position, notices = checkpoints.restore(like, sharding.replicated(mesh))
+            except FileNotFoundError as error:
+                raise UsageError(f"{workdir} cannot be resumed: {error}; delete it to start anew") from error
             batches.set_state(position)
             for notice in notices:
                 say(notice)
