@@ -8,7 +8,8 @@ ViT-S/16 takes its place.
 Command:   python -m hypjax.train --config configs/hyp_vit.py
 Override:  python -m hypjax.train --config configs/hyp_vit.py:geometry=sphere,distance=cosine --workdir runs/sphere
 Smoke run: python -m hypjax.train --config configs/hyp_vit.py:quick
-Measured:  not yet in full; the smoke run takes about a minute on two CPU cores
+Measured:  test Recall@1 0.565, AUROC of u 0.498: all points sit at the clip radius, so u is a constant (it says so);
+           one seed, 13 minutes on two busy CPU cores
 """
 
 from ml_collections import ConfigDict
