@@ -103,12 +103,12 @@ def default_settings() -> ConfigDict:
     )
 
 
-def _set(path: str, convert: Callable[[str], object] = str) -> Callable[[ConfigDict, str], None]:
+def _set(path: str) -> Callable[[ConfigDict, str], None]:
     def setter(config: ConfigDict, value: str) -> None:
         *parents, leaf = path.split(".")
         for parent in parents:
             config = config[parent]
-        config[leaf] = convert(value)
+        config[leaf] = value
 
     return setter
 
