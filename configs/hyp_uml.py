@@ -1,7 +1,7 @@
 """Hyp-UML: hyperbolic embeddings with an uncertainty each, trained by the uncertainty-aware contrastive loss.
 
-Paper: Hyp-UML, "Hyperbolic Image Retrieval with Uncertainty-aware Metric Learning"; only its abstract is public, so all
-formulas here are ours and none of its figures is quoted.
+Paper: Hyp-UML, "Hyperbolic Image Retrieval with Uncertainty-aware Metric Learning"; built from its abstract alone, so
+all formulas here are ours and none of its figures is quoted.
 
 An EfficientNet-Lite0 with ImageNet weights is fine-tuned on the packaged emoji: its last eleven blocks, without their
 depthwise kernels, whose gradients cost the most. A direction comes from a linear map of the features, the radius

