@@ -10,8 +10,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hypjax.errors import UsageError
 
-# A scheduler that starts one process per host says so in one of these variables.
-_LAUNCHERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")
+# A scheduler that starts several processes tells each of them how many there are.
+_TASK_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -38,7 +38,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
 
 def _launched_by_scheduler() -> bool:
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    tasks = [os.environ.get(name, "1") for name in _LAUNCHERS[:2]]
+    tasks = [os.environ.get(name, "1") for name in _TASK_COUNTS]
     return "," in hosts or any(task.isdigit() and int(task) > 1 for task in tasks)
 
 
