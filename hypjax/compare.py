@@ -185,6 +185,8 @@ def keep_compiled(folder: Path) -> None:
     quiet = jax.default_backend() != "cpu" or jax.__version_info__ >= (0, 12)
     if quiet and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # A run of frozen features consists of hundreds of small programs.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def report(workdir: Path, table: Comparison) -> None:
