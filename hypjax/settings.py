@@ -173,13 +173,13 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     Args:
       config: settings, changed in place.
       arguments: comma-separated words; `quick` shrinks the run to a smoke test of seconds, `frozen` trains the head
-        alone on features that are computed once.
+        alone on features that are computed once; other KEYs are single settings, such as `loss.temperature`.
 
     Returns:
       `config`.
 
     Raises:
-      UsageError: a word is unknown or lacks its value.
+      UsageError: a word is unknown, lacks its value or has one of the wrong type.
 
     Examples:
       >>> config = apply_arguments(default_settings(), "quick,geometry=sphere")
@@ -190,6 +190,9 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     for word in words:
         key, equals, value = word.partition("=")
         if key in SWITCHES and value in ("", "true"):
+            continue
+        if key not in ARGUMENTS and ("." in key or key in config):
+            _override(config, key, value)
             continue
         if key not in ARGUMENTS:
             known = ", ".join([*SWITCHES, *(f"{name}=..." for name in ARGUMENTS)])
@@ -202,6 +205,20 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
         if any(word.partition("=")[0] == name for word in words):
             switch(config)
     return config
+
+
+def _override(config: ConfigDict, key: str, value: str) -> None:
+    *parents, leaf = key.split(".")
+    node: ConfigDict | None = config
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, ConfigDict) else None
+    old = node.get(leaf) if isinstance(node, ConfigDict) else None
+    if node is None or not isinstance(old, bool | int | float | str):
+        raise UsageError(f"config argument {key!r} is no single setting; hypjax/settings.py lists all")
+    try:
+        node[leaf] = {"true": True, "false": False}[value] if isinstance(old, bool) else type(old)(value)
+    except (KeyError, ValueError):
+        raise UsageError(f"config argument {key}={value}: this is no {type(old).__name__}") from None
 
 
 def adapt_to_encoder(config: ConfigDict) -> None:

@@ -34,6 +34,25 @@ def test_unknown_words_are_refused_with_what_exists(words):
         apply_arguments(default_settings(), words)
 
 
+def test_any_single_setting_goes_by_its_path():
+    words = "loss.temperature=0.3,curvature=1,learn_curvature=true,steps=7,head.clip=hard"
+    config = apply_arguments(default_settings(), words)
+    found = (config.loss.temperature, config.curvature, config.learn_curvature, config.steps, config.head.clip)
+    assert found == (0.3, 1.0, True, 7, "hard")
+
+
+@pytest.mark.parametrize("word", ["loss.temperatur=1", "hybrid=1", "head.clip.x=1", "augment.scale=1", "no.such=1"])
+def test_a_path_to_no_single_setting_is_refused(word):
+    with pytest.raises(UsageError, match="no single setting"):
+        apply_arguments(default_settings(), word)
+
+
+@pytest.mark.parametrize("word", ["steps=1.5", "learn_curvature=yes", "loss.temperature=warm"])
+def test_a_single_setting_of_the_wrong_type_is_refused(word):
+    with pytest.raises(UsageError, match=word.partition("=")[0]):
+        apply_arguments(default_settings(), word)
+
+
 @pytest.mark.parametrize("key", ARGUMENTS)
 def test_a_key_needs_a_value(key):
     with pytest.raises(UsageError, match=f"{key}=..."):
