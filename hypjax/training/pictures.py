@@ -16,7 +16,7 @@ from hypjax.training.evaluation import Evaluation
 
 
 def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draws curves, disk, gallery, tree, risk against coverage, and the response to degradation.
+    """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
     Args:
       workdir: where the PNG files go.
@@ -28,6 +28,7 @@ def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[M
         plots.training_curves(workdir / "curves.png", rows)
     draw_disk(workdir / "disk.png", source, evaluation)
     draw_gallery(workdir / "gallery.png", source, evaluation)
+    draw_layers(workdir / "layers.png", source, evaluation)
     draw_tree(workdir / "tree.png", source, evaluation)
     draw_risk(workdir / "risk_coverage.png", evaluation)
     responses = evaluation.responses
@@ -67,6 +68,18 @@ def draw_gallery(path: Path, source: Source, evaluation: Evaluation) -> None:
         gallery_image=lambda i: source.image(int(answering[i])),
         gallery_labels=source.labels[answering],
         valid=retrieved.valid,
+    )
+
+
+def draw_layers(path: Path, source: Source, evaluation: Evaluation) -> None:
+    """Queries from the origin outward, and how many of each layer find their class."""
+    asking = evaluation.asking[evaluation.retrieved.valid]
+    plots.layers(
+        path,
+        lambda i: source.image(int(asking[i])),
+        evaluation.embedded.radius[asking],
+        wrong=evaluation.retrieved.wrong[evaluation.retrieved.valid],
+        title="From the origin outward, by the length of the tangent vector",
     )
 
 
