@@ -3,7 +3,9 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from hypjax import train
 from hypjax.settings import default_settings
@@ -39,10 +41,37 @@ def test_a_config_adds_no_key_of_its_own(path):
     assert set(keys(config.to_dict())) == set(keys(default_settings().to_dict()))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty classes of four noisy color fields: the packaged set takes most of a smoke run's time."""
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for label in range(20):
+        (root / f"{label}").mkdir()
+        color = generator.integers(0, 255, 3)
+        for i in range(4):
+            pixels = np.clip(color + generator.normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"{label}" / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("method", ["hyp_vit", "hyp_uml", "hier"])
+def test_a_benchmark_brings_its_recipe(method):
+    module = load(next(path for path in CONFIGS if path.stem == method))
+    for word in ("Benchmark:", "Published:", "data=cub"):
+        assert word in module.__doc__
+    config = module.get_config("data=cub,encoder=dino_vits16,weights=w.pth")
+    assert (config.data.image_size, config.data.eval_resize) == (224, 256)
+    assert config.optimizer.learning_rate == (5e-6 if method == "hier" else 1e-5)
+    assert config.loss.name == {"hier": "proxy_anchor"}.get(method, module.get_config().loss.name)
+    assert config.batch.samples_per_class == (2 if method == "hier" else 9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_quick_trains_and_is_scored(path, tmp_path, capsys):
-    train.train(load(path).get_config("quick"), tmp_path / "run")
+def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys):
+    words = "quick" if path.stem == "hyp_uml" else f"quick,data=folder,data_dir={folder}"
+    train.train(load(path).get_config(words), tmp_path / "run")
     out = capsys.readouterr().out
     assert "step 12/12" in out
     assert {p.name for p in (tmp_path / "run").glob("*.png")} == {
@@ -50,6 +79,7 @@ def test_quick_trains_and_is_scored(path, tmp_path, capsys):
         "degradation.png",
         "disk.png",
         "gallery.png",
+        "layers.png",
         "risk_coverage.png",
         "tree.png",
     }
