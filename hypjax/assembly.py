@@ -22,13 +22,14 @@ from hypjax.data.split import Splits
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import RADII, EmbeddingModel
+from hypjax.encoders.vit import VisionTransformer
 from hypjax.errors import UsageError
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
 from hypjax.training.evaluation import Evaluator, Reader, create_embedder
 from hypjax.training.space import Space, create_space
-from hypjax.training.step import normalize
+from hypjax.training.step import normalize, train_step
 
 PROTOCOLS = ("leave_one_out", "query_gallery")
 
@@ -49,31 +50,57 @@ class Parts(NamedTuple):
     preprocess: Callable[[jax.Array], jax.Array]
 
 
-def assemble(config: ConfigDict) -> Parts:
+def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
     """Resolves data, model and space by name.
+
+    Args:
+      config: the settings.
+      splits: data to take instead of what the settings name.
 
     Raises:
       UsageError: an unknown name or size, or settings out of range.
       DataError: data that is missing, broken or too small.
     """
-    head = config.head
     with as_usage():
-        splits = catalog.load(
-            config.data.name,
-            directory=config.data.dir,
-            skip_corrupt=config.data.skip_corrupt,
-            fractions=tuple(config.data.fractions),
-            seed=config.data.split_seed,
-        )
+        if splits is None:
+            splits = catalog.load(
+                config.data.name,
+                directory=config.data.dir,
+                skip_corrupt=config.data.skip_corrupt,
+                fractions=tuple(config.data.fractions),
+                validation=config.data.get("validation", 0.1),  # this and shorter_side no older run has
+                seed=config.data.split_seed,
+                shorter_side=config.data.get("shorter_side", 0),
+            )
+        if not len(splits.validation) and not config.evaluation.get("test", True):
+            raise UsageError("evaluation.test=false scores validation classes, of which data.validation=0 leaves none")
         if config.data.train_level:
             splits = splits._replace(train=coarsened(splits.train, config.data.train_level))
-        mean, std = encoders.preprocessing(config.encoder.name)
+    model, preprocess = create_model(config)
+    return Parts(splits, model, create_space_at(config), preprocess)
+
+
+def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Array], jax.Array]]:
+    """The model, and what brings bytes to its encoder's units; no data is looked at.
+
+    Raises:
+      UsageError: an unknown name or size, or settings out of range.
+    """
+    head = config.head
+    with as_usage():
+        mean, std, *_ = encoders.preprocessing(config.encoder.name)
         encoder = encoders.create(
             config.encoder.name,
             dtype=choose_dtype(config.encoder.dtype),
             train_batch_norm=config.encoder.train_batch_norm,
             **config.encoder.sizes,
         )
+        sizes = config.data.image_size, config.data.eval_image_size
+        if isinstance(encoder, VisionTransformer) and sizes[0] != sizes[1]:
+            raise UsageError(
+                f"{config.encoder.name} has positions for one size of image: data.image_size {sizes[0]} and "
+                f"data.eval_image_size {sizes[1]} must be the same"
+            )
         model = EmbeddingModel(
             encoder,
             Head(
@@ -91,8 +118,7 @@ def assemble(config: ConfigDict) -> Parts:
             if head.radius == "learned"
             else None,
         )
-    preprocess = partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std))
-    return Parts(splits, model, create_space_at(config), preprocess)
+    return model, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std))
 
 
 def create_space_at(config: ConfigDict) -> Callable[[objectives.Params], Space]:
@@ -218,12 +244,19 @@ def create_schedule(config: ConfigDict) -> optax.Schedule:
     """The learning rate by step.
 
     Raises:
-      UsageError: an unknown schedule or a warm-up out of range.
+      UsageError: an unknown schedule, a warm-up or a decay out of range.
     """
     chosen = config.optimizer
-    return optimizers.learning_rate_schedule(
+    schedule = optimizers.learning_rate_schedule(
         chosen.learning_rate, steps=config.steps, warmup=chosen.warmup, schedule=chosen.schedule
     )
+    every, factor = chosen.get("decay_every", 0.0), chosen.get("decay_factor", 1.0)
+    if not 0 <= every <= 1 or not 0 < factor <= 1:
+        raise UsageError(f"need optimizer.decay_every in [0, 1] and decay_factor in (0, 1], not {every} and {factor}")
+    if not every:
+        return schedule
+    span = max(1, round(every * config.steps))
+    return lambda step: schedule(step) * factor ** (step // span)
 
 
 def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
@@ -240,6 +273,38 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArg
     )
 
 
+def create_view(config: ConfigDict, *, degradation: str | None = None, level: float = 0.0) -> EvaluationTransform:
+    """What evaluation sees of an image; by choice a degraded one.
+
+    Raises:
+      UsageError: `data.eval_resize` is below `data.eval_image_size`.
+    """
+    resize = config.data.get("eval_resize", 0) or None  # not known to runs from before
+    with as_usage():
+        return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
+
+
+def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrapped:
+    """The compiled train step, `(state, batch, seed=...) -> (state, metrics)`; it takes the state's place in memory.
+
+    Raises:
+      UsageError: parts that make no sense together.
+    """
+    return jax.jit(
+        partial(
+            train_step,
+            model=parts.model,
+            objective=create_objective(config, parts),
+            optimizer=create_optimizer(config),
+            preprocess=parts.preprocess,
+            decay=config.optimizer.ema,
+        ),
+        donate_argnums=0,
+        # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
+        out_shardings=sharding.replicated(mesh),
+    )
+
+
 def create_reader(config: ConfigDict) -> Reader:
     """Sources to batches of images for evaluation, each process its slice."""
 
@@ -247,7 +312,7 @@ def create_reader(config: ConfigDict) -> Reader:
         return pipeline.evaluation_batches(
             source,
             config.evaluation.batch,
-            EvaluationTransform(config.data.eval_image_size, degradation=degradation, level=level),
+            create_view(config, degradation=degradation, level=level),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )

@@ -124,6 +124,16 @@ def define_config(values: flags.FlagValues) -> None:
     config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:KEY=VALUE,...]", flag_values=values)
 
 
+def printable(text: str) -> str:
+    r"""A text as any console takes it: bytes of a file name that are no UTF-8 become question marks.
+
+    Examples:
+      >>> printable("caf\udce9.png")
+      'caf?.png'
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file that is either whole or not there, whatever kills the process."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")

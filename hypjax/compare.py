@@ -100,6 +100,8 @@ def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: s
         for entry in entries:
             config = entry.config.copy_and_resolve_references()
             config.seed = seed
+            if config.get("dry", {}).get("run") or config.get("dry", {}).get("devices"):
+                raise UsageError(f"{entry.name}: a dry run gives no figures to compare; leave `dry` out")
             if split == "validation" and "test" in config.evaluation:
                 config.evaluation.test = False
             runs.append(Run(entry.name, seed, config, workdir / entry.name / f"seed-{seed}"))

@@ -1,6 +1,6 @@
 """Scores a trained model: `python -m hypjax.evaluate --workdir DIR [--split test|validation]`.
 
-Writes `results.json` (for the test classes) and the pictures into the workdir, and prints the figures.
+Writes `results.json` (for the test classes), the pictures and `report.html` into the workdir, and prints the figures.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from absl import flags
 
-from hypjax import assembly, cli, initialization
+from hypjax import assembly, cli, initialization, pages, provenance
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
+from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.evaluation import Evaluation
@@ -71,7 +72,7 @@ def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
       The figures by name.
 
     Raises:
-      UsageError: the folder holds no run, or no whole checkpoint.
+      UsageError: the folder holds no run, or no whole checkpoint, or the run has no validation classes.
     """
     config = cli.load_config(workdir)
     mesh = sharding.data_mesh()
@@ -86,28 +87,53 @@ def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
         print(notice)
     evaluator = assembly.create_evaluator(config, parts, mesh)
     source, step = getattr(parts.splits, split), int(state.step)
+    if not len(source):
+        raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {config.steps}", flush=True)
     count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
     evaluation = evaluator(state.evaluated(), source, degraded_queries=count)
     if split == "test":
-        # results.json marks a run as finished, which one that can still be resumed is not.
-        report(
-            workdir, source, evaluation, name="results.json" if step == config.steps else f"results-step-{step}.json"
-        )
+        report(workdir, source, evaluation, step=step)
     return evaluation.figures
 
 
-def report(workdir: Path, source: Source, evaluation: Evaluation, *, name: str = "results.json") -> None:
-    """Draws the pictures and, last of all, writes the figures; `results.json` marks a run as finished.
+def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int) -> None:
+    """Draws the pictures, writes the page and, last of all, the figures.
 
     Args:
       workdir: of the run.
       source: the test classes.
       evaluation: of them.
-      name: of the file for the figures.
+      step: of the state that was evaluated.
     """
     draw(workdir, source, evaluation, read_metrics(workdir / "metrics.jsonl"))
-    cli.write_json(workdir / name, as_json(evaluation.figures))
+    write_page(workdir, evaluation.figures, step=step)
+    # results.json marks a run as finished, which one that can still be resumed is not.
+    finished = step == cli.load_config(workdir).steps
+    cli.write_json(workdir / ("results.json" if finished else f"results-step-{step}.json"), as_json(evaluation.figures))
+
+
+def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, split: str = "test") -> None:
+    """Writes `report.html`, with the pictures that are in the workdir.
+
+    Args:
+      workdir: of the run.
+      figures: by name.
+      step: of the state that they are of.
+      split: whose figures they are.
+    """
+    config = cli.load_config(workdir)
+    pages.report(
+        workdir / "report.html",
+        as_json(figures),
+        config.to_dict(),
+        pictures=workdir,
+        title=config.name,
+        status=f"finished after {step} steps" if step == config.steps else f"step {step} of {config.steps}",
+        defaults=default_settings().to_dict(),
+        made_with=provenance.recorded(workdir),
+        split=split,
+    )
 
 
 if __name__ == "__main__":

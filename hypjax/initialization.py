@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from hypjax import assembly, encoders, losses
 from hypjax.data import pipeline
 from hypjax.data.source import subset
-from hypjax.data.transforms import EvaluationTransform
 from hypjax.encoders.model import calibrate_head
 from hypjax.training import sharding
 from hypjax.training.evaluation import Reader
@@ -126,6 +125,6 @@ def _sample_features(
         out_shardings=sharding.replicated(mesh),
     )
     batch = min(config.evaluation.batch, count)
-    batches = pipeline.evaluation_batches(sample, batch, EvaluationTransform(config.data.eval_image_size))
+    batches = pipeline.evaluation_batches(sample, batch, assembly.create_view(config))
     features = [np.asarray(encode(of_encoder, b["image"]))[b["valid"]] for b in batches]
     return jnp.concatenate(features)

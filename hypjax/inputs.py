@@ -99,7 +99,7 @@ def _of_features(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Input
 
     transform, degradation = assembly.create_augmentation(config)
     random = _Random(dataclasses.replace(transform, size=size), degradation)
-    views = [store.features(train, _Clean(EvaluationTransform(size)))]
+    views = [store.features(train, _Clean(assembly.create_view(config)))]
     views += [store.features(train, random, seed=view) for view in range(1, config.features.views)]
     features, levels = (np.stack(columns) for columns in zip(*views, strict=True))
     batches = cached.FeatureBatches(
@@ -107,7 +107,7 @@ def _of_features(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Input
     )
 
     def reader(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterable[Batch]:
-        clean = _Clean(EvaluationTransform(size, degradation=degradation, level=level))
+        clean = _Clean(assembly.create_view(config, degradation=degradation, level=level))
         return cached.evaluation_batches(store.features(source, clean)[0], config.evaluation.batch)
 
     return Inputs(batches, reader)

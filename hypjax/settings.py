@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from hypjax import recipes
 from hypjax.errors import UsageError
 
 FROZEN = ("encoder/stem/", "encoder/block_[0-4]/", "encoder/block_[0-9]+/depthwise/kernel")
@@ -24,15 +25,18 @@ def default_settings() -> ConfigDict:
             "seed": 0,  # weights, batches and augmentation follow from (seed, step)
             "steps": 420,
             "data": {
-                "name": "emoji",  # emoji | folder | tfds:<data set>
-                "dir": "",  # where folder and tfds find their files
+                "name": "emoji",  # emoji | cub | cars | sop | in_shop | folder | tfds:<data set>
+                "dir": "",  # where all but emoji find their files; for folder also a listing, .csv or .json
                 "skip_corrupt": False,  # count and report undecodable images instead of stopping
                 "fractions": (0.4, 0.1, 0.5),  # of classes: train, validation, test, where no split is given
+                "validation": 0.1,  # share of the training classes kept for validation, where a split is given; 0: none
                 "split_seed": 0,
+                "shorter_side": 512,  # pixels that larger images are shrunk to as they are read; 0 for none
                 "train_level": "",  # train on labels of this level of the hierarchy; "" for the classes themselves
                 "protocol": "leave_one_out",  # leave_one_out | query_gallery (first image of a class asks)
                 "image_size": 64,  # pixels, in training
                 "eval_image_size": 96,  # pixels, in evaluation: all there are
+                "eval_resize": 0,  # pixels of the shorter side before the central square is cut out; 0: eval_image_size
                 "cache_gib": 2.0,  # decoded images are kept in memory up to this size
                 "threads": 2,
             },
@@ -52,7 +56,7 @@ def default_settings() -> ConfigDict:
             },
             "encoder": {
                 "name": "efficientnet_lite0",
-                "weights": "packaged",  # packaged | a checkpoint file | "" for a random start
+                "weights": "packaged",  # packaged | a checkpoint file | hf:OWNER/NAME | "" for a random start
                 "dtype": "float32",  # or bfloat16, inside the encoder only
                 "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
                 "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...
@@ -125,6 +129,8 @@ def default_settings() -> ConfigDict:
                 "curvature_multiplier": 20.0,  # for a learned curvature, on the logarithm's scale
                 "warmup": 0.05,  # share of the steps
                 "schedule": "cosine",  # cosine | constant
+                "decay_every": 0.0,  # share of the steps after which, each time, the rate falls by decay_factor
+                "decay_factor": 1.0,  # in (0, 1]
                 "weight_decay": 0.01,
                 "clip_norm": 3.0,  # of the global gradient
                 "ema": 0.98,  # decay of averaged weights that are evaluated; 0 is off
@@ -139,6 +145,10 @@ def default_settings() -> ConfigDict:
             },
             "checkpoint": {"every": 105, "keep": 2},
             "log": {"every": 10, "tensorboard": False, "wandb": False},
+            "dry": {  # build and compile everything, say what it takes, train nothing
+                "run": False,  # the words behind the colon: `dry`
+                "devices": 0,  # to compile for, which asks for a dry run too; 0: those there are
+            },
         }
     )
 
@@ -170,10 +180,14 @@ ARGUMENTS: dict[str, Callable[[ConfigDict, str], None]] = {
 def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     """Applies `quick,frozen,KEY=VALUE,...`, the words behind the colon of `--config FILE.py:...`.
 
+    The data set and the encoder bring settings of their own (`adapt_to_...`, `hypjax.recipes`); whatever else
+    stands behind the colon has the last word, in any order.
+
     Args:
       config: settings, changed in place.
       arguments: comma-separated words; `quick` shrinks the run to a smoke test of seconds, `frozen` trains the head
-        alone on features that are computed once; other KEYs are single settings, such as `loss.temperature`.
+        alone on features that are computed once, `dry` trains nothing and says what training takes; other KEYs are
+        single settings, such as `loss.temperature`.
 
     Returns:
       `config`.
@@ -188,23 +202,31 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     """
     words = [word.strip() for word in (arguments or "").split(",") if word.strip()]
     for word in words:
-        key, equals, value = word.partition("=")
-        if key in SWITCHES and value in ("", "true"):
-            continue
-        if key not in ARGUMENTS and ("." in key or key in config):
-            _override(config, key, value)
-            continue
-        if key not in ARGUMENTS:
-            known = ", ".join([*SWITCHES, *(f"{name}=..." for name in ARGUMENTS)])
-            raise UsageError(f"config argument {word!r} is unknown; there are: {known}")
-        if not equals or not value:
-            raise UsageError(f"config argument {key!r} needs a value: {key}=...")
-        ARGUMENTS[key](config, value)
+        _apply_word(config, word)
+    adapt_to_photographs(config)
     adapt_to_encoder(config)
+    recipes.apply_recipe(config)
+    for word in words:  # again, over what data set and encoder brought
+        _apply_word(config, word)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):
             switch(config)
     return config
+
+
+def _apply_word(config: ConfigDict, word: str) -> None:
+    key, equals, value = word.partition("=")
+    if key in SWITCHES and value in ("", "true"):
+        return
+    if key not in ARGUMENTS and ("." in key or key in config):
+        _override(config, key, value)
+        return
+    if key not in ARGUMENTS:
+        known = ", ".join([*SWITCHES, *(f"{name}=..." for name in ARGUMENTS)])
+        raise UsageError(f"config argument {word!r} is unknown; there are: {known}")
+    if not equals or not value:
+        raise UsageError(f"config argument {key!r} needs a value: {key}=...")
+    ARGUMENTS[key](config, value)
 
 
 def _override(config: ConfigDict, key: str, value: str) -> None:
@@ -221,21 +243,49 @@ def _override(config: ConfigDict, key: str, value: str) -> None:
         raise UsageError(f"config argument {key}={value}: this is no {type(old).__name__}") from None
 
 
+def adapt_to_photographs(config: ConfigDict) -> None:
+    """Takes what suits pictures of things where the data are not the packaged drawings: more pixels, flips, no tint.
+
+    Batches need no care, as they shrink to the classes that there are. The size is a compromise with a few cores.
+    """
+    if config.data.name == "emoji":
+        return
+    config.data.update(image_size=128, eval_image_size=160)
+    config.augment.update(flip=True, tint=0.0)
+
+
 def adapt_to_encoder(config: ConfigDict) -> None:
-    """Trains the whole of any other encoder than the default one, and asks for no weights that no package carries."""
+    """Trains the whole of any other encoder than the default one, and asks for no weights that no package carries.
+
+    Weights of one's own bring the size of image that they were made for, where the pictures are photographs. The
+    positions of a transformer are those of one size, so that it is trained at the size that it is evaluated at.
+
+    Raises:
+      UsageError: an unknown encoder.
+    """
     if config.encoder.name == "efficientnet_lite0":
         return
     config.encoder.frozen = ()
     if config.encoder.weights == "packaged":
         config.encoder.weights = ""
+    if config.encoder.name in (*recipes.TRANSFORMERS, "vit_ti8"):
+        config.data.image_size = config.data.eval_image_size
     if not config.encoder.weights:
         config.head.init = "orthogonal"  # a random encoder has no directions worth keeping
+    elif config.data.name != "emoji":
+        from hypjax import encoders  # Flax, which all else here does without
+
+        try:
+            view = encoders.preprocessing(config.encoder.name)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        config.data.update(image_size=view.size, eval_image_size=view.size, eval_resize=view.resize)
 
 
 def shrink(config: ConfigDict) -> None:
     """Makes a run of seconds that still evaluates twice, saves twice and draws every picture."""
     config.steps = 12
-    config.data.image_size = config.data.eval_image_size = 32
+    config.data.update(image_size=32, eval_image_size=32, eval_resize=0)
     config.batch.classes, config.batch.most_classes = min(8, config.batch.classes), 8
     config.batch.samples_per_class = min(4, config.batch.samples_per_class)
     config.evaluation.update(every=6, batch=128, degraded_queries=32, degraded_test_queries=32)
@@ -245,10 +295,15 @@ def shrink(config: ConfigDict) -> None:
     config.features.views = min(2, config.features.views)
 
 
+def rehearse(config: ConfigDict) -> None:
+    """Trains nothing: `hypjax.dry` builds and compiles everything and says what it takes."""
+    config.dry.run = True
+
+
 def freeze(config: ConfigDict) -> None:
     """Trains the head alone, on features that are computed once and kept on disk."""
     config.features.cached = True
     config.encoder.frozen = ("encoder/",)
 
 
-SWITCHES: dict[str, Callable[[ConfigDict], None]] = {"quick": shrink, "frozen": freeze}
+SWITCHES: dict[str, Callable[[ConfigDict], None]] = {"quick": shrink, "frozen": freeze, "dry": rehearse}

@@ -7,7 +7,6 @@ pod or under SLURM or MPI start it on each host; elsewhere add `--coordinator=HO
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Sequence
@@ -17,13 +16,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from hypjax import assembly, cli, evaluate, initialization
+from hypjax import assembly, cli, dry, evaluate, initialization, provenance
 from hypjax.errors import DivergedError, UsageError
 from hypjax.inputs import create_inputs
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.metrics import MetricWriter, Progress, as_json, read_metrics, require_packages
-from hypjax.training.step import train_step
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,6 +34,9 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
     cli.parse_flags(argv, values)
     config = values.config
+    if config.dry.run or config.dry.devices:
+        dry.rehearse(config)
+        return
     sharding.initialize(values.coordinator, values.num_processes, values.process_id)
     train(config, Path(values.workdir or f"runs/{config.name}"))
 
@@ -45,7 +46,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
     Args:
       config: the settings, see `hypjax.settings`.
-      workdir: holds config.json, metrics.jsonl, checkpoints/, results.json and pictures.
+      workdir: holds config.json, metrics.jsonl, checkpoints/, results.json, pictures and report.html.
 
     Raises:
       UsageError: settings that don't fit together, or a workdir that holds another run.
@@ -61,11 +62,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if claim(workdir, config, chief=chief):
         print(f"{workdir} is finished; its figures are in {workdir / 'results.json'}")
         return
+    made_with, began = provenance.environment(), time.monotonic()
 
     # ---- The parts: data, model, objective ------------------------------------------------------------------
     mesh = sharding.data_mesh()
     parts = assembly.assemble(config)
-    objective = assembly.create_objective(config, parts)
+    step_function = assembly.create_step(config, parts, mesh)
     images_per_step = assembly.batch_classes(config, parts.splits.train) * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
     say = print if chief else (lambda *text, **options: None)
@@ -73,7 +75,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
-    optimizer, schedule = assembly.create_optimizer(config), assembly.create_schedule(config)
+    schedule = assembly.create_schedule(config)
     batches, reader = create_inputs(config, parts, mesh)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         fresh = not checkpoints.steps
@@ -92,19 +94,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
             say(f"resuming after step {int(state.step)}")
         first = int(state.step)
 
-        step_function = jax.jit(
-            functools.partial(
-                train_step,
-                model=parts.model,
-                objective=objective,
-                optimizer=optimizer,
-                preprocess=parts.preprocess,
-                decay=config.optimizer.ema,
-            ),
-            donate_argnums=0,
-            # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
-            out_shardings=sharding.replicated(mesh),
-        )
         evaluator = assembly.create_evaluator(config, parts, mesh, reader)
         writer = (
             MetricWriter(
@@ -145,7 +134,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 record(*pending)
             pending = (step, metrics)
             last = step == config.steps
-            evaluating = last or step % config.evaluation.every == 0
+            validated = len(parts.splits.validation) > 0  # a recipe may train on every class that is not tested
+            evaluating = validated and (last or step % config.evaluation.every == 0)
             saving = last or step % config.checkpoint.every == 0
             if not (evaluating or saving):
                 continue
@@ -164,21 +154,26 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 checkpoints.save(state, batches.get_state())
             progress.pause(time.monotonic() - paused)
 
-    # ---- The end: the test classes, scored once, and the pictures -------------------------------------------
+    # ---- The end: the test classes, scored once, pictures and report ----------------------------------------
     if writer is not None:
         writer.close()
     if not config.evaluation.test:
         if chief:
             rows = read_metrics(workdir / "metrics.jsonl")
             finals = next(row for row in reversed(rows) if "validation/recall@1" in row)
-            cli.write_json(workdir / "results.json", {k: v for k, v in finals.items() if k.startswith("validation/")})
+            figures = {name: value for name, value in finals.items() if name.startswith("validation/")}
+            provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
+            bare = {name.removeprefix("validation/"): value for name, value in figures.items()}
+            evaluate.write_page(workdir, bare, step=config.steps, split="validation")
+            cli.write_json(workdir / "results.json", figures)
             say("evaluation.test is off: results.json holds the figures of the validation classes")
         return
     say("scoring the test classes")
     queries = config.evaluation.degraded_test_queries
     evaluation = evaluator(state.evaluated(), parts.splits.test, degraded_queries=queries)
     if chief:
-        evaluate.report(workdir, parts.splits.test, evaluation)
+        provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
+        evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps)
         say(evaluate.headline("test", evaluation.figures))
 
 

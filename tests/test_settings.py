@@ -30,7 +30,7 @@ def test_quick_works_wherever_it_stands():
 
 @pytest.mark.parametrize("words", ["geometri=sphere", "slow", "quick=false", "=x"])
 def test_unknown_words_are_refused_with_what_exists(words):
-    with pytest.raises(UsageError, match=r"there are: quick, frozen, data="):
+    with pytest.raises(UsageError, match=r"there are: quick, frozen, dry, data="):
         apply_arguments(default_settings(), words)
 
 
@@ -57,3 +57,35 @@ def test_a_single_setting_of_the_wrong_type_is_refused(word):
 def test_a_key_needs_a_value(key):
     with pytest.raises(UsageError, match=f"{key}=..."):
         apply_arguments(default_settings(), key)
+
+
+def test_photographs_are_larger_and_may_be_flipped():
+    drawings, photographs = (
+        apply_arguments(default_settings(), words) for words in ("", "data=folder,data_dir=/photos")
+    )
+    assert (drawings.data.image_size, drawings.augment.flip) == (64, False)
+    assert (photographs.data.image_size, photographs.data.eval_image_size) == (128, 160)
+    assert (photographs.augment.flip, photographs.augment.tint) == (True, 0.0)
+    kept = apply_arguments(default_settings(), "data=folder,data.image_size=96,augment.flip=false")
+    assert (kept.data.image_size, kept.augment.flip) == (96, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ("data=emoji", (64, 96, 0)),
+        ("encoder=vit_s16", (96, 96, 0)),  # whose positions are those of one size
+        ("encoder=vit_s16,weights=w.npz", (96, 96, 0)),  # drawings have no more pixels
+        ("data=folder,encoder=vit_s16,weights=w.npz", (224, 224, 248)),
+        ("weights=w.pth,encoder=resnet50,data=folder", (224, 224, 256)),
+        ("data=folder,encoder=dino_vits16,weights=hf:a/b,data.eval_resize=0", (224, 224, 0)),
+    ],
+)
+def test_a_checkpoint_brings_its_size_of_image(words, sizes):
+    data = apply_arguments(default_settings(), words).data
+    assert (data.image_size, data.eval_image_size, data.eval_resize) == sizes
+
+
+def test_a_checkpoint_of_an_unknown_encoder_is_refused():
+    with pytest.raises(UsageError, match="no encoder 'vit_b16'; there are"):
+        apply_arguments(default_settings(), "data=folder,encoder=vit_b16,weights=w.npz")

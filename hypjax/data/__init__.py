@@ -7,4 +7,4 @@ logging.getLogger("absl").addFilter(lambda record: "multiprocess worker profilin
 
 from hypjax.data.emoji import Emoji  # noqa: E402
 from hypjax.data.errors import DataError  # noqa: E402
-from hypjax.data.source import Source, require_pairs, subset  # noqa: E402
+from hypjax.data.source import Source, subset  # noqa: E402

@@ -1,107 +1,81 @@
 """A folder of class folders as a source; nested folders are the hierarchy."""
 
-import concurrent.futures
 import logging
 import os
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
+from jaxtyping import Int32
 
-from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
-from hypjax.data.source import dense
+from hypjax.data.files import EXTENSIONS, ImageFiles
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+# Folders at the top with these names, and no others, are a split.
+SPLIT_FOLDERS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
 
 
-class ImageFolder:
+class ImageFolder(ImageFiles):
     """Images in class folders: `root/sparrow/1.jpg` is of class `sparrow`, in the order of sorted paths.
 
     Folders may nest: `root/birds/sparrow/1.jpg` is of class `birds/sparrow` with ancestor `birds`. There are as many
     levels as the shallowest class has; hidden files and files of other types are passed over.
 
+    Where all folders at the top are called `train`, `val` or `test` they are no level but the split, in `parts`: 0, 1
+    or 2 for each image. If the same classes are in two of them, as for classification, they are joined and `parts` is
+    None, as it is without such folders.
+
     Args:
       root: the folder.
-      skip_corrupt: decode every image once, in threads, and leave out those that fail; they are listed in `skipped`
-        and reported by one warning. Otherwise `image` raises at the first one met.
+      shorter_side: larger images are shrunk to it, in pixels; 0 for none.
 
     Raises:
       DataError: the folder is missing, holds no class folders, or holds images outside of class folders.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, skip_corrupt: bool = False) -> None:
-        self.root = Path(root)
-        self.skipped: list[str] = []
-        paths = _find_images(self.root)
-        if skip_corrupt:
-            paths = self._without_corrupt(paths)
-        self._paths = paths
-        folders = [path.parent.relative_to(self.root) for path in paths]
-        classes = sorted(set(folders), key=lambda folder: folder.parts)
+    def __init__(self, root: str | os.PathLike[str], *, shorter_side: int = 0) -> None:
+        root = Path(root)
+        paths = [path.relative_to(root) for path in _find_images(root)]
+        folders = [path.parent.parts for path in paths]
+        self.parts: Int32[np.ndarray, " n"] | None = None
+        if _are_split(folders):
+            parts = np.array([SPLIT_FOLDERS[folder[0].lower()] for folder in folders], np.int32)
+            folders = [folder[1:] for folder in folders]
+            shared = _shared(folders, parts)
+            if shared:
+                logging.getLogger(__name__).warning(
+                    "%s: its train and test folders share classes, such as %r; they are joined and split by class",
+                    root,
+                    shared,
+                )
+            else:
+                self.parts = parts
+        classes = sorted(set(folders))
         numbers = {folder: number for number, folder in enumerate(classes)}
-        self.labels = np.array([numbers[folder] for folder in folders], np.int32)
-        self.class_names = [folder.as_posix() for folder in classes]
-        depth = min(len(folder.parts) for folder in classes) - 1
-        self.level_names = [f"folder {level}" for level in range(depth, 0, -1)]
-        self.ancestors = np.zeros((len(classes), depth), np.int32)
-        self.ancestor_names = []
-        for column, level in enumerate(range(depth, 0, -1)):
-            prefixes = np.array(["/".join(folder.parts[:level]) for folder in classes])
-            names, self.ancestors[:, column] = dense(prefixes)
-            self.ancestor_names.append([str(name) for name in names])
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Decode the image at an index. Raises `DataError` naming its path when it does not decode."""
-        return decode(self._paths[index], name=str(self._paths[index]))
-
-    def require_headers(self) -> None:
-        """Check that every file begins like an image, so that one which is none is not met after hours of training.
-
-        Raises:
-          DataError: naming the first that is none.
-        """
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            opens = list(pool.map(_opens, self._paths))
-        if not all(opens):
-            self.image(opens.index(False))  # says what is wrong with it
-
-    def name(self, index: int) -> str:
-        """The path below the root."""
-        return self._paths[index].relative_to(self.root).as_posix()
-
-    def _without_corrupt(self, paths: list[Path]) -> list[Path]:
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            sound = list(pool.map(_decodes, paths))
-        kept = [path for path, good in zip(paths, sound, strict=True) if good]
-        self.skipped = [str(path) for path, good in zip(paths, sound, strict=True) if not good]
-        if self.skipped:
-            logging.getLogger(__name__).warning(
-                "skipped %d undecodable images, the first %s", len(self.skipped), self.skipped[0]
-            )
-        if not kept:
-            raise DataError(f"{self.root}: none of its {len(paths)} images decodes; the first is {self.skipped[0]}")
-        return kept
+        depth = min(len(folder) for folder in classes) - 1
+        super().__init__(
+            root,
+            [path.as_posix() for path in paths],
+            np.array([numbers[folder] for folder in folders], np.int32),
+            ["/".join(folder) for folder in classes],
+            levels=[
+                (f"folder {level}", ["/".join(folder[:level]) for folder in classes]) for level in range(depth, 0, -1)
+            ],
+            shorter_side=shorter_side,
+        )
 
 
-def _opens(path: Path) -> bool:
-    try:
-        Image.open(path).close()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    return True
+def _are_split(folders: list[tuple[str, ...]]) -> bool:
+    """Whether the folders at the top are train and test, perhaps validation, each with class folders below."""
+    tops = {folder[0].lower() for folder in folders}
+    parts = {SPLIT_FOLDERS.get(top) for top in tops}
+    return {0, 2} <= parts <= {0, 1, 2} and min(len(folder) for folder in folders) > 1
 
 
-def _decodes(path: Path) -> bool:
-    try:
-        decode(path, name=str(path))
-    except DataError:
-        return False
-    return True
+def _shared(folders: list[tuple[str, ...]], parts: np.ndarray) -> str:
+    """The first class that two parts share, or nothing."""
+    seen: dict[tuple[str, ...], int] = {}
+    torn = (folder for folder, part in zip(folders, parts, strict=True) if seen.setdefault(folder, part) != part)
+    return "/".join(next(torn, ()))
 
 
 def _find_images(root: Path) -> list[Path]:

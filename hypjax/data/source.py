@@ -1,17 +1,22 @@
 """What a data source is: labels, ancestors and random access to images; and a view of a part of one."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+import concurrent.futures
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32, Integer, Shaped, UInt8
+from jaxtyping import Bool, Int32, Int64, Integer, Shaped, UInt8
 
 from hypjax.data.errors import DataError
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything with labels, ancestors and random access to images; plain attributes do for the properties."""
+    """Anything with labels, ancestors and random access to images; plain attributes do for the properties.
+
+    A source whose data set has query and gallery sets of its own has an attribute `queries` besides, see `own_queries`.
+    """
 
     @property
     def labels(self) -> Int32[np.ndarray, "n"]:
@@ -64,12 +69,53 @@ def dense(ids: Shaped[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray]:
     return kept, renumbered.reshape(ids.shape).astype(np.int32)
 
 
+class Hierarchy(NamedTuple):
+    """The ancestors of classes, as a source has them.
+
+    Attributes:
+      level_names: one a level, nearest first.
+      ancestor_names: for each level the names of its ancestors, sorted.
+      ancestors: of each class, `[classes, levels]`.
+    """
+
+    level_names: list[str]
+    ancestor_names: list[list[str]]
+    ancestors: Int32[np.ndarray, "classes levels"]
+
+
+def hierarchy(classes: int, levels: Sequence[tuple[str, Sequence[str]]]) -> Hierarchy:
+    """A hierarchy from names.
+
+    >>> hierarchy(3, [("family", ["cat", "dog", "cat"])])
+    Hierarchy(level_names=['family'], ancestor_names=[['cat', 'dog']], ancestors=array([[0],
+           [1],
+           [0]], dtype=int32))
+
+    Args:
+      classes: how many there are.
+      levels: nearest first, the name of each and that of each class's ancestor on it.
+    """
+    ancestors, names = np.zeros((classes, len(levels)), np.int32), []
+    for column, (_, of_classes) in enumerate(levels):
+        kept, ancestors[:, column] = dense(np.array(of_classes))
+        names.append([str(name) for name in kept])
+    return Hierarchy([name for name, _ in levels], names, ancestors)
+
+
+def own_queries(source: Source) -> Bool[np.ndarray, "n"] | None:
+    """Which images ask, the others being the gallery, where a data set says so itself; None where it does not."""
+    marked: np.ndarray | None = getattr(source, "queries", None)
+    return marked
+
+
 class Subset:
     """Some images of a source, with dense labels and ancestors of their own; made by `subset`."""
 
     def __init__(self, source: Source, indices: Integer[np.ndarray, "m"]) -> None:
         self._source = source
         self.indices = np.asarray(indices, np.int64)
+        asking = own_queries(source)
+        self.queries = None if asking is None or not asking[self.indices].any() else asking[self.indices]
         classes, self.labels = dense(np.asarray(source.labels)[self.indices])
         self.class_names = [source.class_names[c] for c in classes]
         self.level_names = list(source.level_names)
@@ -116,7 +162,7 @@ class Coarse:
     """A source whose classes are one level of another's hierarchy; made by `coarsened`."""
 
     def __init__(self, source: Source, level: int) -> None:
-        self._source = source
+        self._source, self.queries = source, own_queries(source)
         self.labels = np.asarray(source.ancestors)[np.asarray(source.labels), level].astype(np.int32)
         self.class_names = list(source.ancestor_names[level])
         self.level_names = list(source.level_names)[level + 1 :]
@@ -152,24 +198,62 @@ def coarsened(source: Source, level: str) -> Coarse:
     return Coarse(source, names.index(level))
 
 
-def require_pairs(source: Source, *, purpose: str = "retrieval") -> None:
-    """Check that every class has two images or more, so that each image has something to be found or pulled to.
+def decodable(source: Source) -> Int64[np.ndarray, "m"]:
+    """Find the images that decode; every image is decoded once, in threads.
+
+    Those that do not are counted in one warning that names the first.
+
+    Args:
+      source: any source; one with a method `check(index)`, which raises as `image` does, saves pixels and time.
+
+    Returns:
+      The indices of the images that do.
+
+    Raises:
+      DataError: none does.
+    """
+    check = getattr(source, "check", source.image)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        complaints = list(pool.map(lambda index: _complaint(check, index), range(len(source))))
+    sound = np.array([index for index, complaint in enumerate(complaints) if not complaint], np.int64)
+    first = next(filter(None, complaints), "")
+    if not len(sound):
+        raise DataError(f"none of the {len(source)} images decodes; the first: {first}")
+    if first:
+        skipped = len(source) - len(sound)
+        logging.getLogger(__name__).warning("skipped %d undecodable images, the first: %s", skipped, first)
+    return sound
+
+
+def _complaint(check: Callable[[int], object], index: int) -> str:
+    try:
+        check(index)
+    except DataError as error:
+        return str(error).removesuffix("; --config.data.skip_corrupt=true leaves such out")
+    return ""
+
+
+def with_pairs(source: Source) -> Source:
+    """Leave out classes with a single image, which has nothing to be found by or pulled to.
+
+    What is left out is counted in one warning that names the first classes.
 
     Args:
       source: any source.
-      purpose: what needs the pairs, for the message.
 
     Raises:
-      DataError: naming the first classes that have a single image, or saying that there are no images.
+      DataError: there are no images, or no class has two.
     """
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
     if len(source) == 0:
         raise DataError("the data set has no images")
-    lonely = np.flatnonzero(counts < 2)
-    if lonely.size:
-        shown = ", ".join(repr(source.class_names[c]) for c in lonely[:3]) + (", …" if lonely.size > 3 else "")
-        kind = "class has" if lonely.size == 1 else "classes have"
+    lonely = np.bincount(source.labels, minlength=len(source.class_names)) < 2
+    if not lonely.any():
+        return source
+    shown = ", ".join(repr(source.class_names[c]) for c in np.flatnonzero(lonely)[:3]) + ", …" * bool(lonely.sum() > 3)
+    if lonely.all():
         raise DataError(
-            f"{lonely.size} {kind} fewer than 2 images ({shown}): {purpose} needs at least 2 a class; "
-            "add images or remove the class"
+            f"no class has 2 images or more ({shown}): retrieval needs at least 2 a class to find one another"
         )
+    kind = "class" if lonely.sum() == 1 else "classes"
+    logging.getLogger(__name__).warning("left out %d %s with a single image (%s)", lonely.sum(), kind, shown)
+    return subset(source, np.flatnonzero(~lonely[source.labels]))

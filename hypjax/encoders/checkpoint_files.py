@@ -7,10 +7,13 @@ checked against the file before it is used.
 
 import io
 import json
+import lzma
 import math
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
@@ -21,6 +24,7 @@ import numpy as np
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_HEADER = 100_000_000
+_MAX_UNPACKED = 2**33  # bytes in all that compressed entries may claim: far above any encoder here
 
 _STORAGE_DTYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -55,16 +59,22 @@ _MALFORMED = (
     AttributeError,
     LookupError,
     MemoryError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,
     TypeError,
     UnicodeError,
     ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
 )
 
 
 class CheckpointError(ValueError):
     """A checkpoint file cannot be read; the message names the file and what is wrong with it."""
+
+
+class MissingWeightsError(ImportError):
+    """The package that carries or fetches an encoder's weights is not installed."""
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -150,17 +160,17 @@ class _TensorUnpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if module == "torch" and name in _STORAGE_DTYPES:
-            return _STORAGE_DTYPES[name]
+            return name  # and not the dtype, which all of NumPy shares and a pickle could set the state of
         raise CheckpointError(
             f"refused to import {module}.{name}, which no dictionary of tensors needs; "
             "save the bare state_dict, as .safetensors or .npz best of all"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, numel, *view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or type(numel) is not int or numel < 0 or any(view):
-            raise CheckpointError(f"unknown kind of storage {pid!r}")
-        return _Storage(dtype, str(key), numel)
+        kind, values, key, _, numel, *view = pid
+        if kind != "storage" or values not in _STORAGE_DTYPES or type(numel) is not int or numel < 0 or any(view):
+            raise CheckpointError(f"unknown kind of storage {str(pid)[:80]}")
+        return _Storage(_STORAGE_DTYPES[values], str(key), numel)
 
 
 def _read_legacy_pth(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -250,8 +260,17 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+    if claimed > _MAX_UNPACKED:
+        raise CheckpointError(f"unpacks to {claimed / 2**30:.0f} GiB, more than any encoder here has")
+    file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        tensors = {name: arrays[name] for name in arrays.files}
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind not in "fiub":
+            raise CheckpointError(f"{name}: an array of {tensor.dtype}, which is no kind of number that weights have")
+    return tensors
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytes:

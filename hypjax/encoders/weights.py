@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from hypjax.encoders import efficientnet, resnet, vit
-from hypjax.encoders.checkpoint_files import read_tensors
+from hypjax.encoders import efficientnet, hub, resnet, vit, vit_dialects
+from hypjax.encoders.checkpoint_files import CheckpointError, MissingWeightsError, read_tensors
 from hypjax.encoders.efficientnet import EfficientNetLite
 from hypjax.encoders.resnet import ResNet
 from hypjax.encoders.vit import VisionTransformer
@@ -28,18 +29,16 @@ class _Published(NamedTuple):
 
     name: Callable[[tuple[str, ...]], str]  # of a parameter's place
     is_unused: Callable[[str], bool]  # whether a tensor is of no use to it
+    translate: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict  # other names to those it knows
 
 
 _PUBLISHED: dict[type[nn.Module], _Published] = {
-    module: _Published(file.published_name, file.is_unused)
-    for module, file in [(EfficientNetLite, efficientnet), (ResNet, resnet), (VisionTransformer, vit)]
+    EfficientNetLite: _Published(efficientnet.published_name, efficientnet.is_unused),
+    ResNet: _Published(resnet.published_name, resnet.is_unused),
+    VisionTransformer: _Published(vit.published_name, vit.is_unused, vit_dialects.to_timm),
 }
-# Left by wrappers around the network while it was trained.
-_PREFIXES = ("module.", "backbone.", "model.")
-
-
-class MissingWeightsError(ImportError):
-    """The package that carries an encoder's weights is not installed."""
+# Left by wrappers around the network while it was trained, in any order.
+_WRAPPERS = re.compile(r"^(?:module|backbone|model|body|_orig_mod)\.")
 
 
 def packaged_weights(name: str) -> Path:
@@ -65,8 +64,13 @@ def load_weights(
 ) -> dict[str, Any]:
     """Variables of an encoder, filled from a published checkpoint.
 
+    Vision transformers are known by the names of timm, DeiT and DINO, of their authors' `.npz` and of Hugging Face's
+    transformers; ResNets by those of torchvision and timm. What wrappers left before the names is taken off and a
+    classifier is left out.
+
     Args:
-        path: A `.pth`, `.safetensors` or `.npz` file.
+        path: A `.pth`, `.safetensors` or `.npz` file, or a name on the Hugging Face Hub (`hypjax.encoders.hub`):
+            `hf:OWNER/NAME`.
         encoder: A module of `hypjax.encoders.create`.
         image_size: Height and width (or one number for both) of the images it will see.
 
@@ -75,6 +79,7 @@ def load_weights(
 
     Raises:
         ValueError: If the file cannot be read or does not fit; every missing, unexpected or misshapen tensor is named.
+        MissingWeightsError: If the Hub is asked and `huggingface_hub` is not installed.
     """
     published = _PUBLISHED.get(type(encoder))
     if published is None:
@@ -84,18 +89,30 @@ def load_weights(
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     expected = flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
     shapes = {published.name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
-    tensors = {_bare(name): tensor for name, tensor in read_tensors(path).items()}
+    file = hub.download(path) if isinstance(path, str) and path.startswith(hub.PREFIX) else path
+    complaint = f"{os.fspath(path)} does not fit {type(encoder).__name__}"
+    tensors = published.translate(_unwrapped(read_tensors(file), complaint))
     tensors = {name: t for name, t in tensors.items() if name in shapes or not published.is_unused(name)}
     if isinstance(encoder, VisionTransformer) and "pos_embed" in tensors:
         tokens, grid = 1 + encoder.distilled, (height // encoder.patch, width // encoder.patch)
-        tensors["pos_embed"] = vit.resample_positions(tensors["pos_embed"], tokens=tokens, grid=grid)
-    return unflatten_dict(_fit(tensors, shapes, f"{os.fspath(path)} does not fit {type(encoder).__name__}"))
+        positions = tensors["pos_embed"]
+        # Names that don't fit say more than that the patches can't be counted.
+        if shapes.keys() == tensors.keys() and positions.ndim == 3 and len(positions) == 1:
+            tensors["pos_embed"] = vit.resample_positions(positions, tokens=tokens, grid=grid)
+    return unflatten_dict(_fit(tensors, shapes, complaint))
 
 
-def _bare(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+def _unwrapped(tensors: Mapping[str, np.ndarray], complaint: str) -> dict[str, np.ndarray]:
+    """Takes off what wrappers left before the names."""
+    bare: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        full = name
+        while match := _WRAPPERS.match(name):
+            name = name[match.end() :]
+        if name in bare:
+            raise CheckpointError(f"{complaint}; it holds {name} twice, once as {full}: save one network alone")
+        bare[name] = tensor
+    return bare
 
 
 def _fit(

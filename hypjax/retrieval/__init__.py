@@ -1,6 +1,8 @@
-"""Exact retrieval on arrays, and its figures: recall and its relatives, hierarchy and trees, uncertainty."""
+"""Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy and trees, uncertainty."""
 
 from hypjax.retrieval.clustering import kmeans, nmi
+from hypjax.retrieval.index import Index, Neighbors
+from hypjax.retrieval.lift import lift_gallery, lift_queries
 from hypjax.retrieval.metrics import (
     HierarchyQuality,
     hierarchy_quality,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from hypjax.training.state import TrainState
 
 # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
 warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
+
+Loaded = TypeVar("Loaded")
 
 
 class Checkpoints:
@@ -75,16 +78,45 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), _tree(like)
         )
+
+        def load(step: int) -> tuple[TrainState, dict[str, Any]]:
+            loaded = self._checkpointer.load_checkpointables(step, {"state": abstract, "data": None})
+            return _untree(like, loaded["state"]), json.loads(bytes(np.asarray(loaded["data"]["json"])))
+
+        (state, data), notices = self._newest(load)
+        return state, data, notices
+
+    def read(self, sharding: NamedSharding) -> tuple[dict[str, jax.Array], list[str]]:
+        """Reads the state of the newest whole checkpoint as it was written, whatever its structure.
+
+        Args:
+          sharding: where the arrays are to lie.
+
+        Returns:
+          The leaves by their path in `TrainState`, such as `.params['head/kernel']`, and a line on each damaged
+          checkpoint that was set aside.
+
+        Raises:
+          FileNotFoundError: there is no whole checkpoint.
+        """
+
+        def load(step: int) -> dict[str, jax.Array]:
+            held = self._checkpointer.checkpointables_metadata(step).metadata["state"]
+            abstract = {
+                path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for path, leaf in held.items()
+            }
+            return self._checkpointer.load_checkpointables(step, {"state": abstract})["state"]
+
+        return self._newest(load)
+
+    def _newest(self, load: Callable[[int], Loaded]) -> tuple[Loaded, list[str]]:
         notices: list[str] = []
         for step in reversed(self.steps):
             try:
-                loaded = self._checkpointer.load_checkpointables(step, {"state": abstract, "data": None})
-                data = json.loads(bytes(np.asarray(loaded["data"]["json"])))
+                return load(step), notices
             except Exception as error:  # a damaged file surfaces as whatever its reader makes of it
                 notices.append(f"checkpoint {step} is damaged and was set aside ({_reason(error)})")
                 self._set_aside(step)
-                continue
-            return _untree(like, loaded["state"]), data, notices
         raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *notices]))
 
     def _set_aside(self, step: int) -> None:

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from hypjax.data.source import Source, subset
+from hypjax.data.source import Source, own_queries, subset
 from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
-from hypjax.retrieval import Retrieved, auroc, knn, retrieval_figures, spearman
+from hypjax.retrieval import Retrieved, auroc, distance_ratio, knn, retrieval_figures, spearman
 from hypjax.training import sharding
 from hypjax.training.space import Space
 from hypjax.training.state import Params
@@ -131,21 +131,25 @@ class Response(NamedTuple):
       levels: levels in [0, 1], ascending, 0 the clean image.
       uncertainty: [levels, n].
       wrong: whether the nearest clean neighbor is wrong [levels, n].
+      distances: to the two nearest clean neighbors [levels, n, 2].
     """
 
     levels: tuple[float, ...]
     uncertainty: Float[np.ndarray, "levels n"]
-    wrong: np.ndarray
+    wrong: Bool[np.ndarray, "levels n"]
+    distances: Float[np.ndarray, "levels n 2"]
 
     def figures(self, kind: str) -> dict[str, float]:
-        """Rank correlation of u with the level, recall and AUROC over the degraded queries."""
+        """Rank correlation of u with the level; recall and AUROC, of u and of what a search tells, when degraded."""
         level_of_each = np.repeat(np.asarray(self.levels, np.float32), self.uncertainty.shape[1])
         degraded = np.asarray(self.levels) > 0
+        wrong, distances = self.wrong[degraded].ravel(), self.distances[degraded].reshape(-1, 2)
+        doubts = {"": self.uncertainty[degraded].ravel(), "_nearest_distance": distances[:, 0]}
+        doubts["_distance_ratio"] = distance_ratio(distances)
         return {
             f"{kind}_rank_correlation": float(spearman(level_of_each, self.uncertainty.ravel())),
-            f"{kind}_recall@1": float(1 - self.wrong[degraded].mean()),
-            f"{kind}_uncertainty_auroc": float(auroc(self.uncertainty[degraded].ravel(), self.wrong[degraded].ravel())),
-        }
+            f"{kind}_recall@1": float(1 - wrong.mean()),
+        } | {f"{kind}_uncertainty_auroc{name}": float(auroc(doubt, wrong)) for name, doubt in doubts.items()}
 
 
 class Evaluation(NamedTuple):
@@ -181,8 +185,8 @@ class Evaluator:
       reader: a source, as it is or degraded, to batches.
       clip_radius: the head's, against which saturation is measured.
       ks: for which K to report Recall@K, as far as there are so many others.
-      query_gallery: whether the first image of each class asks and the others answer; else all ask all others. Figures
-        of degraded queries are always those of all others.
+      query_gallery: whether the first image of each class asks and the others answer; else all ask all others. A
+        source's own query and gallery sets go before either.
     """
 
     embedder: Embedder
@@ -226,7 +230,7 @@ class Evaluator:
     def _score(
         self, source: Source, embedded: Embedded, space: Space
     ) -> tuple[np.ndarray, dict[str, float], Retrieved]:
-        """Retrieval, hierarchy, uncertainty and radius figures, and recall by the encoder's bare features."""
+        """Retrieval, hierarchy, uncertainty, radius figures; recall by cosine, of bare features and of directions."""
         asking, answering = self._roles(source)
         items = len(source) - 1 if answering is None else len(answering)
         ks = tuple(k for k in self.ks if k <= items)  # a small folder has no eight others to find
@@ -243,28 +247,33 @@ class Evaluator:
             level_names=source.level_names,
             clustering=answering is None,  # with one query a class, any clustering is a perfect one
         )
-        body = search(
-            np.asarray(sphere.project(jnp.asarray(embedded.features))),
-            distance=sphere.pairwise_cosine_distance,
-            clustering=False,
-        )
         figures = dict(retrieved.figures)
-        figures |= {f"body_{name}": value for name, value in body.figures.items() if name.startswith("recall")}
+        for name, vectors in {"body": embedded.features, "direction": embedded.tangent}.items():
+            directions = np.asarray(sphere.project(jnp.asarray(vectors)))
+            by_angle = search(directions, distance=sphere.pairwise_cosine_distance, clustering=False)
+            figures |= {f"{name}_{key}": value for key, value in by_angle.figures.items() if key.startswith("recall")}
+        # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
+        figures["direction_agreement"] = float((by_angle.neighbors[:, 0] == retrieved.neighbors[:, 0]).mean())
         return asking, figures | radius_figures(embedded, self.clip_radius), retrieved
 
     def _roles(self, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
         """Indices of queries and of gallery items; None means that the queries search each other."""
-        if not self.query_gallery:
+        asking = own_queries(source)
+        if asking is None and self.query_gallery:
+            asking = query_gallery(source.labels)
+        if asking is None:
             return np.arange(len(source)), None
-        first = query_gallery(source.labels)
-        return np.flatnonzero(first), np.flatnonzero(~first)
+        return np.flatnonzero(asking), np.flatnonzero(~asking)
 
     def _responses(
         self, variables: Mapping[str, Any], source: Source, clean: Embedded, space: Space, count: int
     ) -> dict[str, Response]:
-        """Degrades `count` evenly spaced images and searches the clean ones, each leaving itself out."""
-        chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+        """Degrades `count` evenly spaced queries and searches the clean gallery, or the others where there is none."""
+        asking, answering = self._roles(source)
+        chosen = asking[np.unique(np.linspace(0, len(asking) - 1, min(count, len(asking))).astype(int))]
         queries = subset(source, chosen)
+        searched, own = (np.arange(len(source)), chosen) if answering is None else (answering, None)
+        labels = source.labels[searched]
         responses = {}
         for kind in DEGRADATIONS:
             at_levels = [
@@ -273,15 +282,16 @@ class Evaluator:
                 else jax.tree.map(lambda whole: whole[chosen], clean)
                 for level in LEVELS
             ]
-            wrong = [
-                source.labels[_nearest(embedded.points, clean.points, chosen, space)] != source.labels[chosen]
-                for embedded in at_levels
-            ]
+            found = [_nearest(embedded.points, clean.points[searched], own, space) for embedded in at_levels]
+            wrong = np.stack([labels[neighbors[:, 0]] != source.labels[chosen] for neighbors, _ in found])
             uncertainty = np.stack([embedded.uncertainty for embedded in at_levels])
-            responses[kind] = Response(LEVELS, uncertainty, np.stack(wrong))
+            responses[kind] = Response(LEVELS, uncertainty, wrong, np.stack([distances for _, distances in found]))
         return responses
 
 
-def _nearest(queries: np.ndarray, gallery: np.ndarray, own: np.ndarray, space: Space) -> np.ndarray:
-    indices, _ = knn(queries, gallery, k=1, distance=space.distance, exclude=own)
-    return np.asarray(indices)[:, 0]
+def _nearest(
+    queries: np.ndarray, gallery: np.ndarray, own: np.ndarray | None, space: Space
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of, and distances to, the two nearest [n, 2]."""
+    indices, distances = knn(queries, gallery, k=2, distance=space.distance, exclude=own)
+    return np.asarray(indices), np.asarray(distances)

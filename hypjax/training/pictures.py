@@ -85,13 +85,14 @@ def draw_layers(path: Path, source: Source, evaluation: Evaluation) -> None:
 
 def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
     """The tree over the classes, of HIER's proxies where there are any; an image of each class at its leaf."""
-    trees, groups = evaluation.trees, source.ancestors
+    trees, classes = evaluation.trees, evaluation.trees.classes
+    groups = source.ancestors[classes]
     tree, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
     if groups.shape[1]:
         leaves, top, names = plots.choose_leaves(groups), groups[:, -1], source.ancestor_names[-1]
     else:
         leaves, top, names = plots.choose_leaves(groups), np.zeros(len(groups), int), ["classes"]
-    example = np.unique(source.labels, return_index=True)[1]
+    example = np.unique(source.labels, return_index=True)[1][classes]
     figures = evaluation.figures
     scores = [f"{level} {figures[f'{kind}_tree_triplets@{level}']:.2f}" for level in source.level_names]
     plots.tree(
@@ -100,7 +101,7 @@ def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
         lambda i: source.image(int(example[leaves[i]])),
         top[leaves],
         names,
-        leaf_names=[source.class_names[leaf] for leaf in leaves],
+        leaf_names=[source.class_names[classes[leaf]] for leaf in leaves],
         title="The proxies' tree" if trees.learned else "The embeddings' tree (average linkage)",
         caption=f"right triplets (0.5 by chance): {', '.join(scores)}" if scores else "",
     )

@@ -6,23 +6,27 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
 from hypjax.retrieval import Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
 from hypjax.training.space import Space
 
+MOST_CLASSES = 1000  # joining prototypes takes the third power of their number
+
 
 class Trees(NamedTuple):
-    """Trees whose leaves are the classes of a source.
+    """Trees whose leaves are classes of a source.
 
     Attributes:
+      classes: of each leaf: all of them, or evenly spaced ones where there are more than `MOST_CLASSES`.
       linkage: by average linkage of the classes' midpoints.
       minimax: by minimax linkage with HIER's proxies as its prototypes; with the midpoints themselves for a model
         without, so that the two compare like for like.
       learned: whether the prototypes are learned proxies.
     """
 
+    classes: Int[np.ndarray, " leaves"]
     linkage: Tree
     minimax: Tree
     learned: bool
@@ -42,16 +46,19 @@ def grow(
     Returns:
       The trees; and by level of the hierarchy purity, what it would be by chance, and the share of right triplets.
     """
-    leaves = class_midpoints(points, source.labels, midpoint=space.midpoint)
+    count = len(source.ancestors)
+    classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
+    leaves = class_midpoints(points, source.labels, midpoint=space.midpoint)[classes]
     held = None if proxies is None else space.manifold.project(jnp.asarray(proxies))
     trees = Trees(
+        classes,
         linkage_tree(leaves, distance=space.distance),
         proxy_tree(leaves, leaves if held is None else held, distance=space.distance),
         held is not None,
     )
     figures: dict[str, float] = {}
     for kind, tree in {"linkage": trees.linkage, "minimax": trees.minimax}.items():
-        quality = tree_quality(tree, source.ancestors)
+        quality = tree_quality(tree, source.ancestors[classes])
         for place, level in enumerate(source.level_names):
             figures |= {
                 f"{kind}_tree_purity@{level}": quality.purity[place],

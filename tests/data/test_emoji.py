@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hypjax.data.emoji import Emoji
-from hypjax.data.source import Source, require_pairs
+from hypjax.data.source import Source, with_pairs
 
 PACKAGE = resources.files("hypjax.data.emoji")
 
@@ -23,7 +23,7 @@ def test_counts(split, images, classes, subgroups):
     counts = np.bincount(emoji.labels)
     assert counts.min() == 2
     assert counts.max() == 6
-    require_pairs(emoji)
+    assert with_pairs(emoji) is emoji
 
 
 def test_splits_share_no_class_and_are_what_the_hash_says():

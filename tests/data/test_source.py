@@ -1,8 +1,10 @@
+import logging
+
 import numpy as np
 import pytest
 
 from hypjax.data.errors import DataError
-from hypjax.data.source import Source, coarsened, require_pairs, subset
+from hypjax.data.source import Source, coarsened, decodable, own_queries, subset, with_pairs
 from tests.data.toy import Toy
 
 
@@ -53,9 +55,44 @@ def test_subset_of_bad_indices(indices, message):
         subset(Toy(), indices)
 
 
-def test_require_pairs_names_the_lonely_class():
-    require_pairs(Toy())
-    with pytest.raises(DataError, match=r"1 class has fewer than 2 images \('class 1'\): retrieval needs"):
-        require_pairs(Toy(counts=(2, 1), ancestors=((), ())))
-    with pytest.raises(DataError, match=r"4 classes have .*'class 0', 'class 1', 'class 2', …"):
-        require_pairs(Toy(counts=(1, 1, 1, 1)))
+def test_classes_with_a_single_image_are_left_out(caplog):
+    toy = Toy()
+    assert with_pairs(toy) is toy
+    with caplog.at_level(logging.WARNING):
+        paired = with_pairs(Toy(counts=(2, 1, 3, 1), ancestors=((0,), (0,), (1,), (1,))))
+    assert paired.class_names == ["class 0", "class 2"]
+    np.testing.assert_array_equal(paired.labels, [0, 0, 1, 1, 1])
+    assert "left out 2 classes with a single image ('class 1', 'class 3')" in caplog.text
+    with pytest.raises(DataError, match=r"no class has 2 images or more \('class 0', 'class 1', 'class 2', …\)"):
+        with_pairs(Toy(counts=(1, 1, 1, 1)))
+
+
+class Broken(Toy):
+    def __init__(self, bad):
+        super().__init__()
+        self._bad = bad
+
+    def image(self, index):
+        if index in self._bad:
+            raise DataError(
+                f"toy {index}: cannot decode this image (x); --config.data.skip_corrupt=true leaves such out"
+            )
+        return super().image(index)
+
+
+def test_undecodable_images_are_counted_and_the_first_is_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        sound = decodable(Broken({3, 13}))
+    np.testing.assert_array_equal(sound, [0, 1, 2, *range(4, 13)])
+    assert "skipped 2 undecodable images, the first: toy 3: cannot decode this image (x)\n" in caplog.text
+    with pytest.raises(DataError, match="none of the 14 images decodes; the first: toy 0"):
+        decodable(Broken(range(14)))
+
+
+def test_queries_follow_their_images():
+    toy = Toy()
+    assert own_queries(toy) is own_queries(subset(toy, [0, 1])) is None
+    toy.queries = np.arange(14) % 2 == 0
+    np.testing.assert_array_equal(own_queries(subset(toy, [3, 2, 9, 8])), [False, True, False, True])
+    np.testing.assert_array_equal(own_queries(coarsened(toy, "half")), toy.queries)
+    assert own_queries(subset(toy, [1, 3])) is None  # nobody asks

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hypjax.data.errors import DataError
-from hypjax.data.split import hash_order, query_gallery, split_by_class
+from hypjax.data.split import hash_order, query_gallery, split_as_given, split_by_class
 from tests.data.toy import Toy
 
 PINNED = [2, 7, 0, 6, 5, 4, 1, 3]
@@ -49,6 +49,36 @@ def test_bad_splits():
         split_by_class(Toy())
     with pytest.raises(ValueError, match="three positive numbers"):
         split_by_class(Toy(), fractions=(0.9, 0.1, 0.5))
+
+
+def test_accents_count_alike_however_they_are_composed():
+    names = ["caf\u00e9", "b", "c", "d", "e"]
+    assert hash_order(names, seed=0) == hash_order(["cafe\u0301", *names[1:]], seed=0)
+    assert sorted(hash_order(["caf\udce9", "b"], seed=0)) == [0, 1]  # bytes that are no UTF-8
+
+
+def test_a_given_split_is_kept_and_validation_carved_out():
+    source = Toy(counts=[2] * 12, ancestors=[()] * 12)
+    parts = np.where(source.labels < 8, 0, 2)
+    splits = split_as_given(source, parts, validation=0.25)
+    assert [len(split.class_names) for split in splits] == [6, 2, 4]
+    assert splits.test.class_names == [f"class {c}" for c in range(8, 12)]
+    # The last of the training classes in the pinned order.
+    assert set(splits.validation.class_names) == {f"class {c}" for c in PINNED[-2:]}
+    assert len(split_as_given(source, parts, validation=0.0).validation) == 0
+    with_own = np.where(source.labels == 3, 1, parts)
+    assert split_as_given(source, with_own).validation.class_names == ["class 3"]
+
+
+def test_bad_given_splits():
+    source = Toy(counts=[2] * 6, ancestors=[()] * 6)
+    parts = np.where(source.labels < 4, 0, 2)
+    torn = parts.copy()
+    torn[0] = 2
+    with pytest.raises(DataError, match="train and test share 1 classes, such as 'class 0'"):
+        split_as_given(source, torn)
+    with pytest.raises(DataError, match="1 classes to train on, 0 for validation and 5 to test"):
+        split_as_given(source, np.where(source.labels < 1, 0, 2), validation=0.0)
 
 
 def test_query_gallery_takes_the_first_of_each_class():

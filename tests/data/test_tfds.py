@@ -7,7 +7,7 @@ from PIL import Image
 
 from hypjax.data.errors import DataError
 from hypjax.data.source import Source
-from hypjax.data.tfds import TfdsSource
+from hypjax.data.tfds import Layout, TfdsSource
 
 
 def png(value):
@@ -16,13 +16,16 @@ def png(value):
     return out.getvalue()
 
 
+KIND = Layout("id", "kind", lambda number, name, kind: (name, kind), ("kind",))
+
+
 def record(label, kind, image=None):
     return {"image": png(label) if image is None else image, "id": label, "kind": kind}
 
 
 def test_sequences_are_joined_and_labels_made_dense():
     names = {"kind": ["chair", "lamp"]}
-    source = TfdsSource([record(5, 1), record(9, 0)], [record(5, 1)], label="id", ancestors=("kind",), names=names)
+    source = TfdsSource([record(5, 1), record(9, 0)], [record(5, 1)], layout=KIND, names=names)
     assert isinstance(source, Source)
     np.testing.assert_array_equal(source.labels, [0, 1, 0])
     assert source.class_names == ["5", "9"]
@@ -35,7 +38,7 @@ def test_sequences_are_joined_and_labels_made_dense():
 
 def test_grey_and_damaged_images():
     images = [np.full((2, 3, 1), 7, np.uint8), b"rubbish", np.zeros((2, 3, 3), np.float32)]
-    source = TfdsSource([record(0, 0, image) for image in images], label="id")
+    source = TfdsSource([record(0, 0, image) for image in images], layout=Layout("id"))
     np.testing.assert_array_equal(source.image(0), np.full((2, 3, 3), 7))
     with pytest.raises(DataError, match="record 1: cannot decode this image"):
         source.image(1)
@@ -48,13 +51,16 @@ def test_grey_and_damaged_images():
     [
         ([], "no records"),
         ([{"picture": 0, "label": 1}], "have no image; they have label, picture"),
-        ([{"image": b"", "label": 1, "kind": 0}, {"image": b"", "label": 1, "kind": 1}], "'1' has more than one kind"),
+        (
+            [{"image": b"", "label": 1, "kind": 0}, {"image": b"", "label": 1, "kind": 1}],
+            "class 1 has more than one kind",
+        ),
     ],
 )
 def test_bad_records(records, message):
-    ancestors = ("kind",) if records and "kind" in records[0] else ()
+    layout = Layout(ancestor="kind") if records and "kind" in records[0] else Layout()
     with pytest.raises(DataError, match=message):
-        TfdsSource(records, ancestors=ancestors)
+        TfdsSource(records, layout=layout)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,7 @@ def test_prepared_array_record_is_read_without_tensorflow(prepared):
 
 @pytest.mark.filterwarnings("ignore")
 def test_unprepared_and_unknown_sets_fail_at_once(tmp_path):
-    with pytest.raises(DataError, match=r"caltech_birds2011 is not prepared in .*tfds build caltech_birds2011"):
+    with pytest.raises(DataError, match=r"caltech_birds2011 is not prepared in .*tfds build caltech_birds2011 "):
         TfdsSource.load("caltech_birds2011", str(tmp_path))
     with pytest.raises(DataError, match="TFDS has no data set 'no_such_set'"):
         TfdsSource.load("no_such_set", str(tmp_path))

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+from hypjax.encoders import checkpoint_files
 from hypjax.encoders.checkpoint_files import CheckpointError, read_tensors
 
 
@@ -143,6 +144,56 @@ def test_pickled_objects_in_an_npz_are_refused(tmp_path):
     np.savez(path, a=np.array([{"an": "object"}], dtype=object))
     with pytest.raises(CheckpointError, match="allow_pickle"):
         read_tensors(path)
+
+
+def test_damaged_compression_is_a_damaged_file(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.random.default_rng(0).normal(size=500), b=np.arange(500))
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(60, len(whole) - 300, 97):
+        damaged = bytearray(whole)
+        damaged[place : place + 4] = b"\xff\x00\xff\x00"
+        path.write_bytes(damaged)
+        try:
+            read_tensors(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
+
+
+def test_a_file_that_unpacks_to_more_than_any_encoder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "_MAX_UNPACKED", 1_000_000)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.zeros(10_000_000))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match="unpacks to"):
+        read_tensors(path)
+
+
+def test_arrays_that_are_no_numbers_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.array(["words"]))
+    with pytest.raises(CheckpointError, match="no kind of number"):
+        read_tensors(tmp_path / "x.npz")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.zeros(3))
+    data = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + flags] |= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="encrypted"):
+        read_tensors(path)
+
+
+def test_a_pickle_cannot_change_what_numpy_shares(write_body, opcodes):
+    # BUILD on what a name stands for: would set the state of the dtype itself.
+    state = b"(J\x03\x00\x00\x00" + opcodes.text(">") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffJ\x00\x00\x00\x00t"
+    with pytest.raises(CheckpointError):
+        read_tensors(write_body({}, opcodes.name_of("torch", "FloatStorage") + state + b"b"))
+    assert np.dtype("<f4").byteorder in "=<"
 
 
 def test_other_files_are_named(tmp_path):

@@ -14,6 +14,7 @@ NAMES = [
     "vit_s16",
     "deit_s16",
     "deit_s16_distilled",
+    "dino_vits16",
     "dino_s16",
     "vit_ti8",
 ]
@@ -43,12 +44,26 @@ def test_settings_reach_the_encoder(name):
     encoder = encoders.create(name, dtype=jnp.bfloat16, train_batch_norm=True)
     assert encoder.dtype == jnp.bfloat16
     assert getattr(encoder, "train_batch_norm", True)
-    mean, std = encoders.preprocessing(name)
-    assert len(mean) == len(std) == 3
+    expected = encoders.preprocessing(name)
+    assert len(expected.mean) == len(expected.std) == 3
+    assert expected.size <= expected.resize
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "mean"),
+    [("vit_s16", 248, 0.5), ("deit_s16", 248, 0.485), ("dino_vits16", 256, 0.485), ("resnet50", 256, 0.485)],
+)
+def test_images_are_prepared_as_the_weights_expect(name, resize, mean):
+    expected = encoders.preprocessing(name)
+    assert (expected.size, expected.resize, expected.mean[0]) == (224, resize, mean)
+
+
+def test_an_encoder_of_two_names_is_one():
+    assert encoders.create("dino_s16") == encoders.create("dino_vits16")
 
 
 def test_lite0_images_are_pixel_minus_127_over_128():
-    mean, std = encoders.preprocessing("efficientnet_lite0")
+    mean, std, *_ = encoders.preprocessing("efficientnet_lite0")
     pixels = np.array([0.0, 127.0, 255.0])
     np.testing.assert_allclose((pixels / 255 - np.array(mean)) / np.array(std), (pixels - 127) / 128, atol=1e-12)
 

@@ -1,0 +1,107 @@
+"""Image files with given labels as a source, and finding out early that some are missing or none."""
+
+import concurrent.futures
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int32, UInt8
+
+from hypjax.data.decode import check_header, decode
+from hypjax.data.errors import DataError
+from hypjax.data.source import hierarchy
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+class ImageFiles:
+    """Files as a source; none is opened before it is asked for.
+
+    Args:
+      root: the folder that paths are below.
+      paths: of the images, with forward slashes, relative to the root or absolute.
+      labels: class of each image, dense.
+      class_names: one a class.
+      levels: the hierarchy, nearest level first: its name, and the name of each class's ancestor.
+      queries: which images ask, where the data set has query and gallery sets of its own.
+      shorter_side: larger images are shrunk to it, in pixels; 0 for none.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        labels: Int32[np.ndarray, "n"],
+        class_names: Sequence[str],
+        *,
+        levels: Sequence[tuple[str, Sequence[str]]] = (),
+        queries: Bool[np.ndarray, "n"] | None = None,
+        shorter_side: int = 0,
+    ) -> None:
+        self.root, self.labels, self.class_names, self.queries = root, labels, list(class_names), queries
+        self.level_names, self.ancestor_names, self.ancestors = hierarchy(len(class_names), levels)
+        self._paths, self._shorter_side = list(paths), shorter_side
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Decode the image at an index. Raises `DataError` naming its path when it does not decode."""
+        path = self.root / self._paths[index]
+        return decode(path, name=str(path), shorter_side=self._shorter_side)
+
+    def check(self, index: int) -> None:
+        """Decode the image at an index as small as it goes, which finds the same damage in less time."""
+        path = self.root / self._paths[index]
+        decode(path, name=str(path), shorter_side=1)
+
+    def name(self, index: int) -> str:
+        """The path below the root."""
+        return self._paths[index]
+
+    def check_headers(self) -> None:
+        """Check that every file begins like an image, so that one which is none is not met after hours of training.
+
+        Raises:
+          DataError: naming the first that is none.
+        """
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for _ in pool.map(check_header, (self.root / path for path in self._paths)):
+                pass
+
+
+def missing(root: Path, paths: Sequence[str]) -> list[str]:
+    """Which files are not there, in order; found by listing folders, since asking for each file can take minutes.
+
+    Args:
+      root: the folder that paths are below.
+      paths: relative, with forward slashes.
+    """
+    held: dict[str, set[str]] = {}
+    absent = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in held:
+            try:
+                held[folder] = set(os.listdir(root / folder))
+            except OSError:
+                held[folder] = set()
+        if name not in held[folder]:
+            absent.append(path)
+    return absent
+
+
+def require_files(title: str, root: Path, paths: Sequence[str]) -> None:
+    """Check that all listed files are there.
+
+    Raises:
+      DataError: with how many are not, and the first few of them.
+    """
+    absent = missing(root, paths)
+    if absent:
+        shown = ", ".join(absent[:3]) + ", …" * (len(absent) > 3)
+        raise DataError(
+            f"{title}: {len(absent)} of {len(paths)} listed images are not in {root} ({shown}); "
+            "unpack its archive of images there again"
+        )

@@ -1,0 +1,100 @@
+"""Image files without labels: finding them, and reading them past those that are damaged."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hypjax.data.decode import decode
+from hypjax.data.errors import DataError
+from hypjax.data.files import EXTENSIONS
+
+
+class Picture(NamedTuple):
+    """An image file as it was when it was looked at.
+
+    Attributes:
+      path: below the folder, with forward slashes.
+      size: bytes.
+      modified: nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: int
+
+
+def find_pictures(root: Path) -> list[Picture]:
+    """Every image file below a folder, sorted by path; links are followed, loops and hidden files are not.
+
+    Args:
+      root: the folder, or a single file.
+
+    Raises:
+      DataError: it is not there, or holds none.
+    """
+    if root.is_file():
+        status = root.stat()
+        return [Picture(root.name, status.st_size, status.st_mtime_ns)]
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist; give a folder of images")
+    found, seen = [], set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in files:
+            path = Path(folder, name)
+            if name.lower().endswith(EXTENSIONS) and not name.startswith(".") and path.is_file():
+                status = path.stat()
+                found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    if not found:
+        raise DataError(f"{root} holds no images; expected {', '.join(EXTENSIONS)} files, in folders at will")
+    return sorted(found, key=lambda picture: picture.path.split("/"))
+
+
+class Files:
+    """Image files as a source without labels; one that does not decode is a white dot, and the reason is remembered.
+
+    Attributes:
+      reasons: by index, why a file is no image; complete when all were asked for.
+
+    Args:
+      paths: where they are.
+      shorter_side: larger images are shrunk to it as they are read, in pixels; 0 for none.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, shorter_side: int = 0) -> None:
+        self._paths, self._shorter_side = list(paths), shorter_side
+        self.labels = np.zeros(len(paths), np.int32)
+        self.class_names, self.level_names = ["pictures"], list[str]()
+        self.ancestors, self.ancestor_names = np.zeros((1, 0), np.int32), list[list[str]]()
+        self.reasons: dict[int, str] = {}
+        self._last: tuple[int, np.ndarray] = (-1, np.zeros((1, 1, 3), np.uint8))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image at an index as RGB."""
+        held, image = self._last
+        if held == index:  # the last one fills up its batch, and is not to be decoded as often
+            return image
+        try:
+            path = self._paths[index]
+            image = decode(path, name=str(path), shorter_side=self._shorter_side)
+        except DataError as error:
+            self.reasons[index] = str(error).partition("; --config")[0]
+            image = np.full((1, 1, 3), 255, np.uint8)
+        self._last = (index, image)
+        return image
+
+    def name(self, index: int) -> str:
+        """Its path."""
+        return str(self._paths[index])

@@ -1,0 +1,76 @@
+"""What a run was made with: command, versions, devices, time. Kept in its workdir as `environment.json`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import hypjax
+from hypjax import cli
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+FILE = "environment.json"
+
+
+def environment() -> dict[str, Any]:
+    """This process: how it was started, on what, with which versions."""
+    devices = jax.devices()
+    return {
+        "command": command(sys.argv),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "hypjax": hypjax.__version__,
+        **{name: version(name) for name in PACKAGES},
+        "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
+        "processes": jax.process_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def version(package: str) -> str:
+    """Of an installed package; "" where it isn't."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def command(argv: list[str]) -> str:
+    """The command line of this process as a shell takes it.
+
+    Examples:
+      >>> command(["/lib/hypjax/train.py", "--workdir=my runs/a"])
+      "python -m hypjax.train '--workdir=my runs/a'"
+    """
+    program = Path(argv[0])
+    named = f"hypjax.{program.stem}" if program.parent.name == "hypjax" else ""
+    return " ".join(["python", *(["-m", named] if named else [shlex.quote(argv[0])]), *map(shlex.quote, argv[1:])])
+
+
+def record(workdir: Path, made: dict[str, Any], *, seconds: float, resumed_at: int) -> None:
+    """Keeps what a run was made with.
+
+    Args:
+      workdir: of the run.
+      made: from `environment`, at its start.
+      seconds: since then.
+      resumed_at: the step it went on from, 0 for a run that was not broken.
+    """
+    cli.write_json(workdir / FILE, {**made, "seconds": round(seconds, 1), "resumed_at": resumed_at})
+
+
+def recorded(workdir: Path) -> dict[str, Any]:
+    """What a run was made with; nothing where it was not kept, or is damaged."""
+    try:
+        held = json.loads((workdir / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}

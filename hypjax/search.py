@@ -1,0 +1,180 @@
+"""Searches embedded pictures: `python -m hypjax.search --workdir DIR --index FILE --query IMAGE [--k 10]`.
+
+FILE is what `python -m hypjax.embed` wrote. --query may be given several times, and may be a folder; one of the indexed
+files does not find itself. The nearest images are printed with distance and uncertainty; `--out gallery.html` shows
+them too, in one page that needs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from hypjax import cli, embeddings, pages, trained
+from hypjax.data.decode import decode
+from hypjax.data.errors import DataError
+from hypjax.data.unlabeled import Files, find_pictures
+from hypjax.embeddings import Embeddings
+from hypjax.errors import UsageError
+from hypjax.retrieval import Index, knn
+
+
+class Queries(NamedTuple):
+    """Images that ask.
+
+    Attributes:
+      paths: of n files.
+      points: of the geometry [n, .].
+      uncertainty: in [0, 1] [n].
+    """
+
+    paths: list[Path]
+    points: np.ndarray
+    uncertainty: np.ndarray
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the command line and searches."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the folder of the run that the index was made with", flag_values=values)
+    flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
+    flags.DEFINE_multi_string("query", [], "an image or a folder of images; repeatable", flag_values=values)
+    flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
+    flags.DEFINE_string("out", None, "an HTML gallery to write, such as gallery.html", flag_values=values)
+    flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
+    cli.parse_flags(argv, values)
+    for name, example in (("workdir", "runs/hyp_uml"), ("index", "photos.npz"), ("query", "cat.jpg")):
+        if not values[name].value:
+            raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
+    if values.k < 1:
+        raise UsageError(f"--k must be at least 1, not {values.k}")
+    index = embeddings.read(Path(values.index))
+    root = Path(values.images or index.about["root"])
+    asking = list_queries(values.query)
+    model = trained.load(Path(values.workdir), images=len(asking))
+    if index.about.get("model") != model.fingerprint:
+        raise UsageError(
+            f"{values.index} was made by another model ({index.about.get('run')}, step {index.about.get('step')}) than "
+            f"{values.workdir} (step {model.step}) holds; make it anew with hypjax.embed, or give its --workdir"
+        )
+    queries = embed_queries(model, asking)
+    neighbors, distances = find(model, index, queries, root, values.k)
+    for i, path in enumerate(queries.paths):
+        print(cli.printable(table(path, queries.uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+    if values.out:
+        write_gallery(Path(values.out), index, queries, neighbors, distances, root, values.index)
+        print(f"{values.out} is written")
+
+
+def list_queries(given: Sequence[str]) -> list[Path]:
+    """The files that are meant by files and folders.
+
+    Raises:
+      DataError: one is not there, or a folder without images.
+    """
+    return [
+        Path(word) if Path(word).is_file() else Path(word) / picture.path
+        for word in given
+        for picture in find_pictures(Path(word))
+    ]
+
+
+def embed_queries(model: trained.Trained, paths: Sequence[Path]) -> Queries:
+    """Embeds the queries.
+
+    Raises:
+      DataError: one does not decode; names it.
+    """
+    source = Files(paths, shorter_side=model.shorter_side)
+    parts = [embedded for embedded, _ in model.embed(source)]
+    if source.reasons:
+        raise DataError(source.reasons[min(source.reasons)])
+    points, uncertainty = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "uncertainty")
+    )
+    return Queries(list(paths), points, uncertainty)
+
+
+def find(
+    model: trained.Trained, index: Embeddings, queries: Queries, root: Path, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest images of each query, itself left out where it is one of the indexed files.
+
+    Returns:
+      Rows of the index [n, k] and distances [n, k]; k is smaller where there are not so many.
+    """
+    row_of = {path: row for row, (path, _, _) in enumerate(index.pictures)}
+    exclude = np.array([row_of.get(below(path, root), -1) for path in queries.paths])
+    k = min(k, len(index.points) - bool((exclude >= 0).any()))
+    if k < 1:
+        raise UsageError("the index holds no image but the query")
+    geometry, distance = index.about["geometry"], index.about["distance"]
+    if distance == "hybrid":  # no inner product orders by it
+        indices, distances = knn(queries.points, index.points, k=k, distance=model.space.distance, exclude=exclude)
+        return np.asarray(indices), np.asarray(distances)
+    return Index(index.points, geometry=geometry, c=index.about["curvature"], distance=distance).search(
+        queries.points, k, exclude=exclude
+    )
+
+
+def below(path: Path, root: Path) -> str:
+    """The path of a file below a folder; "" where it is elsewhere."""
+    path, root = path.resolve(), root.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+
+
+def table(path: Path, uncertainty: float, index: Embeddings, rows: np.ndarray, distances: np.ndarray) -> str:
+    """What one query found, as lines for the console."""
+    lines = [f"{path}  (uncertainty {uncertainty:.3f})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  image"]
+    for rank, (row, distance) in enumerate(zip(rows.tolist(), distances.tolist(), strict=True), 1):
+        lines.append(f"{rank:>4}  {distance:>9.4f}  {index.uncertainty[row]:>11.3f}  {index.pictures[row].path}")
+    return "\n".join(lines)
+
+
+def write_gallery(
+    out: Path,
+    index: Embeddings,
+    queries: Queries,
+    neighbors: np.ndarray,
+    distances: np.ndarray,
+    root: Path,
+    name: str,
+) -> None:
+    """Shows the queries and what they found in one HTML page."""
+    searches = [
+        pages.Found(
+            below(path, root) or path.name,
+            float(queries.uncertainty[i]),
+            partial(pixels, path),
+            [index.pictures[row].path for row in neighbors[i]],
+            distances[i].tolist(),
+            index.uncertainty[neighbors[i]].tolist(),
+            [partial(pixels, root / index.pictures[row].path) for row in neighbors[i]],
+        )
+        for i, path in enumerate(queries.paths)
+    ]
+    about = index.about
+    curved = f", c = {about['curvature']:g}" if about.get("curvature") is not None else ""
+    caption = (
+        f"{len(index.points):,} images of {Path(about['root']).name} ({Path(name).name}), embedded by {about['run']} "
+        f"at step {about['step']}; {about['distance']} distance, {about['geometry']}{curved}"
+    )
+    count = "1 query" if len(searches) == 1 else f"{len(searches)} queries"
+    pages.gallery(out, searches, title=f"Nearest images of {count}", caption=caption)
+
+
+def pixels(path: Path) -> np.ndarray | None:
+    """The image in a file, or None where it is gone or damaged."""
+    try:
+        return decode(path, name=str(path), shorter_side=pages.SIDE)
+    except DataError:
+        return None
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,37 @@
+import json
+
+import jax
+
+from configs.hyp_uml import get_config
+from hypjax import evaluate, provenance
+from hypjax.training.metrics import as_json
+
+
+def test_what_a_run_was_made_with_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/lib/hypjax/train.py", "--workdir=a b"])
+    provenance.record(tmp_path, provenance.environment(), seconds=12.34, resumed_at=6)
+    held = provenance.recorded(tmp_path)
+    assert held["command"] == "python -m hypjax.train '--workdir=a b'"
+    assert (held["jax"], held["seconds"], held["resumed_at"]) == (jax.__version__, 12.3, 6)
+    assert held["device"].startswith("8 × ")
+
+
+def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
+    assert provenance.recorded(tmp_path) == {}
+    (tmp_path / provenance.FILE).write_text("{")
+    assert provenance.recorded(tmp_path) == {}
+
+
+def test_the_page_of_a_run_says_how_far_it_got_and_what_it_was_made_with(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(as_json(get_config("quick").to_dict())))
+    evaluate.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "step 6 of 12" in page
+    assert "were not recorded" in page
+    provenance.record(tmp_path, provenance.environment(), seconds=1, resumed_at=0)
+    evaluate.write_page(tmp_path, {"recall@1": 0.5}, step=12, split="validation")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "finished after 12 steps" in page
+    assert "Of the validation classes" in page
+    assert f"<td>{jax.__version__}</td>" in page
+    assert "head.radius" in page.split("All ")[0]  # changed from the defaults
