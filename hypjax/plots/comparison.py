@@ -1,5 +1,6 @@
 """Several runs side by side: mean and spread of each figure over the seeds, and every seed as a dot."""
 
+import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 
@@ -47,7 +48,7 @@ def comparison(
     picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
     grid = picture.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for axes, (name, finite) in zip(grid, shown.items(), strict=False):
-        axes.set_title(name, parse_math=False)
+        axes.set_title(_broken(name), parse_math=False)
         _draw(axes, finite, runs, baseline)
     for axes in grid[len(shown) :]:
         style.plain(axes)
@@ -55,6 +56,16 @@ def comparison(
         axes.set_yticks(range(len(runs)), names, color=style.INK, parse_math=False)
     grid[0].set_ylim(len(runs) - 0.4, -0.6)
     style.save(picture, path)
+
+
+def _broken(name, width=28):
+    """A long title in several lines, broken behind underscores."""
+    lines = [""]
+    for word in re.split("(?<=_)", name):
+        if lines[-1] and len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def _finite(runs):

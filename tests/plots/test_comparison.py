@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from hypjax.plots import style
-from hypjax.plots.comparison import comparison
+from hypjax.plots.comparison import _broken, comparison
 
 FIGURES = {
     "recall@1": {"hyp_vit": [0.56, 0.57, 0.55], "hyp_uml": [0.55, 0.56, 0.57], "one seed": [0.5]},
@@ -67,3 +67,8 @@ def test_more_figures_than_columns_wrap(drawn):
 def test_nothing_to_draw_is_refused():
     with pytest.raises(ValueError, match=r"recall@1.*nothing to draw"):
         comparison("none.png", {"recall@1": {"run": [math.nan]}})
+
+
+def test_long_titles_are_broken_behind_underscores():
+    assert _broken("recall@1") == "recall@1"
+    assert _broken("occlusion_uncertainty_auroc_nearest_distance") == "occlusion_uncertainty_auroc_\nnearest_distance"
