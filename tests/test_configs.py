@@ -43,7 +43,7 @@ def test_a_config_adds_no_key_of_its_own(path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Twenty classes of four noisy color fields: the packaged set takes most of a smoke run's time."""
+    """Twenty classes of four noisy color fields: the packaged set and encoder take most of a smoke run's time."""
     root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for label in range(20):
@@ -70,8 +70,12 @@ def test_a_benchmark_brings_its_recipe(method):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys):
-    words = "quick" if path.stem == "hyp_uml" else f"quick,data=folder,data_dir={folder}"
-    train.train(load(path).get_config(words), tmp_path / "run")
+    if path.stem == "hyp_uml":
+        config = load(path).get_config("quick")
+    else:
+        config = load(path).get_config(f"quick,encoder=vit_ti8,data=folder,data_dir={folder}")
+        config.encoder.sizes.update(width=32, depth=1, heads=2)
+    train.train(config, tmp_path / "run")
     out = capsys.readouterr().out
     assert "step 12/12" in out
     assert {p.name for p in (tmp_path / "run").glob("*.png")} == {

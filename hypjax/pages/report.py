@@ -26,6 +26,12 @@ PICTURES = (
         "Queries with their five nearest images: the most certain ones on the left, the least certain on the right. "
         "Blue frames are of the query's class, orange ones of another.",
     ),
+    (
+        "layers.png",
+        "From the origin outward",
+        "Each row is a layer of the radius, the innermost on top, with the share of its images that find their class. "
+        "What lies near the origin should be what is hard to find.",
+    ),
     ("tree.png", "The tree over the classes", "Classes that meet low in the tree are near each other."),
     (
         "risk_coverage.png",

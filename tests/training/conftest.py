@@ -1,11 +1,6 @@
-import jax
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def quickly_compiled():
-    """These tests compile more than they compute."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def _quickly_compiled(quickly_compiled):
+    """All of this folder's tests."""
