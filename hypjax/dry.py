@@ -41,7 +41,7 @@ class Counted:
 
     def image(self, index: int) -> np.ndarray:
         """There is none."""
-        raise NotImplementedError("a rehearsal reads no images")
+        raise TypeError("a rehearsal reads no images")
 
     def name(self, index: int) -> str:
         """The index."""

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,20 @@ from hypjax.data.errors import DataError
 from hypjax.data.source import hierarchy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Every file below a folder that is named like an image; links are followed, loops and hidden names are not."""
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        images = (name for name in files if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
+        yield from (Path(folder, name) for name in images)
 
 
 class ImageFiles:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from hypjax.data.errors import DataError
-from hypjax.data.files import EXTENSIONS, ImageFiles
+from hypjax.data.files import EXTENSIONS, ImageFiles, walk
 
 # Folders at the top with these names, and no others, are a split.
 SPLIT_FOLDERS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
@@ -79,21 +79,11 @@ def _shared(folders: list[tuple[str, ...]], parts: np.ndarray) -> str:
 
 
 def _find_images(root: Path) -> list[Path]:
-    """Every image below the root, sorted by path; links are followed, loops are not."""
+    """Every image below the root, sorted by path."""
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {problem}; give a folder that holds one folder of images per class")
-    found, seen = [], set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        found += [
-            Path(folder, name) for name in files if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    found = list(walk(root))
     if not found:
         raise DataError(f"{root} holds no images; expected class folders with {', '.join(EXTENSIONS)} files")
     loose = [path for path in found if path.parent == root]

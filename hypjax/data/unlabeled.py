@@ -1,6 +1,5 @@
 """Image files without labels: finding them, and reading them past those that are damaged."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from jaxtyping import UInt8
 
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
-from hypjax.data.files import EXTENSIONS
+from hypjax.data.files import EXTENSIONS, walk
 
 
 class Picture(NamedTuple):
@@ -28,7 +27,7 @@ class Picture(NamedTuple):
 
 
 def find_pictures(root: Path) -> list[Picture]:
-    """Every image file below a folder, sorted by path; links are followed, loops and hidden files are not.
+    """Every image file below a folder, sorted by path.
 
     Args:
       root: the folder, or a single file.
@@ -41,19 +40,11 @@ def find_pictures(root: Path) -> list[Picture]:
         return [Picture(root.name, status.st_size, status.st_mtime_ns)]
     if not root.is_dir():
         raise DataError(f"{root} does not exist; give a folder of images")
-    found, seen = [], set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in files:
-            path = Path(folder, name)
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".") and path.is_file():
-                status = path.stat()
-                found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    found = []
+    for path in walk(root):
+        if path.is_file():
+            status = path.stat()
+            found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
     if not found:
         raise DataError(f"{root} holds no images; expected {', '.join(EXTENSIONS)} files, in folders at will")
     return sorted(found, key=lambda picture: picture.path.split("/"))

@@ -1,4 +1,4 @@
-"""Exact neighbors of any geometry through inner products, which FAISS is fast at.
+"""Exact neighbors of any geometry through inner products, which any index of them can serve, FAISS for one.
 
 The lift orders a gallery by inner products (see `hypjax.retrieval.lift`), but in float32 it loses digits. So an index
 takes more candidates than asked for, measures them in float64 without cancellation, and knows by how much a product may
@@ -181,7 +181,7 @@ def _faiss(*, required: bool) -> Any:
         return import_module("faiss")
     except ImportError as error:
         if required:
-            raise ImportError('faiss is not installed: pip install "hypjax[search]"') from error
+            raise ImportError('faiss is not installed: pip install -e ".[search]"') from error
         return None
 
 

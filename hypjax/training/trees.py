@@ -48,7 +48,8 @@ def grow(
     """
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
-    leaves = class_midpoints(points, source.labels, midpoint=space.midpoint)[classes]
+    chosen = np.isin(source.labels, classes)
+    leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.midpoint)
     held = None if proxies is None else space.manifold.project(jnp.asarray(proxies))
     trees = Trees(
         classes,
