@@ -78,7 +78,7 @@ def default_settings() -> ConfigDict:
                 "clip_radius": 2.3,  # of the tangent vector at the origin
                 "start_radius": 1.15,  # mean radius at the first step, well inside the clip
                 "radius": "norm",  # norm: the length of the linear map's output | learned: 1 - doubt sets it
-                "radius_range": (0.5, 0.9),  # shares of clip_radius between which a learned radius lies
+                "radius_range": (0.7, 0.9),  # shares of clip_radius between which a learned radius lies
                 "doubt_gradient": 0.5,  # share of the doubt's gradient that reaches the encoder, in [0, 1]
                 "doubt_dropout": 0.5,  # of the features that the doubt reads
             },

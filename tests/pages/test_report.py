@@ -91,7 +91,7 @@ def test_changed_settings_stand_before_all_others(workdir):
     changed = [table for table in found if "Changed from the defaults" in table]
     assert set(rows(changed[0])) == {"data.dir", "steps"}
     assert rows(changed[0])["steps"] == ["420", "7"]
-    assert rows(found[-1])["head.radius_range"] == ["(0.5, 0.9)"]
+    assert rows(found[-1])["head.radius_range"] == ["(0.7, 0.9)"]
 
 
 def test_a_bare_workdir_still_has_a_page(tmp_path):
