@@ -1,9 +1,8 @@
-"""From settings to parts, once, at start-up; `initialization` and `inputs` alone read settings beside it."""
+"""From settings to parts, once, at start-up; `images`, `initialization` and `inputs` alone read settings beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,16 +13,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders, optim
-from hypjax.data import catalog, pipeline
-from hypjax.data.errors import DataError
-from hypjax.data.sampling import ClassBalanced
-from hypjax.data.source import Source, coarsened
+from hypjax.data import catalog
+from hypjax.data.source import coarsened
 from hypjax.data.split import Splits
-from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import RADII, EmbeddingModel
 from hypjax.encoders.vit import VisionTransformer
-from hypjax.errors import UsageError
+from hypjax.errors import UsageError, as_usage
+from hypjax.images import create_reader
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
@@ -68,11 +65,11 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
                 directory=config.data.dir,
                 skip_corrupt=config.data.skip_corrupt,
                 fractions=tuple(config.data.fractions),
-                validation=config.data.get("validation", 0.1),  # this and shorter_side no older run has
+                validation=config.data.validation,
                 seed=config.data.split_seed,
-                shorter_side=config.data.get("shorter_side", 0),
+                shorter_side=config.data.shorter_side,
             )
-        if not len(splits.validation) and not config.evaluation.get("test", True):
+        if not len(splits.validation) and not config.evaluation.test:
             raise UsageError("evaluation.test=false scores validation classes, of which data.validation=0 leaves none")
         if config.data.train_level:
             splits = splits._replace(train=coarsened(splits.train, config.data.train_level))
@@ -206,40 +203,6 @@ def create_objective(config: ConfigDict, parts: Parts) -> objectives.Objective:
         )
 
 
-def batch_classes(config: ConfigDict, source: Source) -> int:
-    """Classes of a training batch: as set, or by default as many as there are up to a limit."""
-    return int(config.batch.classes) or min(config.batch.most_classes, len(source.class_names))
-
-
-def create_sampler(config: ConfigDict, source: Source) -> ClassBalanced:
-    """Class-balanced batches of the training source.
-
-    Raises:
-      DataError: the batch asks for more classes than there are.
-    """
-    with as_usage():
-        return ClassBalanced(
-            source.labels,
-            classes_per_batch=batch_classes(config, source),
-            samples_per_class=config.batch.samples_per_class,
-            seed=config.seed,
-        )
-
-
-def create_augmentation(config: ConfigDict) -> tuple[TrainTransform, RandomDegradation]:
-    """The random view of a training image, and what damages a share of the views.
-
-    Raises:
-      UsageError: a setting out of range.
-    """
-    with as_usage():
-        options = config.augment.to_dict()
-        for name in ("scale", "ratio"):
-            options[name] = tuple(options[name])
-        degradation = RandomDegradation(options.pop("degrade_share"))
-        return TrainTransform(config.data.image_size, **options), degradation
-
-
 def create_schedule(config: ConfigDict) -> optax.Schedule:
     """The learning rate by step.
 
@@ -250,7 +213,7 @@ def create_schedule(config: ConfigDict) -> optax.Schedule:
     schedule = optimizers.learning_rate_schedule(
         chosen.learning_rate, steps=config.steps, warmup=chosen.warmup, schedule=chosen.schedule
     )
-    every, factor = chosen.get("decay_every", 0.0), chosen.get("decay_factor", 1.0)
+    every, factor = chosen.decay_every, chosen.decay_factor
     if not 0 <= every <= 1 or not 0 < factor <= 1:
         raise UsageError(f"need optimizer.decay_every in [0, 1] and decay_factor in (0, 1], not {every} and {factor}")
     if not every:
@@ -273,17 +236,6 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArg
     )
 
 
-def create_view(config: ConfigDict, *, degradation: str | None = None, level: float = 0.0) -> EvaluationTransform:
-    """What evaluation sees of an image; by choice a degraded one.
-
-    Raises:
-      UsageError: `data.eval_resize` is below `data.eval_image_size`.
-    """
-    resize = config.data.get("eval_resize", 0) or None  # not known to runs from before
-    with as_usage():
-        return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
-
-
 def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrapped:
     """The compiled train step, `(state, batch, seed=...) -> (state, metrics)`; it takes the state's place in memory.
 
@@ -303,21 +255,6 @@ def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrap
         # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
         out_shardings=sharding.replicated(mesh),
     )
-
-
-def create_reader(config: ConfigDict) -> Reader:
-    """Sources to batches of images for evaluation, each process its slice."""
-
-    def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
-        return pipeline.evaluation_batches(
-            source,
-            config.evaluation.batch,
-            create_view(config, degradation=degradation, level=level),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-
-    return read
 
 
 def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reader | None = None) -> Evaluator:
@@ -356,14 +293,3 @@ def choose_dtype(name: str) -> Any:
     if name not in ("float32", "bfloat16"):
         raise ValueError(f"encoder.dtype {name!r} is unknown; there are: float32, bfloat16")
     return jnp.dtype(name)
-
-
-@contextmanager
-def as_usage() -> Iterator[None]:
-    """Turns the errors of construction, which name a bad setting or a missing package, into a UsageError."""
-    try:
-        yield
-    except (UsageError, DataError):
-        raise
-    except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(str(error)) from error

@@ -16,6 +16,9 @@ from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
 from hypjax.settings import default_settings
 
+# Settings whose default is not what runs from before them did.
+BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
+
 
 def run(program: Callable[[Sequence[str]], None]) -> None:
     """Runs a program on the command line and exits: 0 done, 1 diverged, 2 bad usage or bad data."""
@@ -142,7 +145,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """Reads the settings that a run was started with.
+    """Reads the settings that a run was started with; one from before a setting was made gets it as it was then.
 
     Raises:
       UsageError: the folder holds no run, or a damaged one.
@@ -151,9 +154,28 @@ def load_config(workdir: Path) -> ConfigDict:
     if not path.exists():
         raise UsageError(f"{workdir} holds no run (no config.json)")
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        held = json.loads(path.read_text())
+        if not isinstance(held, dict):
+            raise TypeError("no mapping of settings")
+        return ConfigDict(completed(completed(held, BEFORE), default_settings().to_dict()))
     except (json.JSONDecodeError, TypeError) as error:
         raise UsageError(f"{path} is damaged ({_one_line(error)}); delete {workdir} to start anew") from error
+
+
+def completed(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings with what is missing in them taken from others.
+
+    Examples:
+      >>> completed({"a": 1, "b": {"c": 2}}, {"a": 9, "b": {"c": 9, "d": 3}, "e": 4})
+      {'a': 1, 'b': {'c': 2, 'd': 3}, 'e': 4}
+    """
+    filled = dict(settings)
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            filled[key] = completed(settings[key], value)
+        else:
+            filled.setdefault(key, value)
+    return filled
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -100,9 +100,9 @@ def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: s
         for entry in entries:
             config = entry.config.copy_and_resolve_references()
             config.seed = seed
-            if config.get("dry", {}).get("run") or config.get("dry", {}).get("devices"):
+            if config.dry.run or config.dry.devices:
                 raise UsageError(f"{entry.name}: a dry run gives no figures to compare; leave `dry` out")
-            if split == "validation" and "test" in config.evaluation:
+            if split == "validation":
                 config.evaluation.test = False
             runs.append(Run(entry.name, seed, config, workdir / entry.name / f"seed-{seed}"))
     return runs

@@ -22,6 +22,7 @@ from hypjax import assembly, initialization, recipes
 from hypjax.data.archives import ORIGINALS
 from hypjax.data.split import Splits
 from hypjax.errors import UsageError
+from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view
 from hypjax.training import sharding
 from hypjax.training.state import OBJECTIVE
 
@@ -129,7 +130,7 @@ def splits_of(config: ConfigDict) -> Splits | None:
     if not name:
         return None
     train, test = ORIGINALS[name].benchmark.train, ORIGINALS[name].benchmark.test
-    share = config.data.get("validation", 0.1)
+    share = config.data.validation
     held = max(2, round(share * train.classes)) if share else 0
     images = round(train.images * held / train.classes)
     return Splits(
@@ -148,13 +149,13 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
       UsageError: settings that don't fit together, or a batch that the devices can't share.
     """
     parts = assembly.assemble(config, splits_of(config))
-    classes = assembly.batch_classes(config, parts.splits.train)
+    classes = batch_classes(config, parts.splits.train)
     images = classes * config.batch.samples_per_class
     require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(parts.splits.train.class_names))
     # Made to be checked: what they refuse would else be found out on the machines that were booked.
-    assembly.create_sampler(config, parts.splits.train)
-    assembly.create_augmentation(config)
-    assembly.create_view(config)
+    create_sampler(config, parts.splits.train)
+    create_augmentation(config)
+    create_view(config)
     state = initialization.abstract_state(config, parts)
     step = assembly.create_step(config, parts, mesh)
     arguments = _placed(state, sharding.replicated(mesh)), _placed(_batch(config, parts, images), sharding.split(mesh))

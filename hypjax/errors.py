@@ -1,4 +1,11 @@
-"""The two ways in which a program ends on purpose without a result."""
+"""The two ways in which a program ends on purpose without a result; errors of construction become the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hypjax.data.errors import DataError
 
 
 class UsageError(ValueError):
@@ -7,3 +14,14 @@ class UsageError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training met a loss or gradient that is not finite; programs exit with status 1."""
+
+
+@contextmanager
+def as_usage() -> Iterator[None]:
+    """Turns the errors of construction, which name a bad setting or a missing package, into a UsageError."""
+    try:
+        yield
+    except (UsageError, DataError):
+        raise
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(str(error)) from error

@@ -14,6 +14,8 @@ from hypjax import assembly, encoders, losses
 from hypjax.data import pipeline
 from hypjax.data.source import subset
 from hypjax.encoders.model import calibrate_head
+from hypjax.errors import as_usage
+from hypjax.images import create_view
 from hypjax.training import sharding
 from hypjax.training.evaluation import Reader
 from hypjax.training.state import TrainState, create_state
@@ -58,7 +60,7 @@ def _state(
     if objective.memory_size:
         width = parts.space_at(own).embed(jnp.zeros((1, config.head.dim))).shape[-1]
         memory = losses.create_memory(objective.memory_size, width, jnp.float32)
-    with assembly.as_usage():
+    with as_usage():
         return create_state(
             variables,
             assembly.create_optimizer(config),
@@ -78,7 +80,7 @@ def encoder_variables(config: ConfigDict, parts: assembly.Parts) -> dict[str, An
     """
     encoder_key, _ = jax.random.split(jax.random.key(config.seed))
     encoder, size = parts.model.encoder, config.data.image_size
-    with assembly.as_usage():
+    with as_usage():
         if config.encoder.weights:
             path = config.encoder.weights
             if path == "packaged":
@@ -107,7 +109,7 @@ def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, rea
     variables = dict(parts.model.init(head_key, features[:1], method="project"))
     for name, value in of_encoder.items():
         variables[name] = {**variables.get(name, {}), "encoder": value}
-    with assembly.as_usage():
+    with as_usage():
         return calibrate_head(parts.model, variables, features)
 
 
@@ -125,6 +127,6 @@ def _sample_features(
         out_shardings=sharding.replicated(mesh),
     )
     batch = min(config.evaluation.batch, count)
-    batches = pipeline.evaluation_batches(sample, batch, assembly.create_view(config))
+    batches = pipeline.evaluation_batches(sample, batch, create_view(config))
     features = [np.asarray(encode(of_encoder, b["image"]))[b["valid"]] for b in batches]
     return jnp.concatenate(features)

@@ -18,6 +18,7 @@ from hypjax.data.pipeline import Batch
 from hypjax.data.source import Source
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.errors import UsageError
+from hypjax.images import create_augmentation, create_reader, create_sampler, create_view
 from hypjax.training import features as cached
 from hypjax.training import sharding
 from hypjax.training.evaluation import Reader
@@ -45,10 +46,10 @@ def create_inputs(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inpu
 
 
 def _of_images(config: ConfigDict, parts: assembly.Parts) -> Inputs:
-    transform, degradation = assembly.create_augmentation(config)
+    transform, degradation = create_augmentation(config)
     batches = pipeline.train_batches(
         parts.splits.train,
-        assembly.create_sampler(config, parts.splits.train),
+        create_sampler(config, parts.splits.train),
         transform,
         seed=config.seed,
         process_index=jax.process_index(),
@@ -57,7 +58,7 @@ def _of_images(config: ConfigDict, parts: assembly.Parts) -> Inputs:
         threads=config.data.threads,
         cache_bytes=int(config.data.cache_gib * 2**30),
     )
-    return Inputs(batches, assembly.create_reader(config))
+    return Inputs(batches, create_reader(config))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,17 +98,15 @@ def _of_features(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Input
     store = cached.FeatureStore(Path(config.features.dir), encode, key=key, batch=config.evaluation.batch)
     train = parts.splits.train
 
-    transform, degradation = assembly.create_augmentation(config)
+    transform, degradation = create_augmentation(config)
     random = _Random(dataclasses.replace(transform, size=size), degradation)
-    views = [store.features(train, _Clean(assembly.create_view(config)))]
+    views = [store.features(train, _Clean(create_view(config)))]
     views += [store.features(train, random, seed=view) for view in range(1, config.features.views)]
     features, levels = (np.stack(columns) for columns in zip(*views, strict=True))
-    batches = cached.FeatureBatches(
-        features, levels, train.labels, assembly.create_sampler(config, train), seed=config.seed
-    )
+    batches = cached.FeatureBatches(features, levels, train.labels, create_sampler(config, train), seed=config.seed)
 
     def reader(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterable[Batch]:
-        clean = _Clean(assembly.create_view(config, degradation=degradation, level=level))
+        clean = _Clean(create_view(config, degradation=degradation, level=level))
         return cached.evaluation_batches(store.features(source, clean)[0], config.evaluation.batch)
 
     return Inputs(batches, reader)

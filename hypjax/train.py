@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from hypjax import assembly, cli, dry, evaluate, initialization, provenance
 from hypjax.errors import DivergedError, UsageError
+from hypjax.images import batch_classes
 from hypjax.inputs import create_inputs
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
@@ -68,7 +69,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     mesh = sharding.data_mesh()
     parts = assembly.assemble(config)
     step_function = assembly.create_step(config, parts, mesh)
-    images_per_step = assembly.batch_classes(config, parts.splits.train) * config.batch.samples_per_class
+    images_per_step = batch_classes(config, parts.splits.train) * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
     say = print if chief else (lambda *text, **options: None)
     say(f"{config.name}: {assembly.summary(parts.splits)}")

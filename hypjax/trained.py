@@ -16,6 +16,8 @@ from ml_collections import ConfigDict
 from hypjax import assembly, cli
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
+from hypjax.images import create_reader
+from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.evaluation import Embedded, create_embedder
@@ -71,7 +73,7 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
         print(notice)
     variables = variables_of(leaves)
     embedder = create_embedder(model, space_at, preprocess, mesh)
-    reader = assembly.create_reader(config)
+    reader = create_reader(config)
 
     def embed(source: Source) -> Iterator[tuple[Embedded, np.ndarray]]:
         start = 0
@@ -87,7 +89,7 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
         int(leaves[".step"]),
         space_at(variables["objective"]),
         embed,
-        config.data.get("shorter_side", 0),  # not known to runs from before
+        config.data.shorter_side,
         fingerprint(config, variables),
     )
 
@@ -139,8 +141,8 @@ def fingerprint(config: ConfigDict, variables: Mapping[str, Any]) -> str:
       config: of the run; where it logs and how many images it takes at a time don't matter.
       variables: of the model.
     """
-    settings = as_json(config.to_dict())
-    settings.pop("log", None)
-    settings.get("evaluation", {}).pop("batch", None)
-    words = json.dumps(settings, sort_keys=True) + digest_of(variables)
+    # Settings at their defaults are left out, so that one that is new tomorrow leaves today's digests alone.
+    changed = cli.differences(as_json(default_settings().to_dict()), as_json(config.to_dict()))
+    telling = [line for line in changed if not line.startswith(("log.", "evaluation.batch:"))]
+    words = json.dumps(telling) + digest_of(variables)
     return hashlib.sha256(words.encode()).hexdigest()[:32]

