@@ -2,18 +2,31 @@
 
     python evidence/sweeps.py geometries
 
-calls `hypjax.compare` with the configs listed below, into runs/evidence/NAME; whatever else is said goes to it too. All
-but `final` look at the validation classes alone. `--print` shows the configs and trains nothing.
+calls `hypjax.compare` with the configs listed below, into runs/evidence/NAME; whatever else is said goes to it too. The
+figures of all runs are then kept in evidence/results/NAME.json, from which `evidence/plots.py` draws. All
+but `final` and `finetuned`, whose settings the others chose, look at the validation classes alone. `--print` shows the
+configs and trains nothing.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
-from hypjax import cli, compare
+from hypjax import cli, compare, provenance
+
+RESULTS = Path(__file__).parent / "results"
 
 VIT, UML = "configs/hyp_vit.py:frozen", "configs/hyp_uml.py:frozen"
+TUNED = {  # of `geometries`, by Recall@1 on the validation classes
+    "ball": "geometry=poincare,loss.temperature=0.4,curvature=0.03",
+    "flat": "geometry=euclidean,loss.temperature=0.4,head.clip_radius=4.6,head.start_radius=2.3",
+    "sphere": "geometry=sphere,distance=cosine,loss.temperature=0.07",
+}
+HIER, EASY, GHM = "regularizer=hier", "miner=easy_positive", "distance=hybrid,hybrid.order=2"
 RADIUS = ["direction_agreement", "direction_recall@1", "radius_mean", "radius_std", "saturated_share"]
 KINDS = ("blur", "noise", "occlusion")
 DOUBT = ["uncertainty_auroc", "uncertainty_auroc_nearest_distance", "uncertainty_auroc_distance_ratio"]
@@ -58,7 +71,7 @@ def clips() -> Sweep:
     entries = {}
     for r in (2.3, 4.6, 9.2):
         for share in (0.125, 0.5):
-            size = f"head.clip_radius={r},head.start_radius={r * share:.4g}"
+            size = f"head.clip=soft,head.clip_radius={r},head.start_radius={r * share:.4g}"
             entries[f"soft_r{r}_s{share}"] = f"{VIT},loss.temperature=0.2,{size}"
     for r in (2.3, 9.2):
         size = f"head.clip=hard,head.clip_radius={r},head.start_radius={r / 2}"
@@ -127,6 +140,57 @@ def coarse() -> Sweep:
     return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"], seeds="0,1,2")
 
 
+def samples() -> Sweep:
+    """As `coarse`, with as many images in a batch of fewer subgroups and more images of each."""
+    entries = {}
+    for m in (12, 24):
+        batch = f"data.train_level=subgroup,batch.most_classes={144 // m},batch.samples_per_class={m}"
+        for loss in ("contrastive", "margin", "multi_similarity"):
+            for miner in ("all", "easy_positive"):
+                entries[f"{loss}_{miner}_m{m}"] = f"{VIT},loss={loss},miner={miner},{batch}"
+    return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"], seeds="0,1,2")
+
+
+def together() -> Sweep:
+    """Hyp-UML with each of the other parts, with two of them and with all three."""
+    parts = {"eps": EASY, "hier": HIER, "ghm": GHM}
+    entries = {"uml": UML}
+    for chosen in ("eps", "hier", "ghm", "eps+hier", "eps+ghm", "hier+ghm", "eps+hier+ghm"):
+        entries[f"uml+{chosen}"] = ",".join([UML, *(parts[part] for part in chosen.split("+"))])
+    return Sweep(entries, ["recall@1", "map@r", *DOUBT[:2], "agreement@subgroup", *TREES], seeds="0,1,2,3,4")
+
+
+def final() -> Sweep:
+    """The test classes, once: of each part the setting that the validation classes preferred, beside going without."""
+    weak = f"{VIT},loss=multi_similarity"
+    entries = {f"vit_{space}": f"{VIT},{words}" for space, words in TUNED.items()}
+    entries |= {
+        "vit": VIT,
+        "vit_degraded": f"{VIT},augment.degrade_share=0.3",
+        "vit_doubt": f"{VIT},uncertainty=learned",
+        "uml": UML,
+        "uml_norm": f"{UML},head.radius=norm",
+        "vit+hier": f"{VIT},{HIER}",
+        "vit+hier_w2": f"{VIT},{HIER},hier.weight=2",
+        "ms": weak,
+        "ms+hier_w0.1": f"{weak},{HIER},hier.weight=0.1",
+        "vit+ghm": f"{VIT},{GHM}",
+        "flat+ghm": f"{VIT},geometry=euclidean,{GHM},hybrid.alpha=0.75",
+        "flat": f"{VIT},geometry=euclidean",
+        "uml+all": ",".join([UML, EASY, HIER, GHM]),
+    }
+    figures = ["recall@1", "map@r", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS, "agreement@subgroup", *TREES]
+    return Sweep(entries, figures, seeds="0,1,2,3,4", split="test")
+
+
+def finetuned() -> Sweep:
+    """The test classes, once: geometries with the settings that `geometries` chose, and Hyp-UML, fine-tuned."""
+    entries = {f"vit_{space}": f"configs/hyp_vit.py:{words}" for space, words in TUNED.items()}
+    entries["uml"] = "configs/hyp_uml.py"
+    figures = ["recall@1", "map@r", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS]
+    return Sweep(entries, figures, seeds="0,1,2", split="test")
+
+
 SWEEPS = {
     "geometries": geometries,
     "clips": clips,
@@ -134,6 +198,10 @@ SWEEPS = {
     "hybrid": hybrid,
     "hierarchy": hierarchy,
     "coarse": coarse,
+    "samples": samples,
+    "together": together,
+    "final": final,
+    "finetuned": finetuned,
 }
 
 
@@ -151,6 +219,25 @@ def main() -> None:
     words = [f"--seeds={sweep.seeds}", f"--split={sweep.split}", f"--metrics={','.join(sweep.metrics)}"]
     words += [f"--workdir=runs/evidence/{name}", *rest]
     cli.run(lambda _: compare.main(["compare", *words, *entries]))
+    keep(name, sweep)
+
+
+def keep(name: str, sweep: Sweep) -> None:
+    """Writes what each run measured, in the order of its seeds, and with which config and versions."""
+    report = json.loads(Path(f"runs/evidence/{name}/comparison.json").read_text())
+    runs = {}
+    for entry, run in report["runs"].items():
+        figures = {
+            figure: [None if v is None else round(v, 4) for v in row["values"].values()]
+            for figure, row in run["figures"].items()
+        }
+        runs[entry] = {"config": sweep.entries[entry], "figures": figures}
+    made = provenance.environment()
+    with_what = {key: made[key] for key in ("python", "hypjax", *provenance.PACKAGES, "device")}
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"split": report["split"], "made_with": with_what, "runs": runs}, indent=1)
+    flat = re.sub(r"\[[^\]]*\]", lambda values: " ".join(values[0].split()), text)  # a line for each figure
+    (RESULTS / f"{name}.json").write_text(flat + "\n")
 
 
 if __name__ == "__main__":

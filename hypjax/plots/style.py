@@ -1,10 +1,12 @@
 """One look for all pictures: colors safe for the color-blind, quiet axes, figures that know no screen."""
 
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,8 +17,18 @@ RIGHT, WRONG = "#0072b2", "#d55e00"
 COLORS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
 OTHER = "#9aa0a8"
 
+# Where DejaVu Sans has no letter, the first of these that the system has and that knows it.
+SCRIPTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Arial Unicode MS",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+)
+
 RC: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", *(name for name in SCRIPTS if name in font_manager.get_font_names())],
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -49,10 +61,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(picture: Figure, path: str | PathLike[str]) -> None:
-    """Write a PNG, making its folder where needed."""
+    """Write a PNG, making its folder where needed; a letter that no font has is drawn as a box, without a word."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.savefig(path, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        picture.savefig(path, format="png")
 
 
 def plain(axes: Axes) -> None:
