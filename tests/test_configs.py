@@ -3,12 +3,11 @@
 import importlib.util
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from hypjax import train
 from hypjax.settings import default_settings
+from tests.pictures import save_pictures
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -44,15 +43,7 @@ def test_a_config_adds_no_key_of_its_own(path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Twenty classes of four noisy color fields: the packaged set and encoder take most of a smoke run's time."""
-    root = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for label in range(20):
-        (root / f"{label}").mkdir()
-        color = generator.integers(0, 255, 3)
-        for i in range(4):
-            pixels = np.clip(color + generator.normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / f"{label}" / f"{i}.png")
-    return root
+    return save_pictures(tmp_path_factory.mktemp("images"), classes=20, each=4, size=(32, 32))
 
 
 @pytest.mark.parametrize("method", ["hyp_vit", "hyp_uml", "hier"])

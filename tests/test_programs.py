@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+
+from tests.pictures import save_pictures
 
 ROOT = Path(__file__).parent.parent
 TINY = [  # a network small enough to train in seconds
@@ -58,15 +59,7 @@ def results(workdir):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Ten classes of four noisy color fields."""
-    root = tmp_path_factory.mktemp("images with spaces")
-    generator = np.random.default_rng(0)
-    for label in range(10):
-        (root / f"class {label}").mkdir()
-        color = generator.integers(0, 255, 3)
-        for i in range(4):
-            pixels = np.clip(color + generator.normal(0, 25, (24, 30, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / f"class {label}" / f"{i}.png")
-    return root
+    return save_pictures(tmp_path_factory.mktemp("images with spaces"), classes=10, each=4)
 
 
 def tiny(folder, workdir, *more):
