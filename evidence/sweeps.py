@@ -175,7 +175,7 @@ def final() -> Sweep:
         "ms": weak,
         "ms+hier_w0.1": f"{weak},{HIER},hier.weight=0.1",
         "vit+ghm": f"{VIT},{GHM}",
-        "flat+ghm": f"{VIT},geometry=euclidean,{GHM},hybrid.alpha=0.75",
+        "flat+ghm": f"{VIT},geometry=euclidean,distance=hybrid,hybrid.order=4,hybrid.alpha=0.75",
         "flat": f"{VIT},geometry=euclidean",
         "uml+all": ",".join([UML, EASY, HIER, GHM]),
     }

@@ -52,7 +52,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
     Raises:
       UsageError: an unknown flag, setting or value, or a config file that can't be read.
     """
-    show_help(argv, values)
+    show_help(argv, values, takes_settings="config" in values)
     # ml_collections looks for overrides in sys.argv, whatever it is given to parse.
     real, sys.argv = sys.argv, list(argv)
     try:
@@ -71,10 +71,11 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
     finally:
         sys.argv = real
     if len(rest) > 1:
-        raise UsageError(f"unexpected word {rest[1]!r} on the command line; settings are --config.KEY=VALUE")
+        known = "settings are --config.KEY=VALUE" if "config" in values else "flags are --NAME=VALUE; --help lists them"
+        raise UsageError(f"unexpected word {rest[1]!r} on the command line; {known}")
 
 
-def show_help(argv: Sequence[str], values: flags.FlagValues) -> None:
+def show_help(argv: Sequence[str], values: flags.FlagValues, *, takes_settings: bool = True) -> None:
     """Prints what the program does and its flags, and exits, if that is asked for."""
     if not {"--help", "-help", "-h", "-?"} & set(argv[1:]):
         return
@@ -84,7 +85,8 @@ def show_help(argv: Sequence[str], values: flags.FlagValues) -> None:
         flag = values[name]
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default})"
         print(f"  --{name}: {flag.help}{default}")
-    print("\nEvery setting of a config is a flag too, --config.KEY=VALUE; hypjax/settings.py lists them.")
+    if takes_settings:
+        print("\nEvery setting of a config is a flag too, --config.KEY=VALUE; hypjax/settings.py lists them.")
     sys.exit(0)
 
 

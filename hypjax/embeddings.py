@@ -91,6 +91,8 @@ def read(path: Path) -> Embeddings:
         return _read(path)
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
+        if "pickle" in reason:  # NumPy's word for whatever it does not know, with advice that is not to be followed
+            reason = "it is none that NumPy reads, or it holds pickled objects"
         raise UsageError(f"{path} is no whole file of embeddings ({reason}); make it anew with hypjax.embed") from error
 
 

@@ -5,6 +5,7 @@ Writes `results.json` (for the test classes), the pictures and `report.html` int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def headline(title: str, figures: Mapping[str, float]) -> str:
         "radius_mean": "radius",
         "saturated_share": "saturated",
     }
-    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items()]
+    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items() if not math.isnan(figures[key])]
     return f"  {title}: " + "  ".join(words)
 
 

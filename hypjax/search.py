@@ -77,6 +77,8 @@ def list_queries(given: Sequence[str]) -> list[Path]:
     Raises:
       DataError: one is not there, or a folder without images.
     """
+    if missing := next((word for word in given if not Path(word).exists()), None):
+        raise DataError(f"{missing} does not exist; give an image or a folder of images")
     return [
         Path(word) if Path(word).is_file() else Path(word) / picture.path
         for word in given

@@ -72,7 +72,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     images_per_step = batch_classes(config, parts.splits.train) * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
     say = print if chief else (lambda *text, **options: None)
-    say(f"{config.name}: {assembly.summary(parts.splits)}")
+    made_with["data"] = assembly.summary(parts.splits)
+    say(f"{config.name}: {made_with['data']}")
     say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
@@ -127,6 +128,19 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 writer.write(step, figures)
             progress.show(step, figures["loss"])
 
+        validated = len(parts.splits.validation) > 0  # a recipe may train on every class that is not tested
+
+        def validate(step: int, title: str) -> None:
+            queries = config.evaluation.degraded_queries
+            evaluation = evaluator(state.evaluated(), parts.splits.validation, degraded_queries=queries)
+            if writer is not None:
+                writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
+                progress.say(evaluate.headline(title, evaluation.figures))
+                for warning in evaluate.warnings(evaluation.figures):
+                    progress.say(warning)
+
+        if fresh and validated:
+            validate(0, "validation before training")
         pending = None
         for step in range(first + 1, config.steps + 1):
             batch = sharding.global_batch(next(batches), mesh)
@@ -135,7 +149,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 record(*pending)
             pending = (step, metrics)
             last = step == config.steps
-            validated = len(parts.splits.validation) > 0  # a recipe may train on every class that is not tested
             evaluating = validated and (last or step % config.evaluation.every == 0)
             saving = last or step % config.checkpoint.every == 0
             if not (evaluating or saving):
@@ -144,13 +157,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             pending = None
             paused = time.monotonic()
             if evaluating:
-                queries = config.evaluation.degraded_queries
-                evaluation = evaluator(state.evaluated(), parts.splits.validation, degraded_queries=queries)
-                if writer is not None:
-                    writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
-                    progress.say(evaluate.headline(f"validation at step {step}", evaluation.figures))
-                    for warning in evaluate.warnings(evaluation.figures):
-                        progress.say(warning)
+                validate(step, f"validation at step {step}")
             if saving:
                 checkpoints.save(state, batches.get_state())
             progress.pause(time.monotonic() - paused)
@@ -176,6 +183,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
         evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps)
         say(evaluate.headline("test", evaluation.figures))
+        say(f"{workdir / 'report.html'} shows figures and pictures, {workdir / 'results.json'} holds the figures")
 
 
 def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:
@@ -202,7 +210,7 @@ def claim(workdir: Path, config: ConfigDict, *, chief: bool) -> bool:
 
 def has_begun(workdir: Path) -> bool:
     """Whether a run took a step there; one that failed at its settings leaves nothing to protect."""
-    return bool(read_metrics(workdir / "metrics.jsonl")) or (workdir / "results.json").exists()
+    return any(row["step"] for row in read_metrics(workdir / "metrics.jsonl")) or (workdir / "results.json").exists()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     figures = results(workdir)
     assert 0 <= figures["recall@1"] <= figures["recall@2"] <= 1
     assert {"map@r", "r_precision", "nmi", "uncertainty_auroc", "blur_rank_correlation"} <= set(figures)
-    assert any("validation/saturated_share" in row for row in rows(workdir))
+    validated = [row["step"] for row in rows(workdir) if "validation/saturated_share" in row]
+    assert validated == [0, 6, 12]  # the first before training, to compare with
     assert "1 cpu device(s) in 1 process(es)" in out
     assert len(out.splitlines()) < 30
 

@@ -79,7 +79,10 @@ def find(name: str, directory: str) -> Path:
     original = ORIGINALS[name]
     title = original.benchmark.title
     if not directory:
-        raise DataError(f"data set {name!r} needs the folder of {title}: data_dir=... (or --config.data.dir=...)")
+        raise DataError(
+            f"data set {name!r} needs the folder of {title}: data_dir=... (or --config.data.dir=...); download "
+            f"{original.download}, and unpack it to have {original.layout} in that folder"
+        )
     root = Path(directory).expanduser()
     if root.is_dir():
         for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):

@@ -110,6 +110,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def _reader(file: BinaryIO) -> Callable[[BinaryIO], dict[str, np.ndarray]]:
     start = file.read(16)
+    if not start:
+        raise CheckpointError("the file is empty; fetch it again")
     file.seek(0)
     if start.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(file) as archive:
@@ -237,6 +239,9 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
     header = json.loads(_read_exactly(file, length), object_pairs_hook=_without_duplicates)
     header.pop("__metadata__", None)
     data, tensors, end = file.read(), {}, 0
+    announced = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if announced > len(data):
+        raise CheckpointError(f"truncated: {announced} bytes of tensors announced, {len(data)} there; fetch it again")
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         shape, (begin, stop) = entry["shape"], entry["data_offsets"]
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
@@ -266,11 +271,20 @@ def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
         raise CheckpointError(f"unpacks to {claimed / 2**30:.0f} GiB, more than any encoder here has")
     file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
-        tensors = {name: arrays[name] for name in arrays.files}
+        tensors = {name: _plain(arrays, name) for name in arrays.files}
     for name, tensor in tensors.items():
         if tensor.dtype.kind not in "fiub":
             raise CheckpointError(f"{name}: an array of {tensor.dtype}, which is no kind of number that weights have")
     return tensors
+
+
+def _plain(arrays: Any, name: str) -> np.ndarray:
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise CheckpointError(f"{name}: a pickled object, which is refused: save arrays of numbers") from None
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytes:

@@ -44,11 +44,12 @@ hf:OWNER/NAME or hf:OWNER/NAME/FILE, with or without @REVISION
         raise MissingWeightsError(f'{name} needs huggingface_hub; run: pip install -e ".[hub]"') from None
     from huggingface_hub import errors
 
+    fetch = huggingface_hub.hf_hub_download  # looked up first: the package sets its own level as it loads its parts
     wanted = (file,) if file else FILES
     for candidate in wanted:
         try:
             with _quiet():
-                return Path(huggingface_hub.hf_hub_download(repository, candidate, revision=revision))
+                return Path(fetch(repository, candidate, revision=revision))
         except errors.LocalEntryNotFoundError:
             raise CheckpointError(
                 f"{name}: the Hub cannot be reached and {candidate} was never downloaded; "

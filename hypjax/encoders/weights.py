@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,16 @@ class _Published(NamedTuple):
 
     name: Callable[[tuple[str, ...]], str]  # of a parameter's place
     is_unused: Callable[[str], bool]  # whether a tensor is of no use to it
+    examples: str  # encoders of this kind, for a message
     translate: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict  # other names to those it knows
 
 
 _PUBLISHED: dict[type[nn.Module], _Published] = {
-    EfficientNetLite: _Published(efficientnet.published_name, efficientnet.is_unused),
-    ResNet: _Published(resnet.published_name, resnet.is_unused),
-    VisionTransformer: _Published(vit.published_name, vit.is_unused, vit_dialects.to_timm),
+    EfficientNetLite: _Published(efficientnet.published_name, efficientnet.is_unused, "efficientnet_lite0"),
+    ResNet: _Published(resnet.published_name, resnet.is_unused, "resnet18, resnet50"),
+    VisionTransformer: _Published(
+        vit.published_name, vit.is_unused, "vit_s16, deit_s16, deit_s16_distilled, dino_vits16", vit_dialects.to_timm
+    ),
 }
 # Left by wrappers around the network while it was trained, in any order.
 _WRAPPERS = re.compile(r"^(?:module|backbone|model|body|_orig_mod)\.")
@@ -87,11 +90,11 @@ def load_weights(
         raise ValueError(f"no published names are known for {type(encoder).__name__}, only for {known}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    expected = flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
-    shapes = {published.name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
+    shapes = _shapes(encoder, images)
     file = hub.download(path) if isinstance(path, str) and path.startswith(hub.PREFIX) else path
     complaint = f"{os.fspath(path)} does not fit {type(encoder).__name__}"
-    tensors = published.translate(_unwrapped(read_tensors(file), complaint))
+    bare = _unwrapped(read_tensors(file), complaint)
+    tensors = published.translate(bare)
     tensors = {name: t for name, t in tensors.items() if name in shapes or not published.is_unused(name)}
     if isinstance(encoder, VisionTransformer) and "pos_embed" in tensors:
         tokens, grid = 1 + encoder.distilled, (height // encoder.patch, width // encoder.patch)
@@ -99,7 +102,27 @@ def load_weights(
         # Names that don't fit say more than that the patches can't be counted.
         if shapes.keys() == tensors.keys() and positions.ndim == 3 and len(positions) == 1:
             tensors["pos_embed"] = vit.resample_positions(positions, tokens=tokens, grid=grid)
-    return unflatten_dict(_fit(tensors, shapes, complaint))
+    return unflatten_dict(_fit(tensors, shapes, complaint, lambda: _resembled(bare, encoder, images)))
+
+
+def _shapes(encoder: nn.Module, images: jax.ShapeDtypeStruct) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Place and shape of each of an encoder's parameters, by its published name."""
+    expected = flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
+    return {_PUBLISHED[type(encoder)].name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
+
+
+def _resembled(tensors: Mapping[str, np.ndarray], encoder: nn.Module, images: jax.ShapeDtypeStruct) -> str:
+    """The encoders of another kind that know most of a file's names, as words for a message; "" if none does."""
+    for kind, published in _PUBLISHED.items():
+        if kind is type(encoder):
+            continue
+        try:
+            names = {name for name in published.translate(tensors) if not published.is_unused(name)}
+        except ValueError:
+            continue
+        if len(names & _shapes(kind(), images).keys()) > 0.9 * len(names):
+            return f"; it looks like weights of another kind of encoder: {published.examples}"
+    return ""
 
 
 def _unwrapped(tensors: Mapping[str, np.ndarray], complaint: str) -> dict[str, np.ndarray]:
@@ -116,7 +139,10 @@ def _unwrapped(tensors: Mapping[str, np.ndarray], complaint: str) -> dict[str, n
 
 
 def _fit(
-    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], complaint: str
+    tensors: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]],
+    complaint: str,
+    hint: Callable[[], str],
 ) -> dict[tuple[str, ...], jax.Array]:
     """Brings each tensor to its place, or says at once everything that hinders it."""
     fitted, misshapen = {}, []
@@ -133,9 +159,27 @@ def _fit(
         "of another shape (as JAX orders it)": misshapen,
     }
     if any(problems.values()):
-        found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names]
-        raise ValueError(f"{complaint}; {'; '.join(found)}")
+        found = [f"{kind}: {', '.join(_together(names))}" for kind, names in problems.items() if names]
+        raise ValueError(f"{complaint}{hint()}; {'; '.join(found)}")
     return fitted
+
+
+def _together(names: Iterable[str]) -> list[str]:
+    """Sorted names, those that differ in their first number alone as one.
+
+    >>> _together(["blocks.1.w", "blocks.0.w", "blocks.10.w", "head.w"])
+    ['blocks.{0,1,10}.w', 'head.w']
+    """
+    numbers: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        if found := re.search(r"(?<=\.)\d+(?=\.)", name):
+            numbers.setdefault((name[: found.start()], name[found.end() :]), []).append(found[0])
+        else:
+            numbers[name, ""] = [""]
+    return sorted(
+        f"{before}{{{','.join(sorted(held, key=int))}}}{after}" if len(held) > 1 else f"{before}{held[0]}{after}"
+        for (before, after), held in numbers.items()
+    )
 
 
 def _channels_last(kind: str, tensor: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from os import PathLike
 import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
+from matplotlib.patches import Rectangle
 
 from hypjax.plots import style
 
@@ -44,7 +45,8 @@ def layers(
     if not len(radius):
         raise ValueError("no images to draw")
     bands = np.array_split(np.argsort(radius, kind="stable"), min(rows, len(radius)))
-    picture = style.figure(INCHES * (columns + LABEL) + 0.2, INCHES * 1.08 * len(bands) + 0.8)
+    columns = min(columns, max(len(band) for band in bands))
+    picture = style.figure(max(INCHES * (columns + LABEL) + 0.2, 5.0), INCHES * 1.08 * len(bands) + 0.8)
     picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
     axes = picture.subplots()
     style.plain(axes)
@@ -59,6 +61,8 @@ def layers(
         shown = band[np.unique(np.linspace(0, len(band) - 1, min(columns, len(band))).astype(int))]
         for column, index in enumerate(shown.tolist()):
             axes.imshow(image(index), extent=(column, column + 0.96, top + 0.96, top), interpolation="antialiased")
+            frame = Rectangle((column, top), 0.96, 0.96, fill=False, edgecolor=style.FAINT, linewidth=0.5)
+            axes.add_patch(frame)  # a white image on white has an edge too
     words = "Each row holds as many images" + ("" if wrong is None else "; found: the nearest other is of its class")
     picture.supxlabel(f"{words}.", x=0.01, ha="left", fontsize=8, color=style.MUTED)
     style.save(picture, path)

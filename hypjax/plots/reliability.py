@@ -38,7 +38,7 @@ def risk_coverage_curve(
     """
     if not curves:
         raise ValueError("no risk–coverage curve to draw")
-    picture = style.figure(6.6, 4.4)
+    picture = style.figure(6.6, 5.0)
     axes = picture.subplots()
     for i, (name, (coverage, risk)) in enumerate(curves.items()):
         coverage, risk = np.asarray(coverage), np.asarray(risk)
@@ -61,7 +61,7 @@ def risk_coverage_curve(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_title(title, parse_math=False, pad=10)
-    axes.legend(loc="best")
+    picture.legend(loc="outside lower center", ncols=2)
     style.save(picture, path)
 
 

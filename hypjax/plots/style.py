@@ -86,9 +86,9 @@ def shorten(name: str, length: int) -> str:
 
 
 def largest_groups(group, names):
-    """Renumber groups as rows of the legend; beyond one for each color the smaller ones become "other"."""
+    """Renumber groups as rows of the legend; beyond one for each color, and a gray one, the smaller become "other"."""
     groups, place, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    if len(groups) <= len(COLORS):
+    if len(groups) <= len(COLORS) + 1:
         return place, [names[g] for g in groups]
     kept = np.sort(np.argsort(-sizes, kind="stable")[: len(COLORS)])
     row = np.full(len(groups), len(kept))

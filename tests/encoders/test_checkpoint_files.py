@@ -130,6 +130,14 @@ def test_a_safetensors_header_cannot_claim_more_than_the_file(tmp_path):
         read_tensors(path)
 
 
+def test_a_safetensors_that_was_cut_short_says_so(tmp_path):
+    path = tmp_path / "x.safetensors"
+    header = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"1234")
+    with pytest.raises(CheckpointError, match="truncated: 12 bytes of tensors announced, 4 there"):
+        read_tensors(path)
+
+
 def test_a_name_stated_twice_is_refused(tmp_path):
     entry = json.dumps({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})
     header = f'{{"a": {entry}, "a": {entry}}}'.encode()
@@ -142,7 +150,7 @@ def test_a_name_stated_twice_is_refused(tmp_path):
 def test_pickled_objects_in_an_npz_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(CheckpointError, match="allow_pickle"):
+    with pytest.raises(CheckpointError, match="a: a pickled object, which is refused"):
         read_tensors(path)
 
 
@@ -200,6 +208,9 @@ def test_other_files_are_named(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("hello, this is no checkpoint")
     with pytest.raises(CheckpointError, match=r"not a \.pth"):
+        read_tensors(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="the file is empty"):
         read_tensors(path)
     with pytest.raises(CheckpointError, match="No such file"):
         read_tensors(tmp_path / "missing.pth")
