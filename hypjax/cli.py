@@ -16,6 +16,8 @@ from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
 from hypjax.settings import default_settings
 
+# Settings that bring others with them, by the words behind the colon that do so.
+LEADING = {"data.name": "data", "encoder.name": "encoder", "encoder.weights": "weights"}
 # Settings whose default is not what runs from before them did.
 BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
 
@@ -62,6 +64,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
             if config is None:
                 raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
             config.to_dict()  # a file that could not be read shows itself when it is used
+            _refuse_late(argv)
     except UsageError:
         raise
     except SystemExit:
@@ -88,6 +91,16 @@ def show_help(argv: Sequence[str], values: flags.FlagValues, *, takes_settings: 
     if takes_settings:
         print("\nEvery setting of a config is a flag too, --config.KEY=VALUE; hypjax/settings.py lists them.")
     sys.exit(0)
+
+
+def _refuse_late(argv: Sequence[str]) -> None:
+    for word in argv:
+        key, _, value = word.lstrip("-").removeprefix("config.").partition("=")
+        if word.startswith(("--config.", "-config.")) and key in LEADING:
+            raise UsageError(
+                f"--config.{key} comes too late to bring the settings that go with it; say it behind the colon, "
+                f"--config FILE.py:{LEADING[key]}={value or '...'}"
+            )
 
 
 def _explain(error: Exception, argv: Sequence[str]) -> str:

@@ -69,6 +69,8 @@ def main(argv: Sequence[str]) -> None:
     if values.out:
         write_gallery(Path(values.out), index, queries, neighbors, distances, root, values.index)
         print(f"{values.out} is written")
+        if not (root / index.pictures[int(neighbors[0, 0])].path).is_file():
+            print(f"its pictures are no longer in {root}; --images=FOLDER says where they are now")
 
 
 def list_queries(given: Sequence[str]) -> list[Path]:

@@ -206,11 +206,11 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     adapt_to_photographs(config)
     adapt_to_encoder(config)
     recipes.apply_recipe(config)
-    for word in words:  # again, over what data set and encoder brought
-        _apply_word(config, word)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):
             switch(config)
+    for word in words:  # again, over what data set, encoder and switches brought
+        _apply_word(config, word)
     return config
 
 
@@ -223,7 +223,10 @@ def _apply_word(config: ConfigDict, word: str) -> None:
         return
     if key not in ARGUMENTS:
         known = ", ".join([*SWITCHES, *(f"{name}=..." for name in ARGUMENTS)])
-        raise UsageError(f"config argument {word!r} is unknown; there are: {known}")
+        raise UsageError(
+            f"config argument {word!r} is unknown; there are: {known}, and single settings, loss.temperature=... "
+            "(a value that holds a comma is given as --config.KEY=VALUE)"
+        )
     if not equals or not value:
         raise UsageError(f"config argument {key!r} needs a value: {key}=...")
     ARGUMENTS[key](config, value)
@@ -236,7 +239,8 @@ def _override(config: ConfigDict, key: str, value: str) -> None:
         node = node.get(parent) if isinstance(node, ConfigDict) else None
     old = node.get(leaf) if isinstance(node, ConfigDict) else None
     if node is None or not isinstance(old, bool | int | float | str):
-        raise UsageError(f"config argument {key!r} is no single setting; hypjax/settings.py lists all")
+        beside = f"; there are {', '.join(node)}" if isinstance(node, ConfigDict) and old is None else ""
+        raise UsageError(f"config argument {key!r} is no single setting{beside}; hypjax/settings.py lists all")
     try:
         node[leaf] = {"true": True, "false": False}[value] if isinstance(old, bool) else type(old)(value)
     except (KeyError, ValueError):

@@ -60,7 +60,7 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
     """
     config = cli.load_config(workdir)
     mesh = sharding.data_mesh()
-    config.evaluation.batch = choose_batch(batch or config.evaluation.batch, images, mesh.size)
+    config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
     sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = assembly.create_model(config)
     space_at = assembly.create_space_at(config)

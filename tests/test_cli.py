@@ -107,3 +107,12 @@ def test_a_config_that_is_no_mapping_is_named(tmp_path):
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(UsageError, match=r"config.json is damaged .*no mapping"):
         cli.load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("data.name=cub", "data=cub"), ("encoder.name=vit_s16", "encoder=vit_s16"), ("encoder.weights=x", "weights=x")],
+)
+def test_what_brings_other_settings_is_refused_where_it_comes_too_late(key, word):
+    with pytest.raises(UsageError, match=f"comes too late .*, --config FILE.py:{word}$"):
+        parse("--config", "configs/hyp_uml.py", f"--config.{key}")

@@ -81,7 +81,7 @@ def test_the_learning_rate_of_a_resnet_falls_in_steps():
 def test_what_is_asked_for_has_the_last_word(words):
     config = settings("hier", words + ",encoder=vit_s16,data.image_size=96,optimizer.learning_rate=1e-3,quick")
     assert (config.loss.name, config.optimizer.learning_rate) == ("margin", 1e-3)
-    assert (config.steps, config.data.eval_resize) == (12, 0)  # quick is the very last
+    assert (config.steps, config.data.eval_resize, config.evaluation.every) == (7, 0, 6)  # over what quick brought
 
 
 def test_other_data_and_other_methods_keep_what_is_theirs():

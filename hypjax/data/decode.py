@@ -11,6 +11,9 @@ from PIL import ExifTags, Image
 from hypjax.data.errors import DataError
 
 MAX_PIXELS = 64_000_000  # 8000 x 8000: beyond lies a damaged header, a bomb, or an image to be shrunk beforehand
+# What the last bytes of a file hold that was not cut short.
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+TAIL = 64
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,15 +84,22 @@ def decode(data: bytes | Path, *, name: str, shorter_side: int = 0) -> UInt8[np.
 
 
 def check_header(path: Path) -> None:
-    """Check that a file begins like an image of a size that can be decoded; reads a few hundred bytes.
+    """Check that a file begins like an image that can be decoded, and ends like one; reads a few hundred bytes.
+
+    One that does not end as its format ends may be sound all the same, so that it is decoded.
 
     Raises:
-      DataError: it does not; the message names it.
+      DataError: it does not, or does not decode; the message names it.
     """
     try:
-        _open(path).close()
+        with _open(path) as image, path.open("rb") as file:
+            mark = ENDS.get(image.format or "", b"")
+            file.seek(max(0, path.stat().st_size - TAIL))
+            whole = mark in file.read()
     except Exception as error:
         raise _refusal(error, path, str(path)) from error
+    if not whole:
+        decode(path, name=str(path), shorter_side=1)
 
 
 def _open(data: bytes | Path) -> Image.Image:
@@ -106,4 +116,7 @@ def _refusal(error: Exception, data: bytes | Path, name: str) -> DataError:
     if isinstance(error, Image.UnidentifiedImageError):
         empty = data.stat().st_size == 0 if isinstance(data, Path) else not data
         reason = "the file is empty" if empty else "not an image Pillow knows"
-    return DataError(f"{name}: cannot decode this image ({reason}); --config.data.skip_corrupt=true leaves such out")
+    return DataError(
+        f"{name}: cannot decode this image ({reason}); --config.data.skip_corrupt=true leaves such out of a new run, "
+        "and one that has begun goes on once the file is mended or deleted"
+    )

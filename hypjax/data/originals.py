@@ -71,6 +71,8 @@ def read_cars(root: Path, *, shorter_side: int = 0) -> tuple[ImageFiles, Int32[n
     if (root / "cars_annos.mat").is_file() and (root / "car_ims").is_dir():
         class_names = read_names(root / "cars_annos.mat")
         listed = read_structs(root / "cars_annos.mat", "relative_im_path", "class")
+    elif (root / "cars_annos.mat").is_file() and not (root / "cars_train").is_dir():
+        raise DataError(f"{root} holds cars_annos.mat but not its images in car_ims/; unpack car_ims.tgz there")
     else:
         class_names = read_names(first_file(root, "devkit/cars_meta.mat", "cars_meta.mat"))
         listed = []

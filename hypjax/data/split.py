@@ -54,7 +54,8 @@ def split_by_class(source: Source, *, fractions: tuple[float, float, float] = (0
         raise ValueError(f"fractions must be three positive numbers of sum at most 1; got {fractions}")
     order = hash_order(list(source.class_names), seed=seed)
     if len(order) < 6:
-        raise DataError(f"{len(order)} classes cannot be split into train, validation and test; at least 6 are needed")
+        counted = "1 class" if len(order) == 1 else f"{len(order)} classes"
+        raise DataError(f"{counted} cannot be split into train, validation and test; at least 6 are needed")
     sizes = np.diff(np.rint(np.cumsum([0, *fractions]) * len(order)).astype(int))
     while sizes.min() < 2:  # one class alone has no wrong neighbor
         sizes[sizes.argmin()] += 1

@@ -99,9 +99,12 @@ def load_weights(
     if isinstance(encoder, VisionTransformer) and "pos_embed" in tensors:
         tokens, grid = 1 + encoder.distilled, (height // encoder.patch, width // encoder.patch)
         positions = tensors["pos_embed"]
-        # Names that don't fit say more than that the patches can't be counted.
-        if shapes.keys() == tensors.keys() and positions.ndim == 3 and len(positions) == 1:
-            tensors["pos_embed"] = vit.resample_positions(positions, tokens=tokens, grid=grid)
+        if positions.ndim == 3 and len(positions) == 1:
+            try:
+                tensors["pos_embed"] = vit.resample_positions(positions, tokens=tokens, grid=grid)
+            except ValueError:
+                if shapes.keys() == tensors.keys():  # else names that don't fit say more
+                    raise
     return unflatten_dict(_fit(tensors, shapes, complaint, lambda: _resembled(bare, encoder, images)))
 
 
@@ -145,10 +148,12 @@ def _fit(
     hint: Callable[[], str],
 ) -> dict[tuple[str, ...], jax.Array]:
     """Brings each tensor to its place, or says at once everything that hinders it."""
-    fitted, misshapen = {}, []
+    fitted, misshapen, broken = {}, [], []
     for name in shapes.keys() & tensors.keys():
         place, shape = shapes[name]
         value = _channels_last(place[-1], tensors[name])
+        if not np.isfinite(value).all():
+            broken.append(name)
         if value.shape == shape:
             fitted[place] = jnp.asarray(value, jnp.float32)
         else:
@@ -157,6 +162,7 @@ def _fit(
         "missing": [name for name in shapes if name not in tensors],
         "unexpected": [name for name in tensors if name not in shapes],
         "of another shape (as JAX orders it)": misshapen,
+        "not finite": broken,
     }
     if any(problems.values()):
         found = [f"{kind}: {', '.join(_together(names))}" for kind, names in problems.items() if names]

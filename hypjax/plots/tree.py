@@ -90,7 +90,7 @@ def choose_leaves(
     """Leaves for a picture, chosen by the known hierarchy and not by the tree: as many from each topmost group.
 
     Of a topmost group those of its largest groups at the nearest level are taken, `siblings` of each, so that leaves
-    that belong together are there to be seen. Without levels they are spread evenly.
+    that belong together are there to be seen. Without levels they are spread evenly; where there is room for all, all.
 
     Example:
         >>> choose_leaves(np.array([[0, 0], [0, 0], [0, 0], [1, 0], [2, 1]]), most=4, siblings=2).tolist()
@@ -105,6 +105,8 @@ def choose_leaves(
         Indices of leaves, ascending.
     """
     groups = np.asarray(groups)
+    if len(groups) <= most:
+        return np.arange(len(groups))
     if groups.shape[1] == 0:
         return _spread(np.arange(len(groups)), most)
     tops = _by_size(groups[:, -1])[:most]

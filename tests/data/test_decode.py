@@ -95,3 +95,17 @@ def test_damage_is_found_however_an_image_is_shrunk():
     for side in (0, 25):
         with pytest.raises(DataError, match="truncated"):
             decode(data[: len(data) // 2], name="x", shorter_side=side)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_a_file_cut_short_is_found_by_its_end(kind, tmp_path):
+    path = tmp_path / f"a.{kind}"
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, kind)
+    check_header(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * 200)  # what some cameras leave behind harms nothing
+    check_header(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"a.{kind}: cannot decode this image"):
+        check_header(path)
