@@ -22,7 +22,7 @@ from hypjax import assembly, initialization, recipes
 from hypjax.data.archives import ORIGINALS
 from hypjax.data.split import Splits
 from hypjax.errors import UsageError
-from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view
+from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view, limited
 from hypjax.training import sharding
 from hypjax.training.state import OBJECTIVE
 
@@ -149,6 +149,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
       UsageError: settings that don't fit together, or a batch that the devices can't share.
     """
     parts = assembly.assemble(config, splits_of(config))
+    config = limited(config, parts.splits.train)
     classes = batch_classes(config, parts.splits.train)
     images = classes * config.batch.samples_per_class
     require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(parts.splits.train.class_names))

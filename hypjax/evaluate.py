@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from hypjax import assembly, cli, initialization, pages, provenance
+from hypjax.data.errors import DataError
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
+from hypjax.images import limited
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
@@ -52,22 +55,24 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the folder of a run", flag_values=values)
     flags.DEFINE_enum("split", "test", SPLITS, "which classes to score", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "where the pictures are now, if not in data.dir", flag_values=values)
     cli.parse_flags(argv, values)
     if values.workdir is None:
         raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
-    figures = evaluate(Path(values.workdir), values.split)
+    figures = evaluate(Path(values.workdir), values.split, data_dir=values.data_dir)
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:.4f}")
 
 
-def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
+def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None) -> dict[str, float]:
     """Scores the newest checkpoint of a run.
 
     Args:
       workdir: of the run.
       split: `test`, which also writes `results.json` (`results-step-N.json` for a run that is not finished) and the
         pictures, or `validation`.
+      data_dir: where the data are now; None for where they were in training.
 
     Returns:
       The figures by name.
@@ -76,8 +81,16 @@ def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
       UsageError: the folder holds no run, or no whole checkpoint, or the run has no validation classes.
     """
     config = cli.load_config(workdir)
+    if data_dir is not None:
+        config.data.dir = data_dir
     mesh = sharding.data_mesh()
-    parts = assembly.assemble(config)
+    try:
+        parts = assembly.assemble(config)
+    except DataError as error:
+        if data_dir is not None or not config.data.dir or Path(config.data.dir).expanduser().exists():
+            raise
+        raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
+    config = limited(config, parts.splits.train)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         like = initialization.abstract_state(config, parts)
         try:
@@ -94,11 +107,11 @@ def evaluate(workdir: Path, split: str = "test") -> dict[str, float]:
     count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
     evaluation = evaluator(state.evaluated(), source, degraded_queries=count)
     if split == "test":
-        report(workdir, source, evaluation, step=step)
+        report(workdir, source, evaluation, step=step, steps=config.steps)
     return evaluation.figures
 
 
-def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int) -> None:
+def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int, steps: int) -> None:
     """Draws the pictures, writes the page and, last of all, the figures.
 
     Args:
@@ -106,21 +119,24 @@ def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int) 
       source: the test classes.
       evaluation: of them.
       step: of the state that was evaluated.
+      steps: of the whole run.
     """
     draw(workdir, source, evaluation, read_metrics(workdir / "metrics.jsonl"))
-    write_page(workdir, evaluation.figures, step=step)
+    write_page(workdir, evaluation.figures, step=step, steps=steps)
     # results.json marks a run as finished, which one that can still be resumed is not.
-    finished = step == cli.load_config(workdir).steps
-    cli.write_json(workdir / ("results.json" if finished else f"results-step-{step}.json"), as_json(evaluation.figures))
+    cli.write_json(
+        workdir / ("results.json" if step == steps else f"results-step-{step}.json"), as_json(evaluation.figures)
+    )
 
 
-def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, split: str = "test") -> None:
+def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, steps: int, split: str = "test") -> None:
     """Writes `report.html`, with the pictures that are in the workdir.
 
     Args:
       workdir: of the run.
       figures: by name.
       step: of the state that they are of.
+      steps: of the whole run.
       split: whose figures they are.
     """
     config = cli.load_config(workdir)
@@ -130,11 +146,26 @@ def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, split:
         config.to_dict(),
         pictures=workdir,
         title=config.name,
-        status=f"finished after {step} steps" if step == config.steps else f"step {step} of {config.steps}",
+        status=f"finished after {step} steps" if step == steps else f"step {step} of {steps}",
         defaults=default_settings().to_dict(),
         made_with=provenance.recorded(workdir),
         split=split,
+        note=gain(read_metrics(workdir / "metrics.jsonl")),
     )
+
+
+def gain(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What training did for the validation classes, as a sentence; "" where it is not known.
+
+    Examples:
+      >>> gain([{"step": 0, "validation/recall@1": 0.4}, {"step": 9, "validation/recall@1": 0.8}])
+      'On the validation classes Recall@1 was 0.400 before training and 0.800 at step 9.'
+    """
+    found = [(row["step"], row["validation/recall@1"]) for row in rows if row.get("validation/recall@1") is not None]
+    if len(found) < 2 or found[0][0] != 0:
+        return ""
+    step, after = found[-1]
+    return f"On the validation classes Recall@1 was {found[0][1]:.3f} before training and {after:.3f} at step {step}."
 
 
 if __name__ == "__main__":

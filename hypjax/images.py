@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import jax
@@ -18,6 +19,17 @@ from hypjax.training.evaluation import Reader
 def batch_classes(config: ConfigDict, source: Source) -> int:
     """Classes of a training batch: as set, or by default as many as there are up to a limit."""
     return int(config.batch.classes) or min(config.batch.most_classes, len(source.class_names))
+
+
+def limited(config: ConfigDict, source: Source) -> ConfigDict:
+    """The settings of a run on a training source, with `steps` cut to `most_epochs` times through its images."""
+    batch = batch_classes(config, source) * config.batch.samples_per_class
+    most = math.ceil(config.most_epochs * len(source) / batch)
+    if not config.most_epochs or config.steps <= most:
+        return config
+    config = config.copy_and_resolve_references()
+    config.steps = most
+    return config
 
 
 def create_sampler(config: ConfigDict, source: Source) -> ClassBalanced:

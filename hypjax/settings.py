@@ -24,6 +24,7 @@ def default_settings() -> ConfigDict:
             "name": "run",  # the workdir defaults to runs/<name>
             "seed": 0,  # weights, batches and augmentation follow from (seed, step)
             "steps": 420,
+            "most_epochs": 0.0,  # steps are cut short where they would be more times through the images; 0: never
             "data": {
                 "name": "emoji",  # emoji | cub | cars | sop | in_shop | folder | tfds:<data set>
                 "dir": "",  # where all but emoji find their files; for folder also a listing, .csv or .json
@@ -250,12 +251,14 @@ def _override(config: ConfigDict, key: str, value: str) -> None:
 def adapt_to_photographs(config: ConfigDict) -> None:
     """Takes what suits pictures of things where the data are not the packaged drawings: more pixels, flips, no tint.
 
-    Batches need no care, as they shrink to the classes that there are. The size is a compromise with a few cores.
+    Batches need no care, as they shrink to the classes that there are. The size is a compromise with a few cores. A
+    folder of a hundred pictures gets fewer steps, as the default number would go through them hundreds of times.
     """
     if config.data.name == "emoji":
         return
     config.data.update(image_size=128, eval_image_size=160)
     config.augment.update(flip=True, tint=0.0)
+    config.most_epochs = 60.0
 
 
 def adapt_to_encoder(config: ConfigDict) -> None:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from hypjax import assembly, cli, dry, evaluate, initialization, provenance
 from hypjax.errors import DivergedError, UsageError
-from hypjax.images import batch_classes
+from hypjax.images import batch_classes, limited
 from hypjax.inputs import create_inputs
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
@@ -68,6 +68,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     # ---- The parts: data, model, objective ------------------------------------------------------------------
     mesh = sharding.data_mesh()
     parts = assembly.assemble(config)
+    config = limited(config, parts.splits.train)
     step_function = assembly.create_step(config, parts, mesh)
     images_per_step = batch_classes(config, parts.splits.train) * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
@@ -172,7 +173,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             figures = {name: value for name, value in finals.items() if name.startswith("validation/")}
             provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
             bare = {name.removeprefix("validation/"): value for name, value in figures.items()}
-            evaluate.write_page(workdir, bare, step=config.steps, split="validation")
+            evaluate.write_page(workdir, bare, step=config.steps, steps=config.steps, split="validation")
             cli.write_json(workdir / "results.json", figures)
             say("evaluation.test is off: results.json holds the figures of the validation classes")
         return
@@ -181,7 +182,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     evaluation = evaluator(state.evaluated(), parts.splits.test, degraded_queries=queries)
     if chief:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
-        evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps)
+        evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps, steps=config.steps)
         say(evaluate.headline("test", evaluation.figures))
         say(f"{workdir / 'report.html'} shows figures and pictures, {workdir / 'results.json'} holds the figures")
 

@@ -5,7 +5,7 @@ import pytest
 
 from hypjax import assembly, encoders
 from hypjax.errors import UsageError, as_usage
-from hypjax.images import batch_classes
+from hypjax.images import batch_classes, limited
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 
@@ -50,3 +50,18 @@ def test_a_batch_takes_as_many_classes_as_set_or_there_are(wanted, there, given)
     config.batch.classes = wanted
     source = types.SimpleNamespace(class_names=range(there))
     assert batch_classes(config, source) == given
+
+
+class Forty(types.SimpleNamespace):
+    """A source of forty images."""
+
+    def __len__(self):
+        return 40
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.0, 420), (2.0, 4), (1000.0, 420)])
+def test_few_images_get_fewer_steps(epochs, steps):
+    config = default_settings()
+    config.most_epochs = epochs
+    assert limited(config, Forty(class_names=list("abcdefgh"))).steps == steps  # 24 images a step
+    assert config.steps == 420

@@ -24,12 +24,12 @@ def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
 
 def test_the_page_of_a_run_says_how_far_it_got_and_what_it_was_made_with(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(as_json(get_config("quick").to_dict())))
-    evaluate.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6)
+    evaluate.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6, steps=12)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "step 6 of 12" in page
     assert "were not recorded" in page
     provenance.record(tmp_path, provenance.environment(), seconds=1, resumed_at=0)
-    evaluate.write_page(tmp_path, {"recall@1": 0.5}, step=12, split="validation")
+    evaluate.write_page(tmp_path, {"recall@1": 0.5}, step=12, steps=12, split="validation")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "finished after 12 steps" in page
     assert "Of the validation classes" in page

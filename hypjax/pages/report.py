@@ -58,6 +58,7 @@ def report(
     defaults: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
     split: str = "test",
+    note: str = "",
 ) -> None:
     """Writes the page.
 
@@ -71,13 +72,14 @@ def report(
       defaults: settings as they are without a config, to tell which were changed.
       made_with: from `hypjax.provenance`; without it the page says that nothing was recorded.
       split: whose figures these are, `test` or `validation`.
+      note: a sentence to stand above the figures.
     """
     flat = flatten(config)
     body = [
         f"<h1>{html.text(title)}</h1>",
         f'<p class="lead">{html.text(summary(flat, status))}</p>',
         tiles(figures),
-        *headline(figures, split),
+        *headline(figures, split, note),
         *shown(Path(pictures)),
         "<h2>How it was made</h2>",
         *making(made_with or {}),
@@ -112,7 +114,7 @@ def tiles(figures: Mapping[str, float | None]) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>' if cells else ""
 
 
-def headline(figures: Mapping[str, float | None], split: str) -> Iterator[str]:
+def headline(figures: Mapping[str, float | None], split: str, note: str = "") -> Iterator[str]:
     """The figures that matter, each explained; all others folded up below."""
 
     def rows(names: Sequence[str]) -> list[tuple[str, str, str, str]]:
@@ -123,7 +125,7 @@ def headline(figures: Mapping[str, float | None], split: str) -> Iterator[str]:
     first = [name for name in HEADLINE if name in figures]
     rest = [name for name in figures if name not in first]
     yield "<h2>Figures</h2>"
-    yield f"<p>Of the {html.text(split)} classes, none of which was seen in training.</p>"
+    yield f"<p>Of the {html.text(split)} classes, none of which was seen in training. {html.text(note)}</p>"
     if not any(isinstance(value, float) and math.isfinite(value) for value in figures.values()):
         yield "<p>There are none.</p>"
     if first:
