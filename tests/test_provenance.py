@@ -1,9 +1,12 @@
 import json
 
 import jax
+import pytest
 
 from configs.hyp_uml import get_config
 from hypjax import evaluate, provenance
+from hypjax.data.errors import DataError
+from hypjax.errors import UsageError
 from hypjax.training.metrics import as_json
 
 
@@ -35,3 +38,13 @@ def test_the_page_of_a_run_says_how_far_it_got_and_what_it_was_made_with(tmp_pat
     assert "Of the validation classes" in page
     assert f"<td>{jax.__version__}</td>" in page
     assert "head.radius" in page.split("All ")[0]  # changed from the defaults
+
+
+def test_pictures_that_were_moved_are_asked_for(tmp_path):
+    config = get_config(f"quick,data=folder,data_dir={tmp_path / 'gone'}")
+    (tmp_path / "config.json").write_text(json.dumps(as_json(config.to_dict())))
+    with pytest.raises(UsageError, match=r"gone does not exist; .* --data_dir=FOLDER$"):
+        evaluate.evaluate(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no images"):
+        evaluate.evaluate(tmp_path, data_dir=str(tmp_path / "empty"))
