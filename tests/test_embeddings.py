@@ -68,7 +68,7 @@ def said(**changed):
         (lambda path: path.write_bytes(b""), "no whole file of embeddings"),
         (lambda path: path.write_text("text"), "no whole file of embeddings"),
         (lambda path: path.write_bytes(pickle.dumps(Bomb())), "no whole file of embeddings"),
-        (lambda path: member(path, points=np.array([[Bomb()]], object)), "allow_pickle=False"),
+        (lambda path: member(path, points=np.array([[Bomb()]], object)), "it holds pickled objects"),
         (lambda path: path.write_bytes(npy(np.zeros(3))), "no whole file of embeddings"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "no whole file of embeddings"),
         (lambda path: member(path, about=said(format="other")), "it does not say that it is"),
