@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from hypjax.data.errors import DataError
 
 MAX_PIXELS = 64_000_000  # 8000 x 8000: beyond lies a damaged header, a bomb, or an image to be shrunk beforehand
-# What the last bytes of a file hold that was not cut short.
+# What the last bytes of a file hold that was not cut short; WebP says its length at the start.
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 TAIL = 64
 UPRIGHT = {
@@ -92,14 +92,21 @@ def check_header(path: Path) -> None:
       DataError: it does not, or does not decode; the message names it.
     """
     try:
-        with _open(path) as image, path.open("rb") as file:
-            mark = ENDS.get(image.format or "", b"")
-            file.seek(max(0, path.stat().st_size - TAIL))
-            whole = mark in file.read()
+        with _open(path) as image:
+            whole = _ends(path, image.format)
     except Exception as error:
         raise _refusal(error, path, str(path)) from error
     if not whole:
         decode(path, name=str(path), shorter_side=1)
+
+
+def _ends(path: Path, kind: str | None) -> bool:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if kind == "WEBP":
+            return int.from_bytes(file.read(8)[4:], "little") + 8 <= size
+        file.seek(max(0, size - TAIL))
+        return ENDS.get(kind or "", b"") in file.read()
 
 
 def _open(data: bytes | Path) -> Image.Image:

@@ -97,7 +97,7 @@ def test_damage_is_found_however_an_image_is_shrunk():
             decode(data[: len(data) // 2], name="x", shorter_side=side)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 def test_a_file_cut_short_is_found_by_its_end(kind, tmp_path):
     path = tmp_path / f"a.{kind}"
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
