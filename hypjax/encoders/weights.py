@@ -121,9 +121,10 @@ def _resembled(tensors: Mapping[str, np.ndarray], encoder: nn.Module, images: ja
             continue
         try:
             names = {name for name in published.translate(tensors) if not published.is_unused(name)}
-        except ValueError:
+            known = _shapes(kind(), images).keys()
+        except ValueError:  # names of a dialect that it does not speak, images that it cannot cut into patches
             continue
-        if len(names & _shapes(kind(), images).keys()) > 0.9 * len(names):
+        if len(names & known) > 0.9 * len(names):
             return f"; it looks like weights of another kind of encoder: {published.examples}"
     return ""
 
