@@ -30,6 +30,7 @@ def first(count):
     return data_mesh(jax.devices()[:count])
 
 
+@pytest.mark.slow
 def test_what_a_run_takes_is_counted(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = settings("batch.classes=16,batch.samples_per_class=2")

@@ -86,6 +86,7 @@ def test_training_starts_at_the_start_radius(clip, normalize, init):
         assert clip == "none" or float(norms.max()) <= R * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_calibrated_kernels_are_orthogonal_up_to_scale():
     for init in ("orthogonal", "pca"):
         _, variables = fitted(sample(), kernel_init=init, normalize="standardize")

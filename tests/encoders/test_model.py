@@ -41,6 +41,7 @@ def test_the_radius_is_the_certainty():
     np.testing.assert_allclose(jnp.linalg.norm(output.tangent, axis=1), 1.5 - output.doubt, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_range_the_radius_is_the_heads_own():
     plain, doubtful = model(doubt=False), model()
     alone = plain.apply(fitted(plain), FEATURES, method="project")

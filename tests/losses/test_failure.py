@@ -56,6 +56,7 @@ def test_only_the_doubt_learns():
     np.testing.assert_array_equal(to_points, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extreme", [0.0, 1.0])
 def test_finite_where_the_doubt_is_sure(extreme):
     value, grad = jax.value_and_grad(failure_cross_entropy)(

@@ -242,6 +242,7 @@ def test_neighbors_are_reciprocal_without_the_point_itself():
     assert jnp.array_equal(find(jnp.array(similarity), 100), ~jnp.eye(9, dtype=bool))
 
 
+@pytest.mark.slow
 def test_ancestors_are_one_of_the_proxies_and_learn_as_a_soft_choice():
     farthest = jnp.array([[0.1, 0.5, 0.2], [0.3, 0.3, 0.3]])
     noise = jnp.array([[0.0, 3.9, -2.0], [0.1, 0.1, 0.0]])
@@ -286,6 +287,7 @@ def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coinci
         assert jnp.abs(gradient).sum() > 0
 
 
+@pytest.mark.slow
 def test_a_key_fixes_the_loss(in_float32, points):
     x, proxies = jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
     values = [float(in_float32(x, LABELS, proxies, jax.random.key(seed))[0]) for seed in (0, 0, 1)]

@@ -122,6 +122,7 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
     np.testing.assert_allclose(objective("uncertainty_contrastive")(output(), LABELS)[0], by_hand, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_failure_loss_is_added_by_its_weight():
     doubt = jnp.linspace(0.1, 0.9, 12)
     values = {}

@@ -2,6 +2,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 from hypjax.training import trees
 from hypjax.training.space import create_space
@@ -15,6 +16,7 @@ class Many:
     level_names = ("group",)
 
 
+@pytest.mark.slow
 def test_of_many_classes_evenly_spaced_ones_are_the_leaves(monkeypatch):
     space = create_space("poincare", c=0.1, distance="geodesic", uncertainty="radius", clip_radius=2.3)
     key = jax.random.key(0)
