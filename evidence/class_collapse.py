@@ -4,7 +4,7 @@ A network of two layers sees scikit-learn's 8 × 8 digits with two labels, even 
 of the five digits of its class an image shows, is asked of it: Recall@1 by digit on images it never saw. Where a loss
 pulls all of a class together, digits collapse onto each other; the easy positive (EPS) lets them be.
 
-    python evidence/class_collapse.py --out evidence/class_collapse.json
+    python evidence/class_collapse.py --out evidence/results/class_collapse.json
 """
 
 from __future__ import annotations
