@@ -239,7 +239,7 @@ def test_features_of_a_resnet_are_the_originals(tmp_path, write_checkpoint):
     assert np.abs(features - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("change", [augreg, transformers])
+@pytest.mark.parametrize("change", [pytest.param(augreg, marks=pytest.mark.slow), transformers])
 def test_other_dialects_name_what_does_not_fit(change, tmp_path):
     tensors = change(timm_vit(4))
     lost = next(name for name in tensors if "key" in name)

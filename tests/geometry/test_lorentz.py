@@ -172,6 +172,7 @@ def test_huge_tangent_vectors_stay_on_the_sheet():
         np.testing.assert_allclose(sheet.dist0(z, c=0.5), np.full(5, np.log(2e5 - 1) / np.sqrt(0.5)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_eager_and_vmap_agree(ball_points):
     x = lorentz.from_poincare(ball_points(0, 4, 3, c=1.0), c=1.0)
     eager = lorentz.pairwise_dist(x, x, c=1.0)

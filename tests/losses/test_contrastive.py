@@ -43,7 +43,12 @@ BATCHES = {
 }
 
 
-@pytest.mark.parametrize("name", BATCHES)
+QUICK = ["four classes of three", "a torn group", "one class, drawn twice"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BATCHES]
+)
 def test_values_and_gradients_are_those_of_the_loop(name, distance, oracle_distance, points, numeric_gradient, float64):
     labels, m = BATCHES[name]
     x = points(len(labels))

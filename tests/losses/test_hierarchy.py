@@ -119,8 +119,8 @@ def plan(x, labels, proxies, key, oracle_distance, neighbors, t):
 @pytest.mark.parametrize(
     ("labels", "neighbors", "in_blocks"),
     [
-        (UNEVEN, 4, True),
-        pytest.param(UNEVEN, 3, False, marks=pytest.mark.slow),
+        pytest.param(UNEVEN, 4, True, marks=pytest.mark.slow),
+        (UNEVEN, 3, False),
         pytest.param(np.zeros(9, int), 4, False, marks=pytest.mark.slow),
         pytest.param(np.arange(9), 4, False, marks=pytest.mark.slow),
     ],
@@ -294,7 +294,7 @@ def test_a_key_fixes_the_loss(in_float32, points):
     assert values[0] == values[1] != values[2]
 
 
-@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("where", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_diverged_point_is_not_hidden(where, in_float32, points):
     """A single embedding or proxy may never be drawn, so that no triplet would tell."""
     arrays = [jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)]

@@ -82,7 +82,7 @@ def test_values_and_gradients_are_those_of_the_loop(
         ("hellinger", "poincare"),
         pytest.param("hellinger", "euclidean", marks=pytest.mark.slow),
         pytest.param("jensen_shannon", "poincare", marks=pytest.mark.slow),
-        ("jensen_shannon", "euclidean"),
+        pytest.param("jensen_shannon", "euclidean", marks=pytest.mark.slow),
     ],
 )
 def test_the_axioms_of_a_metric_hold(divergence, geometry):
@@ -189,6 +189,7 @@ def test_the_ends_are_exactly_the_parts(order):
         assert jnp.isfinite(gradients[1])
 
 
+@pytest.mark.slow
 def test_a_number_at_an_end_leaves_the_other_part_uncomputed():
     def unusable(x, y):
         raise AssertionError

@@ -88,7 +88,7 @@ def test_the_ring_goes_round():
 
 CASES = [
     (triplet, nearest),
-    (margin, None),
+    pytest.param(margin, None, marks=pytest.mark.slow),
     pytest.param(triplet, None, marks=pytest.mark.slow),
     pytest.param(margin, nearest, marks=pytest.mark.slow),
 ]

@@ -16,6 +16,7 @@ def space(geometry="poincare", **options):
     return create_space(geometry, **chosen)
 
 
+@pytest.mark.slow
 def test_both_models_of_hyperbolic_space_agree():
     ball, hyperboloid = space("poincare"), space("lorentz")
     np.testing.assert_allclose(
