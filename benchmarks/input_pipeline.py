@@ -172,8 +172,9 @@ def measure_step(step: Step, *, repeats: int) -> float:
     import jax.numpy as jnp
 
     from hypjax import assembly, initialization
+    from hypjax.arguments import apply_arguments
     from hypjax.data.split import Splits
-    from hypjax.settings import apply_arguments, default_settings
+    from hypjax.settings import default_settings
     from hypjax.training import sharding
 
     config = apply_arguments(default_settings(), step.arguments or None)

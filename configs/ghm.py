@@ -14,7 +14,8 @@ Measured:  Recall@1 0.666 ± 0.010 on frozen features (`:frozen`), validation cl
 
 from ml_collections import ConfigDict
 
-from hypjax.settings import apply_arguments, default_settings
+from hypjax.arguments import apply_arguments
+from hypjax.settings import default_settings
 
 
 def get_config(arguments: str = "") -> ConfigDict:

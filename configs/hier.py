@@ -24,7 +24,8 @@ Published: Recall@1 in percent; NOT reproduced here. Transformers with 384 dimen
 
 from ml_collections import ConfigDict
 
-from hypjax.settings import apply_arguments, default_settings
+from hypjax.arguments import apply_arguments
+from hypjax.settings import default_settings
 
 
 def get_config(arguments: str = "") -> ConfigDict:

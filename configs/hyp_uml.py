@@ -21,7 +21,8 @@ Published: no figure is quoted, and on the benchmarks none was measured here
 
 from ml_collections import ConfigDict
 
-from hypjax.settings import apply_arguments, default_settings
+from hypjax.arguments import apply_arguments
+from hypjax.settings import default_settings
 
 
 def get_config(arguments: str = "") -> ConfigDict:

@@ -7,9 +7,10 @@ import jax
 import pytest
 
 from hypjax import dry
+from hypjax.arguments import apply_arguments
 from hypjax.data.errors import DataError
 from hypjax.errors import UsageError
-from hypjax.settings import apply_arguments, default_settings
+from hypjax.settings import default_settings
 from hypjax.training.sharding import data_mesh
 
 TINY = {"width": 32, "depth": 1, "heads": 2}

@@ -3,9 +3,10 @@
 import pytest
 
 from hypjax import assembly, dry, initialization, recipes
+from hypjax.arguments import apply_arguments
 from hypjax.errors import UsageError
 from hypjax.images import create_view
-from hypjax.settings import apply_arguments, default_settings
+from hypjax.settings import default_settings
 
 LOSSES = {"hyp_vit": "pairwise_cross_entropy", "hyp_uml": "uncertainty_contrastive", "hier": "pairwise_cross_entropy"}
 

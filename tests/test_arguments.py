@@ -1,7 +1,8 @@
 import pytest
 
+from hypjax.arguments import ARGUMENTS, apply_arguments
 from hypjax.errors import UsageError
-from hypjax.settings import ARGUMENTS, apply_arguments, default_settings
+from hypjax.settings import default_settings
 
 
 def test_arguments_pick_the_large_things():
