@@ -46,7 +46,7 @@ class Sweep(NamedTuple):
 
     entries: dict[str, str]
     metrics: list[str]
-    seeds: str = "0,1"
+    seeds: str = "0,1,2,3,4"
     split: str = "validation"
 
 
@@ -102,7 +102,7 @@ def uncertainty() -> Sweep:
         "uml_euclidean": f"{UML},geometry=euclidean",
         "uml_sphere": f"{UML},geometry=sphere",
     }
-    return Sweep(entries, ["recall@1", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS], seeds="0,1,2")
+    return Sweep(entries, ["recall@1", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS])
 
 
 def hybrid() -> Sweep:
@@ -137,7 +137,7 @@ def coarse() -> Sweep:
         for loss in ("contrastive", "triplet", "margin", "multi_similarity")
         for miner in ("all", "easy_positive")
     }
-    return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"], seeds="0,1,2")
+    return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"])
 
 
 def samples() -> Sweep:
@@ -148,7 +148,7 @@ def samples() -> Sweep:
         for loss in ("contrastive", "margin", "multi_similarity"):
             for miner in ("all", "easy_positive"):
                 entries[f"{loss}_{miner}_m{m}"] = f"{VIT},loss={loss},miner={miner},{batch}"
-    return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"], seeds="0,1,2")
+    return Sweep(entries, ["recall@1", "map@r", "agreement@subgroup"])
 
 
 def together() -> Sweep:
@@ -157,7 +157,7 @@ def together() -> Sweep:
     entries = {"uml": UML}
     for chosen in ("eps", "hier", "ghm", "eps+hier", "eps+ghm", "hier+ghm", "eps+hier+ghm"):
         entries[f"uml+{chosen}"] = ",".join([UML, *(parts[part] for part in chosen.split("+"))])
-    return Sweep(entries, ["recall@1", "map@r", *DOUBT[:2], "agreement@subgroup", *TREES], seeds="0,1,2,3,4")
+    return Sweep(entries, ["recall@1", "map@r", *DOUBT[:2], "agreement@subgroup", *TREES])
 
 
 def final() -> Sweep:
@@ -180,7 +180,7 @@ def final() -> Sweep:
         "uml+all": ",".join([UML, EASY, HIER, GHM]),
     }
     figures = ["recall@1", "map@r", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS, "agreement@subgroup", *TREES]
-    return Sweep(entries, figures, seeds="0,1,2,3,4", split="test")
+    return Sweep(entries, figures, split="test")
 
 
 def finetuned() -> Sweep:
