@@ -11,7 +11,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # The workers, and the programs that the tests start, share what they compile; each session starts with nothing.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="hypjax-compiled-")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.03"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # older versions print an alarm for every program that they read back
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 

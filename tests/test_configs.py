@@ -60,7 +60,7 @@ def test_a_benchmark_brings_its_recipe(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys):
+def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys, quickly_compiled):
     if path.stem == "hyp_uml":
         config = load(path).get_config("quick")
     else:
