@@ -60,10 +60,11 @@ def test_a_benchmark_brings_its_recipe(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys, quickly_compiled):
+def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys, request):
     if path.stem == "hyp_uml":
         config = load(path).get_config("quick")
     else:
+        request.getfixturevalue("quickly_compiled")
         config = load(path).get_config(f"quick,encoder=vit_ti8,data=folder,data_dir={folder}")
         config.encoder.sizes.update(width=32, depth=1, heads=2)
     train.train(config, tmp_path / "run")
