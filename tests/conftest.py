@@ -3,9 +3,9 @@ import pytest
 
 
 @pytest.fixture
-def quickly_compiled():
-    """For tests that compile more than they compute."""
+def quickly_compiled(request):
+    """For tests that compile more than they compute, unless marked as measuring what the compiler made."""
     before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", not request.node.get_closest_marker("fully_compiled"))
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -10,6 +10,11 @@ import pytest
 from hypjax.geometry import poincare
 
 
+@pytest.fixture(autouse=True)
+def _quickly_compiled(quickly_compiled):
+    """All of this folder's tests."""
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):

@@ -196,6 +196,7 @@ def test_bad_arguments_are_named(change, message, distance):
 
 
 @pytest.mark.slow
+@pytest.mark.fully_compiled
 def test_memory_is_a_few_distance_matrices():
     n, d = 900, 8
 

@@ -350,6 +350,7 @@ def test_bad_arguments_are_named(change, message, distance, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.fully_compiled
 def test_full_size_fits_in_a_fraction_of_a_gigabyte():
     """180 images, 50 triplets each, 512 proxies: one array over all triplets and proxies would be 71 MB already."""
     distance = functools.partial(poincare.pairwise_dist, c=0.1)

@@ -247,6 +247,7 @@ def test_bad_arguments_are_named(change, message):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.fully_compiled
 def test_memory_is_a_few_distance_matrices(divergence):
     """An n·m·d array would be 128 of them."""
     n = 512

@@ -157,6 +157,7 @@ def test_settings_of_the_wrong_length_are_named(form, distance):
 
 
 @pytest.mark.parametrize(("form", "matrices"), [(triplet, 24), (margin, 10)])
+@pytest.mark.fully_compiled
 def test_memory_is_a_few_distance_matrices(form, matrices):
     """At 900 images one b·b·b array would be 2.9 GB; 24 matrices are 78 MB."""
     n = 900

@@ -143,6 +143,7 @@ def test_bad_temperatures_are_named(form, temperature, message, distance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [nt_xent, supcon])
+@pytest.mark.fully_compiled
 def test_memory_is_a_few_distance_matrices(form):
     n = 900
 
