@@ -28,12 +28,12 @@ def results(name: str) -> dict[str, dict[str, np.ndarray]]:
     return {run: {key: np.array(v, float) for key, v in held["figures"].items()} for run, held in runs.items()}
 
 
-def dot(axes: Axes, x: Any, values: np.ndarray, *, across: np.ndarray | None = None, **options: Any) -> None:
-    """A mean with its bar; with `across`, `x` is left out for the mean and bar of those."""
-    sideways = {} if across is None else {"xerr": across.std(ddof=1)}
-    place = x if across is None else across.mean()
+def dot(axes: Axes, x: Any, y: Any, **options: Any) -> None:
+    """A point at `x` and `y`; of one that is an array over seeds, the mean and its bar."""
+    places = [value.mean() if isinstance(value, np.ndarray) else value for value in (x, y)]
+    xerr, yerr = (value.std(ddof=1) if isinstance(value, np.ndarray) else None for value in (x, y))
     options = {"marker": "o", "markersize": 4.5, "capsize": 2, "linestyle": "none", "elinewidth": 1} | options
-    axes.errorbar(place, values.mean(), yerr=values.std(ddof=1), **sideways, **options)
+    axes.errorbar(*places, xerr=xerr, yerr=yerr, **options)
 
 
 def geometries() -> None:
@@ -78,18 +78,8 @@ def clips() -> None:
             (figures["recall@1"], BALL, -0.1, "by distance"),
             (figures["direction_recall@1"], GRAY, 0.1, "by angle alone"),
         ):
-            left.errorbar(
-                values.mean(),
-                row + shift,
-                xerr=values.std(ddof=1),
-                color=color,
-                marker="o",
-                markersize=4.5,
-                capsize=2,
-                label="" if row else label,
-            )
-        agreement = figures["direction_agreement"]
-        right.errorbar(agreement.mean(), row, xerr=agreement.std(ddof=1), color=BALL, marker="o", capsize=2)
+            dot(left, values, row + shift, color=color, label="" if row else label)
+        dot(right, figures["direction_agreement"], row, color=BALL)
     left.set_yticks(range(len(runs)), list(runs))
     left.invert_yaxis()
     left.legend()
@@ -106,7 +96,7 @@ def uncertainty() -> None:
         if re.fullmatch(r"uml_l\d", run):  # the strength λ, which moves nothing: they all lie on uml
             continue
         color = FLAT if run.startswith("uml") else BALL
-        dot(axes, None, figures["uncertainty_auroc"], across=figures["recall@1"], color=color, alpha=0.85)
+        dot(axes, figures["recall@1"], figures["uncertainty_auroc"], color=color, alpha=0.85)
         place = figures["recall@1"].mean(), figures["uncertainty_auroc"].mean()
         below = run in ("uml", "uml_norm", "vit", "uml_sphere")
         offset = {"xytext": (4, -10 if below else 4), "textcoords": "offset points"}
@@ -127,16 +117,7 @@ def class_collapse() -> None:
         every, easy = (np.array(entry["figures"][miner]["digit"]) for miner in ("all positives", "easy positives"))
         axes.plot([every.mean(), easy.mean()], [row, row], color=style.FAINT, linewidth=3, zorder=1)
         for values, color, label in ((every, GRAY, "all positives"), (easy, BALL, "easy positives")):
-            axes.errorbar(
-                values.mean(),
-                row,
-                xerr=values.std(ddof=1),
-                color=color,
-                marker="o",
-                markersize=5,
-                capsize=2,
-                label="" if row else label,
-            )
+            dot(axes, values, row, color=color, label="" if row else label)
     axes.set_yticks(range(len(rows)), [f"{entry['space']}, {entry['loss'].replace('_', '-')}" for entry in rows])
     axes.invert_yaxis()
     axes.set_xlabel("Recall@1 on held-out images")
@@ -192,7 +173,7 @@ def final() -> None:
         axes.set_title(title)
         for row, figures in enumerate(runs.values()):
             values = figures[figure]
-            axes.errorbar(values.mean(), row, xerr=values.std(ddof=1), color=BALL, marker="o", markersize=5, capsize=2)
+            dot(axes, values, row, color=BALL)
             axes.scatter(values, np.full(len(values), row + 0.3), s=8, color=BALL, alpha=0.5, linewidth=0)
     panels[0].set_yticks(range(len(runs)), list(runs))
     panels[0].invert_yaxis()
