@@ -86,25 +86,25 @@ def clips() -> None:
     style.save(picture, HERE / "clips.png")
 
 
+def by_run(name: str, height: float) -> None:
+    """Recall and what the uncertainty foretells, run by run; a faint dot for each seed."""
+    runs = results(name)
+    picture = style.figure(8.4, height)
+    panels = picture.subplots(1, 2, sharey=True)
+    figures = {"recall@1": "Recall@1", "uncertainty_auroc": "AUROC of u"}
+    for axes, (figure, title) in zip(panels, figures.items(), strict=True):
+        axes.set_title(title)
+        for row, values in enumerate(run[figure] for run in runs.values()):
+            dot(axes, values, row, color=BALL)
+            axes.scatter(values, np.full(len(values), row + 0.3), s=8, color=BALL, alpha=0.5, linewidth=0)
+    panels[0].set_yticks(range(len(runs)), list(runs))
+    panels[0].invert_yaxis()
+    style.save(picture, HERE / f"{name}.png")
+
+
 def uncertainty() -> None:
-    """What an uncertainty foretells, against what it costs."""
-    picture = style.figure(6.4, 4.4)
-    axes = picture.subplots()
-    axes.set_title("Foretelling a wrong neighbor, and its price (validation, frozen)")
-    runs = results("uncertainty")
-    for run, figures in runs.items():
-        if re.fullmatch(r"uml_l\d", run):  # the strength λ, which moves nothing: they all lie on uml
-            continue
-        color = FLAT if run.startswith("uml") else BALL
-        dot(axes, figures["recall@1"], figures["uncertainty_auroc"], color=color, alpha=0.85)
-        place = figures["recall@1"].mean(), figures["uncertainty_auroc"].mean()
-        below = run in ("uml", "uml_norm", "vit", "uml_sphere")
-        offset = {"xytext": (4, -10 if below else 4), "textcoords": "offset points"}
-        axes.annotate(run, place, **offset, fontsize=7, color=style.MUTED)
-    axes.axhline(0.5, color=GRAY, linestyle=":", linewidth=1)
-    axes.set_xlabel("Recall@1")
-    axes.set_ylabel("AUROC of u")
-    style.save(picture, HERE / "uncertainty.png")
+    """The parts of Hyp-UML, put in or taken out, on the validation classes."""
+    by_run("uncertainty", 4.4)
 
 
 def class_collapse() -> None:
@@ -163,21 +163,8 @@ def hybrid() -> None:
 
 
 def final() -> None:
-    """The test classes: recall and what the uncertainty foretells, run by run."""
-    runs = results("final")
-    picture = style.figure(8.4, 4.8)
-    panels = picture.subplots(1, 2, sharey=True)
-    for axes, (figure, title) in zip(
-        panels, {"recall@1": "Recall@1", "uncertainty_auroc": "AUROC of u"}.items(), strict=True
-    ):
-        axes.set_title(title)
-        for row, figures in enumerate(runs.values()):
-            values = figures[figure]
-            dot(axes, values, row, color=BALL)
-            axes.scatter(values, np.full(len(values), row + 0.3), s=8, color=BALL, alpha=0.5, linewidth=0)
-    panels[0].set_yticks(range(len(runs)), list(runs))
-    panels[0].invert_yaxis()
-    style.save(picture, HERE / "final.png")
+    """The test classes, once."""
+    by_run("final", 4.8)
 
 
 PLOTS: Mapping[str, Callable[[], None]] = {
