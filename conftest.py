@@ -34,6 +34,9 @@ jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 
 def pytest_configure(config):
-    """The quick lane spends half its time in XLA's compiler: it goes without optimization, the whole suite does not."""
+    """The quick lane spends half its time in XLA's compiler and goes without optimization.
+
+    The whole suite has it, but where `quickly_compiled` is asked for (tests/conftest.py).
+    """
     if config.option.markexpr == "not slow":
         os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"

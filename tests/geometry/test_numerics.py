@@ -80,7 +80,10 @@ def test_the_gradient_takes_at_most_3_times_that_of_one_matmul(loss):
     assert min(ratio() for _ in range(3)) <= 3
 
 
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (7, 2, 9)])
+@pytest.mark.parametrize(
+    ("n", "m", "d"),
+    [(1, 1, 1), (7, 2, 9), *(pytest.param(*shape, marks=pytest.mark.slow) for shape in ((3, 5, 2), (4, 4, 4)))],
+)
 def test_pairwise_sqdist_is_the_loop(n, m, d):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n, d)).astype(np.float32), rng.normal(size=(m, d)).astype(np.float32)

@@ -303,6 +303,7 @@ def test_a_diverged_point_is_not_hidden(where, in_float32, points):
 
 
 @pytest.mark.slow
+@pytest.mark.fully_compiled
 def test_jit_changes_nothing(in_float32, points):
     x, proxies = jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
     measure = functools.partial(poincare.pairwise_dist, c=0.7)

@@ -33,6 +33,7 @@ LOSSES = {
 @pytest.mark.parametrize(
     "name", ["pairwise_cross_entropy", "triplet", "margin", "uncertainty_contrastive", "uncertainty_margin"]
 )
+@pytest.mark.fully_compiled
 def test_jit_vmap_and_eight_devices_change_nothing(name, hyperbolic, points):
     loss = partial(LOSSES[name], distance=hyperbolic[0])
     x = jnp.stack([jnp.array(points(16, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
