@@ -33,6 +33,14 @@ CHECKED = [
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 
+LONGEST = ("test_programs", "test_configs", "test_compare", "test_notebooks")
+
+
+def pytest_collection_modifyitems(items):
+    """Whole programs come first: a worker that met one of them last would leave the other idle."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 def pytest_configure(config):
     """The quick lane spends half its time in XLA's compiler and goes without optimization.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, rea
     of_encoder = encoder_variables(config, parts)
     features = _sample_features(config, parts, of_encoder, mesh, reader)
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
-    variables = dict(parts.model.init(head_key, features[:1], method="project"))
+    variables = dict(jax.jit(partial(parts.model.init, method="project"))(head_key, features[:1]))
     for name, value in of_encoder.items():
         variables[name] = {**variables.get(name, {}), "encoder": value}
     with as_usage():

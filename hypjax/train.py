@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
-    schedule = assembly.create_schedule(config)
+    schedule = jax.jit(assembly.create_schedule(config))
     batches, reader = create_inputs(config, parts, mesh)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         fresh = not checkpoints.steps

@@ -1,7 +1,5 @@
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +11,8 @@ from PIL import Image
 from hypjax import cli, compare, train
 from hypjax.errors import DivergedError, UsageError
 from hypjax.settings import default_settings
+from tests import programs
 
-ROOT = Path(__file__).parent.parent
 CONFIGS = ["configs/hyp_vit.py:quick", "sphere=configs/hyp_vit.py:quick,geometry=sphere"]
 
 
@@ -233,16 +231,9 @@ def test_two_configs_and_two_seeds_in_one_process(images, tmp_path):
         "--config.data.fractions=(0.4, 0.3, 0.3)",
         "--config.evaluation.ks=(1, 2)",
     ]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-    def start():
-        command = [sys.executable, "-m", "hypjax.compare", *map(str, words)]
-        return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600)
-
-    first = start()
-    assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.count("\n[") == 4
+    status, out, err = programs.run(*words, module="hypjax.compare")
+    assert (status, err) == (0, "")
+    assert out.count("\n[") == 4
     found = record(tmp_path / "work dir")
     assert found["metrics"] == ["recall@1", "nmi"]
     for name in ("ball", "flat"):
@@ -250,6 +241,6 @@ def test_two_configs_and_two_seeds_in_one_process(images, tmp_path):
         for seed in ("0", "1"):
             results = json.loads((tmp_path / "work dir" / name / f"seed-{seed}" / "results.json").read_text())
             assert values[seed] == results["recall@1"]
-    again = start()
-    assert "4 runs, 4 of them finished" in again.stdout
+    _, out, _ = programs.run(*words, module="hypjax.compare")
+    assert "4 runs, 4 of them finished" in out
     assert record(tmp_path / "work dir") == found

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hypjax import train
 from hypjax.settings import default_settings
 from tests.pictures import save_pictures
+from tests.programs import run
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -60,15 +60,14 @@ def test_a_benchmark_brings_its_recipe(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_quick_trains_and_is_scored(path, folder, tmp_path, capsys, request):
-    if path.stem == "hyp_uml":
-        config = load(path).get_config("quick")
-    else:
-        request.getfixturevalue("quickly_compiled")
-        config = load(path).get_config(f"quick,encoder=vit_ti8,data=folder,data_dir={folder}")
-        config.encoder.sizes.update(width=32, depth=1, heads=2)
-    train.train(config, tmp_path / "run")
-    out = capsys.readouterr().out
+def test_quick_trains_and_is_scored(path, folder, tmp_path):
+    words = [f"configs/{path.name}:quick,encoder=vit_ti8,data=folder,data_dir={folder}"]
+    words.append("--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}")
+    whole = path.stem == "hyp_uml"  # one of them as it is: the packaged pictures and encoder, compiled as for a user
+    if whole:
+        words = [f"configs/{path.name}:quick"]
+    status, out, err = run("--config", *words, f"--workdir={tmp_path / 'run'}", quickly=not whole)
+    assert status == 0, err
     assert "step 12/12" in out
     assert {p.name for p in (tmp_path / "run").glob("*.png")} == {
         "curves.png",

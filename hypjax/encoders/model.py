@@ -91,7 +91,7 @@ def calibrate_head(
 
 def _calibrated(name: str, head: Head, variables: dict[str, Any], features: Array) -> dict[str, Any]:
     held = {collection: value[name] for collection, value in variables.items() if name in value}
-    fitted = calibrate(head, held, features)
+    fitted = jax.jit(calibrate, static_argnums=0)(head, held, features)
     return {
         collection: {**value, name: fitted[collection]} if collection in fitted else value
         for collection, value in variables.items()

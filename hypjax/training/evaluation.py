@@ -27,6 +27,8 @@ from hypjax.training.trees import Trees, grow
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
+_direction = jax.jit(sphere.project)
+
 
 class Embedded(NamedTuple):
     """What the model makes of n images, as host arrays.
@@ -95,12 +97,12 @@ def embed_all(
       The embeddings of the valid images, the same on every process.
     """
     parts = []
-    replicate = jax.jit(lambda mask: mask, out_shardings=sharding.replicated(mesh))
+    gather = sharding.gatherer(mesh)
     for batch in batches:
         seen = {name: batch[name] for name in batch if name in ("image", "features", "valid")}
         together = sharding.global_batch(seen, mesh)
         valid = together.pop("valid")
-        parts.append((embedder(variables, together), replicate(valid)))
+        parts.append((embedder(variables, together), gather(valid)))
     masks = [np.asarray(mask) for _, mask in parts]
     return jax.tree.map(
         lambda *chunks: np.concatenate([np.asarray(c)[m] for c, m in zip(chunks, masks, strict=True)]),
@@ -219,7 +221,7 @@ class Evaluator:
 
     def failures(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
         """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n]."""
-        directions = sphere.project(jnp.asarray(self._embed(variables, source).tangent))
+        directions = _direction(self._embed(variables, source).tangent)
         own = np.arange(len(source))
         indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
         return source.labels[np.asarray(indices)[:, 0]] != source.labels
@@ -249,7 +251,7 @@ class Evaluator:
         )
         figures = dict(retrieved.figures)
         for name, vectors in {"body": embedded.features, "direction": embedded.tangent}.items():
-            directions = np.asarray(sphere.project(jnp.asarray(vectors)))
+            directions = np.asarray(_direction(vectors))
             by_angle = search(directions, distance=sphere.pairwise_cosine_distance, clustering=False)
             figures |= {f"{name}_{key}": value for key, value in by_angle.figures.items() if key.startswith("recall")}
         # Where radii are equal the geometry ranks as the cosine does; this is how far it does.

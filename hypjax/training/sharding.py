@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -51,6 +53,12 @@ def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+@functools.cache
+def gatherer(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    """A function that makes an array whole on every device; one for each mesh, so that it is compiled once."""
+    return jax.jit(lambda array: array, out_shardings=replicated(mesh))
 
 
 def split(mesh: Mesh) -> NamedSharding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -116,8 +117,8 @@ def create_state(
         params=params,
         frozen=held,
         collections=collections,
-        opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if average else None,
+        opt_state=jax.jit(optimizer.init)(params),
+        average=jax.jit(partial(jax.tree.map, jnp.copy))(params) if average else None,
         failures=failures,
         memory=memory,
     )

@@ -201,6 +201,7 @@ def test_momentum_is_carried_along_without_change_of_length(name, float64):
     np.testing.assert_allclose(arrived, straight, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.fully_compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
