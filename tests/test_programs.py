@@ -35,9 +35,6 @@ def folder(tmp_path_factory):
     return save_pictures(tmp_path_factory.mktemp("images with spaces"), classes=10, each=4)
 
 
-UNTESTED = "--config.evaluation.test=false"  # ends with the validation classes, and draws nothing
-
-
 def tiny(folder, workdir, *more):
     return [
         "--config",
@@ -194,7 +191,7 @@ def test_a_truncated_checkpoint_gives_way_on_another_device_count(finished, fold
 @pytest.mark.slow
 def test_eight_devices_and_two_processes_log_the_losses_of_one(finished, folder, tmp_path):
     unbroken, _ = finished
-    assert run(*tiny(folder, tmp_path / "eight", UNTESTED), devices=8)[0] == 0
+    assert run(*tiny(folder, tmp_path / "eight"), devices=8)[0] == 0
     np.testing.assert_allclose(losses(tmp_path / "eight"), losses(unbroken), rtol=1e-3)
 
     with socket.socket() as free:
@@ -262,7 +259,7 @@ def test_a_corrupt_image_is_named_or_skipped(folder, tmp_path):
     for label in range(10):
         (broken / f"class {label}" / "9.png").write_bytes(b"not a picture")
     assert "9.png" in refused(*tiny(broken, tmp_path / "stops"))
-    status, out, err = run(*tiny(broken, tmp_path / "skips", UNTESTED, "--config.data.skip_corrupt=true"))
+    status, out, err = run(*tiny(broken, tmp_path / "skips", "--config.data.skip_corrupt=true"))
     assert status == 0, err
     assert "skipped 10" in out + err
 
@@ -299,6 +296,6 @@ def test_a_class_with_one_image_is_left_out(folder, tmp_path):
     shutil.copytree(folder, lonely)
     for i in range(1, 4):
         (lonely / "class 3" / f"{i}.png").unlink()
-    status, out, err = run(*tiny(lonely, tmp_path / "run", UNTESTED))
+    status, out, err = run(*tiny(lonely, tmp_path / "run"))
     assert status == 0, err
     assert "left out 1 class with a single image ('class 3')" in out + err
