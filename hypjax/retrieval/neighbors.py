@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 
@@ -26,8 +27,8 @@ def knn(
 
     One block of distances, `query_block × gallery_block`, exists at a time and is merged into the k best so
     far. Equal distances keep the lower gallery index first. A distance that is not finite ranks behind all
-    others and is returned as inf. Compiled once for each shape and each `distance` object, so bind the
-    curvature once and pass the same callable again.
+    others and is returned as inf. Compiled once for each shape and each `distance` object, so pass the same
+    callable again; or bind the curvature with `jax.tree_util.Partial`, and another one compiles nothing.
 
     Example:
         >>> points = jnp.array([[0.0], [1.0], [3.0], [3.5]])
@@ -67,10 +68,15 @@ def knn(
         jnp.asarray(gallery),
         excluded,
         k=k,
-        distance=distance,
+        distance=as_argument(distance),
         query_block=min(query_block, n),
         gallery_block=min(gallery_block, m),
     )
+
+
+def as_argument(function: Callable) -> Partial:
+    """A function as an argument of compiled ones: itself static, what a `Partial` binds traced."""
+    return function if isinstance(function, Partial) else Partial(function)
 
 
 def _excludes_any(exclude: Array | np.ndarray | None) -> bool:
@@ -79,7 +85,7 @@ def _excludes_any(exclude: Array | np.ndarray | None) -> bool:
     return bool(np.any(np.asarray(exclude) >= 0))
 
 
-@functools.partial(jax.jit, static_argnames=("k", "distance", "query_block", "gallery_block"))
+@functools.partial(jax.jit, static_argnames=("k", "query_block", "gallery_block"))
 def _knn(queries, gallery, exclude, *, k, distance, query_block, gallery_block):
     n, m = len(queries), len(gallery)
     gallery_blocks = _blocks(gallery, gallery_block)

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
+from hypjax.retrieval.neighbors import as_argument
+
 Distance = Callable[[Array, Array], Array]
 _SAME = 1e-6  # of the root's height: merges closer than this are one
 
@@ -58,13 +60,13 @@ def class_midpoints(
         labels: Class of each.
         midpoint: Points [n, d] and weights [n] to a point [d]: a geometry's `weighted_midpoint`, its curvature bound.
     """
-    classes = np.unique(np.asarray(labels))
+    labels = np.asarray(labels)
+    return _midpoints(jnp.asarray(points), labels, np.unique(labels), as_argument(midpoint))
 
-    @jax.jit
-    def midpoints(points, labels):
-        return jax.lax.map(lambda k: midpoint(points, (labels == k).astype(points.dtype)), jnp.asarray(classes))
 
-    return midpoints(jnp.asarray(points), jnp.asarray(labels))
+@jax.jit
+def _midpoints(points, labels, classes, midpoint):
+    return jax.lax.map(lambda k: midpoint(points, (labels == k).astype(points.dtype)), classes)
 
 
 def proxy_tree(
@@ -102,7 +104,7 @@ def proxy_tree(
     """
     if min(len(leaves), len(proxies)) == 0:
         raise ValueError(f"a proxy tree needs leaves and proxies, got {len(leaves)} and {len(proxies)}")
-    reach = _finite(distance(jnp.asarray(leaves), jnp.asarray(proxies)))  # [n, p]: max distance of a set to each proxy
+    reach = _distances(leaves, proxies, distance)  # [n, p]: max distance of a set to each proxy
     n = len(reach)
     joint = np.stack([np.maximum(row, reach).min(axis=1) for row in reach])  # [n, n]: r(S ∪ T)
     np.fill_diagonal(joint, np.inf)
@@ -149,7 +151,7 @@ def linkage_tree(leaves: Float[Array | np.ndarray, "n d"], *, distance: Distance
     """
     if len(leaves) == 0:
         raise ValueError("a tree needs leaves, got none")
-    distances = _finite(distance(jnp.asarray(leaves), jnp.asarray(leaves)))
+    distances = _distances(leaves, leaves, distance)
     n = len(distances)
     if n == 1:
         return _tree(np.zeros((0, 2), int), [], [], 1)
@@ -184,8 +186,13 @@ def restrict(tree: Tree, leaves: Int[Array | np.ndarray, "k"]) -> Tree:
     return _number(tree.parent, np.concatenate([kept, inner]), tree.height, tree.proxy, len(kept))
 
 
-def _finite(distances):
-    distances = np.array(distances)  # a copy, for the caller to write into
+@jax.jit
+def _all_pairs(x, y, distance):
+    return distance(x, y)
+
+
+def _distances(x, y, distance):
+    distances = np.array(_all_pairs(jnp.asarray(x), jnp.asarray(y), as_argument(distance)))  # a copy, to write into
     if not np.isfinite(distances).all():
         raise ValueError(f"{np.sum(~np.isfinite(distances))} distances are not finite: the embeddings have diverged")
     return distances

@@ -247,7 +247,7 @@ def _initial_params(
     if hier is not None:
         # N(0, 1) · 0.9 r/√d [code: HIER]: lengths about 0.9 of the clip radius.
         tangent = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
-        params["hier_proxies"] = space_at(params).embed(tangent)
+        params["hier_proxies"] = jax.jit(space_at(params).embed)(tangent)
     return params
 
 

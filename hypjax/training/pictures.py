@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from hypjax import plots
@@ -44,7 +44,7 @@ def draw_disk(path: Path, source: Source, evaluation: Evaluation) -> None:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
     points, space = evaluation.embedded.points, evaluation.space
     if space.ball is not None:
-        points = np.asarray(space.ball(jnp.asarray(points)))
+        points = np.asarray(jax.jit(space.ball)(points))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:

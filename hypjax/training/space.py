@@ -1,7 +1,8 @@
 """Where the embeddings live: geometry, distance and uncertainty, resolved by name at a curvature.
 
 Each table maps the name of a part to what builds it. The curvature may be traced, so a space can be made inside the
-train step from a curvature that is learned.
+train step from a curvature that is learned. Distances and midpoints hold it as a leaf (`jax.tree_util.Partial`): what is
+compiled for one curvature serves the next.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from hypjax import losses, optim
@@ -54,9 +56,9 @@ def _poincare(c: ArrayLike) -> dict[str, Any]:
     return {
         "embed": partial(poincare.expmap0, c=c),
         "ball": lambda points: points,
-        "distances": {"geodesic": partial(poincare.pairwise_dist, c=c)},
+        "distances": {"geodesic": Partial(poincare.pairwise_dist, c=c)},
         "manifold": optim.poincare(c),
-        "midpoint": partial(poincare.weighted_midpoint, c=c),
+        "midpoint": Partial(poincare.weighted_midpoint, c=c),
     }
 
 
@@ -66,9 +68,9 @@ def _lorentz(c: ArrayLike) -> dict[str, Any]:
     return {
         "embed": lambda tangent: lorentz.expmap0(2 * tangent, c=c),
         "ball": partial(lorentz.to_poincare, c=c),
-        "distances": {"geodesic": partial(lorentz.pairwise_dist, c=c)},
+        "distances": {"geodesic": Partial(lorentz.pairwise_dist, c=c)},
         "manifold": optim.lorentz(c),
-        "midpoint": partial(lorentz.weighted_midpoint, c=c),
+        "midpoint": Partial(lorentz.weighted_midpoint, c=c),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -50,7 +50,7 @@ def grow(
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
     chosen = np.isin(source.labels, classes)
     leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.midpoint)
-    held = None if proxies is None else space.manifold.project(jnp.asarray(proxies))
+    held = None if proxies is None else jax.jit(space.manifold.project)(proxies)
     trees = Trees(
         classes,
         linkage_tree(leaves, distance=space.distance),
