@@ -67,10 +67,9 @@ class _Loader:
 
     def __call__(self, step: int) -> Batch:
         positions, indices, valid = self.places(step)
-        views, levels = zip(
-            *(self._view(step, position, int(index)) for position, index in zip(positions, indices, strict=True)),
-            strict=True,
-        )
+        read = max(1, int(valid.sum()))  # the valid ones come first; what fills the batch is never looked at
+        each = [self._view(step, positions[i], int(indices[i])) for i in range(read)]
+        views, levels = zip(*each, *each[-1:] * (len(indices) - read), strict=True)
         labels = np.asarray(self.source.labels, np.int32)[indices]
         return {
             "image": np.stack(views),
@@ -171,7 +170,7 @@ def evaluation_batches(
     """Every image once and in order, in batches of one shape.
 
     Batches are as in `train_batches`, with b = batch_size / process_count; the last global batch is filled up with the
-    last image, where `valid` is false. A degradation depends on seed, batch and position in it alone.
+    last view, where `valid` is false. A degradation depends on seed, batch and position in it alone.
 
     Args:
       source: where the images are.

@@ -104,7 +104,7 @@ def proxy_tree(
     """
     if min(len(leaves), len(proxies)) == 0:
         raise ValueError(f"a proxy tree needs leaves and proxies, got {len(leaves)} and {len(proxies)}")
-    reach = _distances(leaves, proxies, distance)  # [n, p]: max distance of a set to each proxy
+    reach = _finite(distance(jnp.asarray(leaves), jnp.asarray(proxies)))  # [n, p]: max distance of a set to each proxy
     n = len(reach)
     joint = np.stack([np.maximum(row, reach).min(axis=1) for row in reach])  # [n, n]: r(S ∪ T)
     np.fill_diagonal(joint, np.inf)
@@ -151,7 +151,7 @@ def linkage_tree(leaves: Float[Array | np.ndarray, "n d"], *, distance: Distance
     """
     if len(leaves) == 0:
         raise ValueError("a tree needs leaves, got none")
-    distances = _distances(leaves, leaves, distance)
+    distances = _finite(distance(jnp.asarray(leaves), jnp.asarray(leaves)))
     n = len(distances)
     if n == 1:
         return _tree(np.zeros((0, 2), int), [], [], 1)
@@ -186,13 +186,8 @@ def restrict(tree: Tree, leaves: Int[Array | np.ndarray, "k"]) -> Tree:
     return _number(tree.parent, np.concatenate([kept, inner]), tree.height, tree.proxy, len(kept))
 
 
-@jax.jit
-def _all_pairs(x, y, distance):
-    return distance(x, y)
-
-
-def _distances(x, y, distance):
-    distances = np.array(_all_pairs(jnp.asarray(x), jnp.asarray(y), as_argument(distance)))  # a copy, to write into
+def _finite(distances):
+    distances = np.array(distances)  # a copy, for the caller to write into
     if not np.isfinite(distances).all():
         raise ValueError(f"{np.sum(~np.isfinite(distances))} distances are not finite: the embeddings have diverged")
     return distances

@@ -1,8 +1,8 @@
 """Where the embeddings live: geometry, distance and uncertainty, resolved by name at a curvature.
 
 Each table maps the name of a part to what builds it. The curvature may be traced, so a space can be made inside the
-train step from a curvature that is learned. Distances and midpoints hold it as a leaf (`jax.tree_util.Partial`): what is
-compiled for one curvature serves the next.
+train step from a curvature that is learned. Distances and midpoints hold it as a leaf (`jax.tree_util.Partial`): what
+is compiled for one curvature serves the next.
 """
 
 from __future__ import annotations

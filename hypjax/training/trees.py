@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,8 +11,10 @@ from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
 from hypjax.retrieval import Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
+from hypjax.retrieval.neighbors import as_argument
 from hypjax.training.space import Space
 
+_distances = jax.jit(lambda distance, x, y: distance(x, y))
 MOST_CLASSES = 1000  # joining prototypes takes the third power of their number
 
 
@@ -51,10 +54,11 @@ def grow(
     chosen = np.isin(source.labels, classes)
     leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.midpoint)
     held = None if proxies is None else jax.jit(space.manifold.project)(proxies)
+    distance = partial(_distances, as_argument(space.distance))
     trees = Trees(
         classes,
-        linkage_tree(leaves, distance=space.distance),
-        proxy_tree(leaves, leaves if held is None else held, distance=space.distance),
+        linkage_tree(leaves, distance=distance),
+        proxy_tree(leaves, leaves if held is None else held, distance=distance),
         held is not None,
     )
     figures: dict[str, float] = {}

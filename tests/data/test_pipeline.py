@@ -84,6 +84,23 @@ def test_evaluation_covers_everything_once_in_order(processes):
     np.testing.assert_array_equal(values, [source.image(i)[0, 0, 0] for i in range(14)])
 
 
+class Counting(Toy):
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def image(self, index):
+        self.read.append(index)
+        return super().image(index)
+
+
+def test_what_fills_the_last_batch_is_read_once():
+    source = Counting()
+    (batch,) = evaluation_batches(source, 100, EvaluationTransform(8), threads=2)
+    assert (len(batch["image"]), batch["valid"].sum()) == (100, 14)
+    assert source.read == list(range(14))
+
+
 class Broken(Toy):
     def image(self, index):
         if index == 6:

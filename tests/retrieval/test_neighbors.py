@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hypjax.geometry import poincare
 from hypjax.retrieval import knn
-from hypjax.retrieval.neighbors import _knn
+from hypjax.retrieval.neighbors import _knn, as_argument
 
 
 def euclidean(x, y):
@@ -134,7 +135,7 @@ def test_memory_grows_with_blocks_not_with_the_gallery():
     def temporary_bytes(n):
         rows, excluded = jax.ShapeDtypeStruct((n, 16), jnp.float32), jax.ShapeDtypeStruct((n,), jnp.int32)
         blocks = {"query_block": 64, "gallery_block": 128}
-        lowered = _knn.lower(rows, rows, excluded, k=4, distance=lambda x, y: -x @ y.T, **blocks)
+        lowered = _knn.lower(rows, rows, excluded, k=4, distance=as_argument(lambda x, y: -x @ y.T), **blocks)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     small, large = temporary_bytes(2048), temporary_bytes(8192)
@@ -148,6 +149,16 @@ def test_compiles_once_for_a_shape():
     before = _knn._cache_size()
     for seed in range(3):
         knn(points(9, seed=seed), gallery, k=2, distance=manhattan, query_block=4, gallery_block=5)
+    assert _knn._cache_size() == before + 1
+
+
+def test_another_curvature_compiles_nothing():
+    gallery, before = jnp.asarray(points(9)) / 4, _knn._cache_size()
+    for c in (0.1, 1.0):
+        bound = jax.tree_util.Partial(poincare.pairwise_dist, c=c)
+        found = knn(gallery, gallery, k=2, distance=bound, exclude=jnp.arange(9))[1]
+        everyone = np.asarray(poincare.pairwise_dist(gallery, gallery, c=c)) + np.diag(np.full(9, np.inf))
+        np.testing.assert_allclose(found, np.sort(everyone)[:, :2], rtol=1e-5)
     assert _knn._cache_size() == before + 1
 
 
