@@ -18,6 +18,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import jaxtyping
 
+from tests import compiling
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Not `hypjax.training`: JAX rebuilds its containers with placeholders for leaves, which no type would admit.
@@ -47,4 +49,4 @@ def pytest_configure(config):
     The whole suite has it, but where `quickly_compiled` is asked for (tests/conftest.py).
     """
     if config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] += f" --xla_backend_optimization_level=0 {compiling.FLAGS}"

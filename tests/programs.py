@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import compiling
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,7 +22,7 @@ def start(*words, devices=1, module="hypjax.train", quickly=True):
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {compiling.FLAGS if quickly else ''}",
         "PYTHONUNBUFFERED": "1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly)),
     }
