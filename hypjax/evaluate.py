@@ -101,14 +101,25 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
         print(notice)
     evaluator = assembly.create_evaluator(config, parts, mesh)
     source, step = getattr(parts.splits, split), int(state.step)
+    steps = steps_of_run(workdir, config.steps)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
-    print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {config.steps}", flush=True)
+    print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
     count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
     evaluation = evaluator(state.evaluated(), source, degraded_queries=count)
     if split == "test":
-        report(workdir, source, evaluation, step=step, steps=config.steps)
+        report(workdir, source, evaluation, step=step, steps=steps)
     return evaluation.figures
+
+
+def steps_of_run(workdir: Path, planned: int) -> int:
+    """How many steps the whole run has: as planned, or what it took, where it is finished.
+
+    The two differ where pictures were added to a folder since: `most_epochs` of more pictures are more steps.
+    """
+    if not (workdir / "results.json").exists():
+        return planned
+    return max((row["step"] for row in read_metrics(workdir / "metrics.jsonl")), default=planned)
 
 
 def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int, steps: int) -> None:

@@ -48,3 +48,12 @@ def test_pictures_that_were_moved_are_asked_for(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty holds no images"):
         evaluate.evaluate(tmp_path, data_dir=str(tmp_path / "empty"))
+
+
+def test_a_finished_run_is_whole_also_where_more_pictures_now_mean_more_steps(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 50, "loss": 1.0}\n{"step": 60, "loss": 0.5}\n')
+    assert evaluate.steps_of_run(tmp_path, planned=90) == 90  # stopped at 60
+    (tmp_path / "results.json").write_text("{}")
+    assert evaluate.steps_of_run(tmp_path, planned=90) == 60
+    (tmp_path / "metrics.jsonl").unlink()
+    assert evaluate.steps_of_run(tmp_path, planned=90) == 90
