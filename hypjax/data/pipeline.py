@@ -57,7 +57,10 @@ class Cached:
 
 @dataclasses.dataclass(frozen=True)
 class _Loader:
-    """Batch `step` of one process: `places(step)` are (position in the global batch, index in the source, valid)."""
+    """Batch `step` of one process: `places(step)` are (position in the global batch, index in the source, valid).
+
+    Valid places come first; what fills up the others is a copy that nobody looks at.
+    """
 
     source: Source
     transform: Transform
@@ -67,7 +70,7 @@ class _Loader:
 
     def __call__(self, step: int) -> Batch:
         positions, indices, valid = self.places(step)
-        read = max(1, int(valid.sum()))  # the valid ones come first; what fills the batch is never looked at
+        read = max(1, int(valid.sum()))
         each = [self._view(step, positions[i], int(indices[i])) for i in range(read)]
         views, levels = zip(*each, *each[-1:] * (len(indices) - read), strict=True)
         labels = np.asarray(self.source.labels, np.int32)[indices]

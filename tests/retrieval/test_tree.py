@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hypjax.geometry import lorentz, poincare, sphere
-from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
+from hypjax.retrieval.tree import Tree, _midpoints, class_midpoints, linkage_tree, proxy_tree, restrict
 from hypjax.retrieval.tree_quality import tree_quality
 
 C = 0.5
@@ -314,3 +314,14 @@ def test_bad_arguments_are_refused():
     for leaves in ([], [0, 0], [4], [-1]):
         with pytest.raises(ValueError, match="distinct and within"):
             restrict(tree, np.array(leaves, int))
+
+
+def test_midpoints_at_another_curvature_compile_nothing():
+    points, labels, before = ball_points(9), np.repeat(np.arange(3), 3), _midpoints._cache_size()
+    for c in (0.2, 0.5):
+        bound = jax.tree_util.Partial(poincare.weighted_midpoint, c=c)
+        found = class_midpoints(points, labels, midpoint=bound)
+        for k in range(3):
+            expected = poincare.weighted_midpoint(jax.numpy.asarray(points[labels == k]), jax.numpy.ones(3), c=c)
+            np.testing.assert_allclose(found[k], expected, rtol=1e-5, atol=1e-6)
+    assert _midpoints._cache_size() == before + 1
