@@ -15,7 +15,7 @@ Override:  python -m hypjax.train --config configs/hyp_uml.py:geometry=sphere --
 Smoke run: python -m hypjax.train --config configs/hyp_uml.py:quick
 Benchmark: python -m hypjax.train --config configs/hyp_uml.py:data=cub,data_dir=DIR,encoder=dino_vits16,weights=FILE
 Measured:  test Recall@1 0.551 ± 0.008, AUROC of u 0.605 ± 0.005, rank correlation of u with blur, noise and occlusion
-           0.52, 0.46 and 0.54; three seeds, five minutes each on two CPU cores (Python 3.11, jax 0.9.2)
+           0.52, 0.46 and 0.54; three seeds, five to six minutes each on two CPU cores (Python 3.11, jax 0.9.2)
 Published: no figure is quoted, and on the benchmarks none was measured here
 """
 

@@ -11,7 +11,7 @@ Override:  python -m hypjax.train --config configs/hyp_vit.py:geometry=sphere,di
 Smoke run: python -m hypjax.train --config configs/hyp_vit.py:quick
 Benchmark: python -m hypjax.train --config configs/hyp_vit.py:data=cub,data_dir=DIR,encoder=dino_vits16,weights=FILE
 Measured:  test Recall@1 0.556 ± 0.009, AUROC of u 0.501 ± 0.001: all points sit at the clip radius, so u is a constant
-           (it says so); three seeds, 6 minutes each on two CPU cores
+           (it says so); three seeds, five to six minutes each on two CPU cores
 Published: Recall@1 in percent; NOT reproduced here. With 384 dimensions (`head.dim=384`; the authors' commands and this
            recipe have 128)
 
