@@ -24,11 +24,34 @@ def _set(path: str) -> Callable[[ConfigDict, str], None]:
     return setter
 
 
+def keep_principal_directions(config: ConfigDict) -> None:
+    """Holds the head's kernel at the principal directions of the pretrained features; the encoder learns through it.
+
+    A head that is trained fits the classes that it sees: on classes never seen it finds less than the features below.
+    """
+    config.head.update(init="pca", kernel="kept")
+
+
+def train_head(config: ConfigDict) -> None:
+    """Trains the head's kernel, as papers do."""
+    config.head.kernel = "trained"
+
+
+HEADS: dict[str, Callable[[ConfigDict], None]] = {"principal": keep_principal_directions, "trained": train_head}
+
+
+def _choose_head(config: ConfigDict, value: str) -> None:
+    if value not in HEADS:
+        raise UsageError(f"head {value!r} is unknown; there are: {', '.join(HEADS)}")
+    HEADS[value](config)
+
+
 ARGUMENTS: dict[str, Callable[[ConfigDict, str], None]] = {
     "data": _set("data.name"),
     "data_dir": _set("data.dir"),
     "encoder": _set("encoder.name"),
     "weights": _set("encoder.weights"),
+    "head": _choose_head,
     "geometry": _set("geometry"),
     "distance": _set("distance"),
     "uncertainty": _set("uncertainty"),
@@ -67,6 +90,8 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
         _apply_word(config, word)
     adapt_to_photographs(config)
     adapt_to_encoder(config)
+    if config.encoder.weights:  # a random encoder has no directions worth keeping
+        keep_principal_directions(config)
     recipes.apply_recipe(config)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):
@@ -139,7 +164,7 @@ def adapt_to_encoder(config: ConfigDict) -> None:
     if config.encoder.name in (*recipes.TRANSFORMERS, "vit_ti8"):
         config.data.image_size = config.data.eval_image_size
     if not config.encoder.weights:
-        config.head.init = "orthogonal"  # a random encoder has no directions worth keeping
+        config.head.init = "orthogonal"
     elif config.data.name != "emoji":
         from hypjax import encoders  # Flax, which all else here does without
 
@@ -170,6 +195,7 @@ def rehearse(config: ConfigDict) -> None:
 
 def freeze(config: ConfigDict) -> None:
     """Trains the head alone, on features that are computed once and kept on disk."""
+    train_head(config)
     config.features.cached = True
     config.encoder.frozen = ("encoder/",)
 

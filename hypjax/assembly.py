@@ -104,6 +104,8 @@ def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Arra
                 dim=head.dim,
                 normalize=head.normalize,
                 kernel_init=head.init,
+                kernel=head.kernel,
+                rank=head.rank,
                 dropout=head.dropout,
                 clip=head.clip,
                 clip_radius=head.clip_radius,
@@ -228,7 +230,9 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArg
     return optimizers.create_optimizer(
         create_schedule(config),
         head_multiplier=chosen.head_multiplier,
+        doubt_multiplier=chosen.doubt_multiplier or chosen.head_multiplier,
         weight_decay=chosen.weight_decay,
+        head_decay=chosen.head_decay or chosen.weight_decay,
         clip_norm=chosen.clip_norm,
         proxy_multiplier=chosen.proxy_multiplier,
         hier_multiplier=chosen.hier_multiplier,

@@ -25,10 +25,11 @@ from hypjax.training.metrics import as_json, read_metrics
 from hypjax.training.pictures import draw
 
 SPLITS = ("test", "validation")
+WORSE = 0.01  # of Recall@1, by which an embedding may stay behind its encoder's bare features without a warning
 
 
-def headline(title: str, figures: Mapping[str, float]) -> str:
-    """One line on an evaluation, for the console."""
+def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
+    """A few lines on an evaluation, for the console: figures, the plain things beside them, and warnings."""
     shown = {
         "recall@1": "recall@1",
         "map@r": "map@r",
@@ -37,7 +38,14 @@ def headline(title: str, figures: Mapping[str, float]) -> str:
         "saturated_share": "saturated",
     }
     words = [f"{word} {figures[key]:.3f}" for key, word in shown.items() if not math.isnan(figures[key])]
-    return f"  {title}: " + "  ".join(words)
+    yield f"  {title}: " + "  ".join(words)
+    beside = {
+        "direction_recall@1": "by angle alone",
+        "body_recall@1": "the encoder's bare features",
+        "body_before_recall@1": "before training",
+    }
+    words = [f"{word} {figures[key]:.3f}" for key, word in beside.items() if key in figures]
+    yield "    recall@1 of plainer searches: " + "  ".join(words)
 
 
 def warnings(figures: Mapping[str, float]) -> Iterator[str]:
@@ -47,6 +55,12 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
         yield (
             f"  warning: {share:.0%} of the embeddings lie at the clip radius, where uncertainty is a constant and "
             "the ranking that of cosine; try a larger head.clip_radius, a smaller head.start_radius or fewer steps"
+        )
+    found, bare = figures["recall@1"], figures["body_recall@1"]
+    if found < bare - WORSE:
+        yield (
+            f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
+            f"{bare:.3f}); try head=principal behind the colon, or a larger head.dim"
         )
 
 
@@ -106,7 +120,13 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
     count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
-    evaluation = evaluator(state.evaluated(), source, degraded_queries=count)
+    variables = state.evaluated()
+    try:
+        untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, parts))
+    except UsageError as error:
+        print(f"the encoder's features before training are left out: {error}")
+        untrained = None
+    evaluation = evaluator(variables, source, degraded_queries=count, untrained=untrained)
     if split == "test":
         report(workdir, source, evaluation, step=step, steps=steps)
     return evaluation.figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -66,7 +67,7 @@ def _state(
             variables,
             assembly.create_optimizer(config),
             objective=own,
-            frozen=config.encoder.frozen,
+            frozen=(*config.encoder.frozen, *(f"head/{name}$" for name in parts.model.head.kept_parameters())),
             average=config.optimizer.ema > 0,
             failures=failures,
             memory=memory,
@@ -108,10 +109,19 @@ def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, rea
     features = _sample_features(config, parts, of_encoder, mesh, reader)
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
     variables = dict(jax.jit(partial(parts.model.init, method="project"))(head_key, features[:1]))
-    for name, value in of_encoder.items():
-        variables[name] = {**variables.get(name, {}), "encoder": value}
     with as_usage():
-        return calibrate_head(parts.model, variables, features)
+        return calibrate_head(parts.model, with_encoder(variables, of_encoder), features)
+
+
+def with_encoder(variables: Mapping[str, Any], of_encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's variables with the encoder's replaced.
+
+    Example:
+      >>> with_encoder({"params": {"head": 1, "encoder": 2}}, {"params": 3, "batch_stats": 4})
+      {'params': {'head': 1, 'encoder': 3}, 'batch_stats': {'encoder': 4}}
+    """
+    replaced = {name: {**variables.get(name, {}), "encoder": value} for name, value in of_encoder.items()}
+    return {**variables, **replaced}
 
 
 def _sample_features(
@@ -119,7 +129,7 @@ def _sample_features(
 ) -> jax.Array:
     """Features of evenly spaced training images, the same on every process."""
     source = parts.splits.train
-    count = min(CALIBRATION_IMAGES, len(source))
+    count = min(max(CALIBRATION_IMAGES, 4 * config.head.dim), len(source))  # a direction asks for a few images
     sample = subset(source, np.linspace(0, len(source) - 1, count).astype(int))
     if config.features.cached:
         return jnp.concatenate([batch["features"][batch["valid"]] for batch in reader(sample)])

@@ -67,8 +67,10 @@ def default_settings() -> ConfigDict:
             },
             "head": {
                 "dim": 256,
-                "normalize": "none",  # none | layer (of a sample) | standardize (each feature over the data)
-                "init": "pca",  # orthogonal | pca
+                "normalize": "none",  # none | layer (of a sample) | center | standardize (each feature over the data)
+                "init": "pca",  # orthogonal (random) | pca: the directions that the kernel starts with
+                "kernel": "trained",  # kept | trained | orthogonal | residual: what training does to them
+                "rank": 16,  # of the residual; 0: full
                 "dropout": 0.2,  # of the encoder's features
                 "clip": "soft",  # soft | hard | none
                 "clip_radius": 2.3,  # of the tangent vector at the origin
@@ -119,7 +121,8 @@ def default_settings() -> ConfigDict:
             "memory": {"size": 0},  # images of earlier batches to compare with; 0 is off
             "optimizer": {
                 "learning_rate": 5e-4,
-                "head_multiplier": 2.0,  # of the learning rate, for head and learned uncertainty
+                "head_multiplier": 2.0,  # of the learning rate, for the head
+                "doubt_multiplier": 0.0,  # for a learned uncertainty; 0: head_multiplier
                 "proxy_multiplier": 20.0,  # for class proxies and a learned beta
                 "hier_multiplier": 20.0,  # for HIER's proxies
                 "curvature_multiplier": 20.0,  # for a learned curvature, on the logarithm's scale
@@ -128,6 +131,7 @@ def default_settings() -> ConfigDict:
                 "decay_every": 0.0,  # share of the steps after which, each time, the rate falls by decay_factor
                 "decay_factor": 1.0,  # in (0, 1]
                 "weight_decay": 0.01,
+                "head_decay": 0.0,  # of the head; of a residual it pulls the kernel to its start; 0: weight_decay
                 "clip_norm": 3.0,  # of the global gradient
                 "ema": 0.98,  # decay of averaged weights that are evaluated; 0 is off
             },

@@ -136,9 +136,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
             evaluation = evaluator(state.evaluated(), parts.splits.validation, degraded_queries=queries)
             if writer is not None:
                 writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
-                progress.say(evaluate.headline(title, evaluation.figures))
-                for warning in evaluate.warnings(evaluation.figures):
-                    progress.say(warning)
+                told = [*evaluate.summary(title, evaluation.figures)]
+                if step:  # what is wrong before training need not be so after it
+                    told += evaluate.warnings(evaluation.figures)
+                for line in told:
+                    progress.say(line)
 
         if fresh and validated:
             validate(0, "validation before training")
@@ -179,11 +181,14 @@ def train(config: ConfigDict, workdir: Path) -> None:
         return
     say("scoring the test classes")
     queries = config.evaluation.degraded_test_queries
-    evaluation = evaluator(state.evaluated(), parts.splits.test, degraded_queries=queries)
+    variables = state.evaluated()
+    untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, parts))
+    evaluation = evaluator(variables, parts.splits.test, degraded_queries=queries, untrained=untrained)
     if chief:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
         evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps, steps=config.steps)
-        say(evaluate.headline("test", evaluation.figures))
+        for line in (*evaluate.summary("test", evaluation.figures), *evaluate.warnings(evaluation.figures)):
+            say(line)
         say(f"{workdir / 'report.html'} shows figures and pictures, {workdir / 'results.json'} holds the figures")
 
 

@@ -90,3 +90,29 @@ def test_a_checkpoint_brings_its_size_of_image(words, sizes):
 def test_a_checkpoint_of_an_unknown_encoder_is_refused():
     with pytest.raises(UsageError, match="no encoder 'vit_b16'; there are"):
         apply_arguments(default_settings(), "data=folder,encoder=vit_b16,weights=w.npz")
+
+
+@pytest.mark.parametrize(
+    ("words", "kernel", "init"),
+    [
+        ("", "kept", "pca"),
+        ("data=folder,data_dir=/photos", "kept", "pca"),
+        ("encoder=vit_s16,weights=w.npz", "kept", "pca"),
+        ("encoder=vit_s16", "trained", "orthogonal"),  # a random encoder has no directions worth keeping
+        ("frozen", "trained", "pca"),  # or nothing would learn
+        ("data=cub,encoder=vit_s16,weights=w.npz", "trained", "orthogonal"),  # as in the paper
+        ("data=cub,encoder=vit_s16,weights=w.npz,head=principal", "kept", "pca"),
+        ("head=trained,data=folder", "trained", "pca"),
+        ("head.kernel=residual", "residual", "pca"),
+    ],
+)
+def test_the_head_is_kept_where_a_pretrained_encoder_is_tuned_on_ones_own_pictures(words, kernel, init):
+    config = default_settings()
+    config.name = "hyp_vit"
+    config = apply_arguments(config, words)
+    assert (config.head.kernel, config.head.init) == (kernel, init)
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(UsageError, match="head 'kept' is unknown; there are: principal, trained"):
+        apply_arguments(default_settings(), "head=kept")

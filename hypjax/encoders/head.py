@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 from hypjax.geometry import numerics
 
 CLIPS = ("soft", "hard", "none")
-NORMALIZATIONS = ("none", "layer", "standardize")
+NORMALIZATIONS = ("none", "layer", "center", "standardize")
 INITS = ("orthogonal", "pca")
+KERNELS = ("kept", "trained", "orthogonal", "residual")
 # A feature that hardly varies in the sample would be blown up by its own small deviation.
 _STD_FLOOR = 0.1
 
@@ -59,19 +60,27 @@ class Head(nn.Module):
     Normalizing each sample (`layer`) makes all vectors about equally long and so takes away what is to carry
     certainty; normalizing each feature over the data (`standardize`) keeps it and conditions the map as well.
 
+    A kernel that is trained fits the training classes and forgets what tells others apart. The other kinds hold on to
+    the directions that `calibrate` found: `kept` leaves all learning to the encoder below, `orthogonal` turns them
+    but scales none, and `residual` adds to them a map that starts at zero, K + ΔK or, of rank r, K + A B.
+
     Attributes:
         dim: d, dimensions out.
         clip_radius: r, the length that no vector exceeds.
         clip: "soft", "hard" or "none", see `clip_norm`.
-        normalize: "none"; "layer", of each sample, learned; or "standardize", of each feature by the mean and
-            deviation that `calibrate` measured (collection `statistics`, not trained).
+        normalize: "none"; "layer", of each sample, learned; or, by what `calibrate` measured (collection `statistics`,
+            not trained), "center", the mean of each feature taken off, or "standardize", also divided by its deviation.
         kernel_init: Kernel that `calibrate` leaves: "orthogonal", random; or "pca", the principal directions of the
             sample, which keep the neighbors that the features have [ours].
+        kernel: What training does to it: "kept", "trained", "orthogonal" or "residual" [ours]. Whoever trains leaves
+            the parameters out that `kept_parameters` names.
+        rank: r of the residual; 0 for one of full rank.
         dropout: Share of features dropped in training (rng `dropout`).
         start_radius: Mean length that `calibrate` sets; r/2 where None.
 
     Raises:
-        ValueError: For an unknown clip, normalization or init, or a start radius beyond the clip.
+        ValueError: For an unknown clip, normalization, init or kernel, a negative rank, or a start radius beyond the
+            clip.
 
     Source: orthogonal kernel, zero bias and hard clip are Hyp-ViT's (Ermolov et al., CVPR 2022).
     """
@@ -81,6 +90,8 @@ class Head(nn.Module):
     clip: str = "soft"
     normalize: str = "none"
     kernel_init: str = "orthogonal"
+    kernel: str = "trained"
+    rank: int = 0
     dropout: float = 0.0
     start_radius: float | None = None
 
@@ -90,6 +101,10 @@ class Head(nn.Module):
             raise ValueError(f"normalize must be one of {', '.join(NORMALIZATIONS)}, got {self.normalize!r}")
         if self.kernel_init not in INITS:
             raise ValueError(f"kernel_init must be one of {', '.join(INITS)}, got {self.kernel_init!r}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
+        if self.rank < 0:
+            raise ValueError(f"rank must be positive, or 0 for a residual of full rank, got {self.rank}")
         _check_clip(self.clip_radius, self.clip)
         limit = float("inf") if self.clip == "none" else self.clip_radius
         if self.start_radius is not None and not 0 < self.start_radius < limit:
@@ -100,23 +115,45 @@ class Head(nn.Module):
     def __call__(self, features: Float[Array, "n f"], train: bool = False) -> Float[Array, "n d"]:
         """Maps features to clipped tangent vectors at the origin."""
         x = features.astype(jnp.float32)
-        if self.normalize == "standardize":
-            mean = self.variable("statistics", "mean", jnp.zeros, x.shape[1:])
-            std = self.variable("statistics", "std", jnp.ones, x.shape[1:])
-            x = (x - mean.value[None]) / std.value[None]
+        if self.normalize in ("center", "standardize"):
+            x = x - self.variable("statistics", "mean", jnp.zeros, x.shape[1:]).value[None]
+            if self.normalize == "standardize":
+                x = x / self.variable("statistics", "std", jnp.ones, x.shape[1:]).value[None]
         elif self.normalize == "layer":
             x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         kernel = self.param("kernel", nn.initializers.orthogonal(), (x.shape[1], self.dim))
         bias = self.param("bias", nn.initializers.zeros, (self.dim,))
-        return clip_norm(numerics.matmul(x, kernel) + bias[None], radius=self.clip_radius, kind=self.clip)
+        y = numerics.matmul(x, _orthogonalized(kernel) if self.kernel == "orthogonal" else kernel)
+        if self.kernel == "residual":
+            y = y + self._residual(x)
+        return clip_norm(y + bias[None], radius=self.clip_radius, kind=self.clip)
+
+    def _residual(self, x: Array) -> Array:
+        if not self.rank:
+            return numerics.matmul(x, self.param("residual", nn.initializers.zeros, (x.shape[1], self.dim)))
+        down = self.param("down", nn.initializers.lecun_normal(), (x.shape[1], self.rank))
+        up = self.param("up", nn.initializers.zeros, (self.rank, self.dim))
+        return numerics.matmul(numerics.matmul(x, down), up)
+
+    def kept_parameters(self) -> tuple[str, ...]:
+        """The parameters that training leaves as `calibrate` made them."""
+        return {"kept": ("kernel", "bias"), "residual": ("kernel",)}.get(self.kernel, ())
+
+
+def _orthogonalized(kernel: Array) -> Array:
+    """The kernel's columns made orthogonal, of one length: Q R = K, and Q times the root mean square of theirs."""
+    scale = jnp.sqrt(jnp.square(kernel).sum() / kernel.shape[1])
+    # By Cholesky, whose gradient is cheap; the columns start orthogonal and an optimizer moves them little.
+    factor = jnp.linalg.cholesky(numerics.matmul(kernel.T, kernel))
+    return scale * jax.scipy.linalg.solve_triangular(factor, kernel.T, lower=True).T
 
 
 def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f"]) -> dict[str, Any]:
     """Fits a fresh head to a sample of features, so that training starts well inside the clip.
 
-    Sets mean and standard deviation of each feature (`standardize`; a deviation below a tenth of the mean one is
-    raised to it), then the kernel's directions (`pca`), then the kernel's scale: the one factor for which the mean
+    Sets mean and standard deviation of each feature (`center`, `standardize`; a deviation below a tenth of the mean one
+    is raised to it), then the kernel's directions (`pca`), then the kernel's scale: the one factor for which the mean
     length of the clipped vectors is `start_radius` on the sample.
 
     Args:
@@ -140,10 +177,12 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
     """
     features = jnp.asarray(features, jnp.float32)
     params, variables = dict(variables["params"]), dict(variables)
+    if head.normalize in ("center", "standardize"):
+        variables["statistics"] = {"mean": features.mean(axis=0)}
     if head.normalize == "standardize":
         std = features.std(axis=0)
         floor = jnp.where(std.mean() > 0, _STD_FLOOR * std.mean(), 1.0)
-        variables["statistics"] = {"mean": features.mean(axis=0), "std": jnp.where(std > floor, std, floor)}
+        variables["statistics"]["std"] = jnp.where(std > floor, std, floor)
     if head.kernel_init == "pca":
         params["kernel"] = _principal_directions(_normalized(head, variables, features), head.dim)
     free = head.clone(clip="none", start_radius=None)
@@ -156,7 +195,7 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
 def _normalized(head: Head, variables: dict[str, Any], features: Array) -> Array:
     """What the kernel will see: a linear map by the identity shows it."""
     width = features.shape[1]
-    shown = head.clone(dim=width, clip="none", start_radius=None)
+    shown = head.clone(dim=width, kernel="trained", clip="none", start_radius=None)
     params = {**variables["params"], "kernel": jnp.eye(width), "bias": jnp.zeros(width)}
     return jnp.asarray(shown.apply({**variables, "params": params}, features))
 

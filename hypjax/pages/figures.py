@@ -29,7 +29,11 @@ TABLE = r"""
 recall@1 | Recall@1 | higher | Share of queries whose nearest image is of their class.
 recall@(\d+) | Recall@\1 | higher | Share of queries with an image of their class among the \1 nearest.
 body_recall@(\d+) | Recall@\1, bare features | higher | Recall by the encoder's features and cosine, without the head.
-direction_recall@(\d+) | Recall@\1, directions | higher | Recall by the tangent vectors' angle, without the radius.
+body_map@r | MAP@R, bare features | higher | The same.
+body_before_recall@(\d+) | Recall@\1, bare before training | higher | The same with the encoder as it came.
+body_before_map@r | MAP@R, bare before training | higher | The same.
+direction_recall@(\d+) | Recall@\1, by angle alone | higher | Recall by the tangent vectors' angle, without the radius.
+direction_map@r | MAP@R, by angle alone | higher | The same.
 direction_agreement | Same nearest by angle | – | Share of queries whose nearest image is the same by angle alone.
 map@r | MAP@R | higher | Mean average precision among as many neighbors as the query's class has other images.
 r_precision | R-precision | higher | Share of the query's class among as many neighbors as it has other images.
@@ -71,7 +75,9 @@ HEADLINE = (
     "recall@2",
     "recall@4",
     "recall@8",
+    "direction_recall@1",
     "body_recall@1",
+    "body_before_recall@1",
     "map@r",
     "r_precision",
     "nmi",
@@ -84,7 +90,7 @@ HEADLINE = (
     "occlusion_rank_correlation",
     "saturated_share",
 )
-TILES = ("recall@1", "map@r", "uncertainty_auroc", "blur_rank_correlation")
+TILES = ("recall@1", "body_recall@1", "map@r", "uncertainty_auroc", "blur_rank_correlation")
 
 
 def meaning(name: str) -> Meaning:

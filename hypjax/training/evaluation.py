@@ -199,20 +199,30 @@ class Evaluator:
     ks: tuple[int, ...] = (1, 2, 4, 8)
     query_gallery: bool = False
 
-    def __call__(self, variables: Mapping[str, Any], source: Source, *, degraded_queries: int) -> Evaluation:
+    def __call__(
+        self,
+        variables: Mapping[str, Any],
+        source: Source,
+        *,
+        degraded_queries: int,
+        untrained: Mapping[str, Any] | None = None,
+    ) -> Evaluation:
         """Embeds a source and scores it.
 
         Args:
           variables: the model's.
           source: images of classes that the model was not trained on.
           degraded_queries: how many of them to degrade, evenly spaced.
+          untrained: the same with the encoder as it was before training, whose bare features are what a user would
+            search with who trains nothing; None leaves their figures out.
 
         Returns:
           The evaluation, the same on every process.
         """
         space = self.space_at(variables.get("objective", {}))
         embedded = self._embed(variables, source)
-        asking, figures, retrieved = self._score(source, embedded, space)
+        bare = {} if untrained is None else {"body_before": self._embed(untrained, source).features}
+        asking, figures, retrieved = self._score(source, embedded, space, bare)
         responses = self._responses(variables, source, embedded, space, degraded_queries)
         for kind, response in responses.items():
             figures |= response.figures(kind)
@@ -230,9 +240,9 @@ class Evaluator:
         return embed_all(self.embedder, variables, self.reader(source, **degradation), self.mesh)
 
     def _score(
-        self, source: Source, embedded: Embedded, space: Space
+        self, source: Source, embedded: Embedded, space: Space, bare: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, dict[str, float], Retrieved]:
-        """Retrieval, hierarchy, uncertainty, radius figures; recall by cosine, of bare features and of directions."""
+        """Retrieval, hierarchy, uncertainty, radius figures; and by cosine those of bare features and of directions."""
         asking, answering = self._roles(source)
         items = len(source) - 1 if answering is None else len(answering)
         ks = tuple(k for k in self.ks if k <= items)  # a small folder has no eight others to find
@@ -250,10 +260,11 @@ class Evaluator:
             clustering=answering is None,  # with one query a class, any clustering is a perfect one
         )
         figures = dict(retrieved.figures)
-        for name, vectors in {"body": embedded.features, "direction": embedded.tangent}.items():
+        for name, vectors in {**bare, "body": embedded.features, "direction": embedded.tangent}.items():
             directions = np.asarray(_direction(vectors))
             by_angle = search(directions, distance=sphere.pairwise_cosine_distance, clustering=False)
-            figures |= {f"{name}_{key}": value for key, value in by_angle.figures.items() if key.startswith("recall")}
+            kept = (*(f"recall@{k}" for k in ks), "map@r")
+            figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
         # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
         figures["direction_agreement"] = float((by_angle.neighbors[:, 0] == retrieved.neighbors[:, 0]).mean())
         return asking, figures | radius_figures(embedded, self.clip_radius), retrieved

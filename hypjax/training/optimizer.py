@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ from hypjax.errors import UsageError
 from hypjax.training.state import OBJECTIVE, Params
 
 SCHEDULES = ("cosine", "constant")
-NEW_PARTS = ("head/", "doubt/")  # start from scratch, and may learn faster than a pretrained encoder
 
 
 def learning_rate_schedule(peak: float, *, steps: int, warmup: float, schedule: str) -> optax.Schedule:
@@ -46,9 +46,11 @@ def learning_rate_schedule(peak: float, *, steps: int, warmup: float, schedule: 
 def create_optimizer(
     schedule: optax.Schedule,
     *,
-    head_multiplier: float,
     weight_decay: float,
     clip_norm: float,
+    head_multiplier: float = 1.0,
+    doubt_multiplier: float = 1.0,
+    head_decay: float | None = None,
     proxy_multiplier: float = 1.0,
     hier_multiplier: float = 1.0,
     curvature_multiplier: float = 1.0,
@@ -57,9 +59,11 @@ def create_optimizer(
 
     Args:
       schedule: learning rate by step.
-      head_multiplier: of the learning rate for parameters under `NEW_PARTS`.
       weight_decay: decoupled; kernels only, so that norms, scales and biases stay free.
       clip_norm: largest norm of the gradient of model and head; 0 leaves it as it is.
+      head_multiplier: of the learning rate for the head.
+      doubt_multiplier: of the learning rate for a learned uncertainty.
+      head_decay: weight decay of the head's kernels; None for `weight_decay`.
       proxy_multiplier: of the learning rate for class proxies and the margin loss's boundary.
       hier_multiplier: of the learning rate for HIER's proxies, which Riemannian Adam moves on their manifold.
       curvature_multiplier: of the learning rate for a learned curvature.
@@ -67,22 +71,30 @@ def create_optimizer(
     Returns:
       The transformation; its `update` takes the `manifold` of points beside gradients, state and parameters.
     """
+    multipliers = {"head": head_multiplier, "doubt": doubt_multiplier}
 
-    def matrices(params: Params) -> dict[str, bool]:
-        return jax.tree.map(lambda value: value.ndim > 1, params)
+    def is_decayed(params: Params, *, head: bool) -> dict[str, bool]:
+        return {path: value.ndim > 1 and path.startswith("head/") == head for path, value in params.items()}
 
-    def scale_head(updates: Params, params: Params | None = None) -> Params:
-        return {
-            path: update * head_multiplier if path.startswith(NEW_PARTS) else update for path, update in updates.items()
-        }
+    def scale(updates: Params, params: Params | None = None) -> Params:
+        return {path: update * multipliers.get(path.partition("/")[0], 1.0) for path, update in updates.items()}
 
     def scaled(factor: float) -> optax.Schedule:
         return lambda step: factor * schedule(step)
 
     model = optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity(),
-        optax.adamw(schedule, weight_decay=weight_decay, mask=matrices),
-        optax.stateless(scale_head),
+        optax.chain(
+            optax.scale_by_adam(),
+            optax.chain(
+                optax.add_decayed_weights(weight_decay, partial(is_decayed, head=False)),
+                optax.add_decayed_weights(
+                    weight_decay if head_decay is None else head_decay, partial(is_decayed, head=True)
+                ),
+            ),
+            optax.scale_by_learning_rate(schedule),
+        ),
+        optax.stateless(scale),
     )
     groups = {
         "model": model,

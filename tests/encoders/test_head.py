@@ -131,6 +131,49 @@ def test_standardizing_keeps_the_lengths_that_layer_norm_levels():
     assert spread["standardize"] > 2 * spread["layer"]
 
 
+def test_centering_takes_the_mean_off_and_leaves_deviations():
+    features = sample()
+    head, variables = fitted(features, normalize="center", clip="none", start_radius=1.0)
+    exact = np.asarray(features, np.float64)
+    np.testing.assert_allclose(variables["statistics"]["mean"], exact.mean(0), rtol=1e-4, atol=1e-6)
+    expected = (exact - exact.mean(0)) @ np.asarray(variables["params"]["kernel"], np.float64)
+    np.testing.assert_allclose(head.apply(variables, features), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_residual_starts_at_nothing_and_is_added_to_the_kernel(rank):
+    features = sample()
+    plain, held = fitted(features, kernel_init="pca")
+    head, variables = fitted(features, kernel_init="pca", kernel="residual", rank=rank)
+    np.testing.assert_allclose(head.apply(variables, features), plain.apply(held, features), rtol=1e-5, atol=1e-6)
+    params = dict(variables["params"])
+    assert params.keys() == {"kernel", "bias", *(("down", "up") if rank else ("residual",))}
+    change = jnp.asarray(np.random.default_rng(1).normal(size=(rank or 24, 8)), jnp.float32)
+    params["up" if rank else "residual"] = change
+    whole = params["kernel"] + (params["down"] @ change if rank else change)
+    moved = plain.apply({"params": {"kernel": whole, "bias": params["bias"]}}, features)
+    np.testing.assert_allclose(head.apply({"params": params}, features), moved, rtol=1e-4, atol=1e-5)
+
+
+def test_an_orthogonal_kernel_turns_and_scales_nothing():
+    features = sample()
+    head, variables = fitted(features, kernel="orthogonal", clip="none", start_radius=1.0)
+    plain, held = fitted(features, clip="none", start_radius=1.0)
+    np.testing.assert_allclose(head.apply(variables, features), plain.apply(held, features), rtol=1e-4, atol=1e-5)
+    kernel = variables["params"]["kernel"]
+    kernel = kernel + 0.3 * kernel.std() * jax.random.normal(jax.random.key(5), kernel.shape)
+    effective = head.apply({"params": {"kernel": kernel, "bias": jnp.zeros(8)}}, jnp.eye(24))
+    gram = np.asarray(effective.T @ effective)
+    np.testing.assert_allclose(gram, np.eye(8) * float(jnp.square(kernel).sum() / 8), atol=1e-4 * gram[0, 0])
+    slope = jax.grad(lambda k: head.apply({"params": {"kernel": k, "bias": jnp.zeros(8)}}, features).sum())(kernel)
+    assert jnp.isfinite(slope).all()
+
+
+def test_what_is_kept_is_named():
+    kept = {kind: Head(kernel=kind).kept_parameters() for kind in ("kept", "trained", "orthogonal", "residual")}
+    assert kept == {"kept": ("kernel", "bias"), "trained": (), "orthogonal": (), "residual": ("kernel",)}
+
+
 def test_dropout_only_while_training():
     features = sample()
     head, variables = fitted(features, dropout=0.5)
@@ -170,8 +213,10 @@ def test_constant_features_do_not_break_calibration():
     [
         ({"clip": "softly"}, "clip must be one of soft, hard, none, got 'softly'"),
         ({"clip_radius": 0.0}, "clip_radius must be positive, got 0.0"),
-        ({"normalize": "batch"}, "normalize must be one of none, layer, standardize"),
+        ({"normalize": "batch"}, "normalize must be one of none, layer, center, standardize"),
         ({"kernel_init": "zeros"}, "kernel_init must be one of orthogonal, pca"),
+        ({"kernel": "frozen"}, "kernel must be one of kept, trained, orthogonal, residual, got 'frozen'"),
+        ({"rank": -1}, "rank must be positive, or 0 for a residual of full rank, got -1"),
         ({"start_radius": 2.5}, "start_radius must lie between 0 and 2.3, got 2.5"),
     ],
 )

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.evaluate import warnings
+from hypjax.evaluate import summary, warnings
 from hypjax.training import sharding
 from hypjax.training.evaluation import Embedded, Evaluator, Response, radius_figures
 from hypjax.training.space import create_space
@@ -23,9 +23,24 @@ def test_radius_figures_count_the_saturated():
 
 
 def test_a_warning_when_more_than_half_saturate():
-    assert not list(warnings({"saturated_share": 0.5}))
-    (line,) = warnings({"saturated_share": 0.51})
+    equal = {"recall@1": 0.5, "body_recall@1": 0.5}
+    assert not list(warnings({"saturated_share": 0.5, **equal}))
+    (line,) = warnings({"saturated_share": 0.51, **equal})
     assert line.startswith("  warning: 51% of the embeddings lie at the clip radius")
+
+
+def test_a_warning_when_the_embedding_finds_a_point_less_than_its_encoder():
+    assert not list(warnings({"saturated_share": 0.0, "recall@1": 0.591, "body_recall@1": 0.6}))
+    (line,) = warnings({"saturated_share": 0.0, "recall@1": 0.589, "body_recall@1": 0.6})
+    assert "finds less than the encoder's bare features by cosine (0.589 against 0.600)" in line
+
+
+def test_the_plain_searches_stand_beside_the_embedding_on_the_console():
+    figures = on_a_line(untrained={"sign": -1.0}).figures
+    lines = "\n".join(summary("test", figures))
+    for name, words in (("direction", "by angle alone"), ("body", "bare features"), ("body_before", "before training")):
+        assert f"{words} {figures[f'{name}_recall@1']:.3f}" in lines
+    assert "before training" not in "\n".join(summary("test", on_a_line().figures))
 
 
 def test_response_ranks_by_level():
@@ -48,7 +63,7 @@ PLACES = np.array([0.0, 0.1, 1.5, 1.0, 1.1, 5.0, 5.1], np.float32)
 LABELS = (3, 2, 2)
 
 
-def on_a_line(queries=None, **options):
+def on_a_line(queries=None, untrained=None, **options):
     """What an evaluator makes of these images, when a degraded image is where the clean one is."""
     source = Toy(counts=LABELS, ancestors=[()] * 3)
     source.queries = queries
@@ -61,12 +76,13 @@ def on_a_line(queries=None, **options):
 
     def embedder(variables, batch):
         points = jnp.concatenate([batch["features"], jnp.ones_like(batch["features"])], axis=1)
-        return Embedded(points, points, points, points[:, 0], points[:, 0] / 9)
+        features = points if "sign" not in variables else points.at[:, 0].set(jnp.cos(20 * points[:, 0]))
+        return Embedded(features, points, points, points[:, 0], points[:, 0] / 9)
 
     evaluator = Evaluator(
         embedder, lambda params: space, sharding.data_mesh(), reader, clip_radius=9.0, ks=(1,), **options
     )
-    return evaluator({}, source, degraded_queries=7)
+    return evaluator({}, source, degraded_queries=7, untrained=untrained)
 
 
 @pytest.mark.slow
@@ -86,3 +102,17 @@ def test_a_data_sets_own_queries_search_its_gallery_only():
         assert "nmi" not in given.figures
     first = on_a_line(query_gallery=True)
     np.testing.assert_array_equal(first.asking, [0, 3, 5])
+
+
+@pytest.mark.slow
+def test_bare_features_before_training_are_those_of_the_untrained_encoder():
+    figures = on_a_line(untrained={"sign": -1.0}).figures
+    directions = np.stack([np.cos(20 * PLACES), np.ones_like(PLACES)], axis=1).astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    cosines = directions @ directions.T
+    np.fill_diagonal(cosines, -2)
+    labels = np.repeat(np.arange(3), LABELS)
+    right = labels[cosines.argmax(axis=1)] == labels
+    assert figures["body_before_recall@1"] == pytest.approx(right.mean())
+    assert figures["body_before_recall@1"] != figures["body_recall@1"] == figures["direction_recall@1"]
+    assert "body_before_recall@1" not in on_a_line().figures

@@ -35,6 +35,7 @@ def updates_of(params, grads, **options):
 
 
 PARAMS = {
+    "doubt/kernel": jnp.ones((2, 1)),
     "encoder/kernel": jnp.full((2, 2), 3.0),
     "encoder/bias": jnp.ones(2),
     "head/kernel": jnp.ones((2, 2)),
@@ -45,13 +46,23 @@ GRADS = {path: jnp.ones_like(value) for path, value in PARAMS.items()}
 def test_head_multiplier_scales_the_head_only():
     once, tenfold = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, head_multiplier=10.0)
     np.testing.assert_allclose(tenfold["head/kernel"], 10 * once["head/kernel"], rtol=1e-6)
-    np.testing.assert_array_equal(tenfold["encoder/kernel"], once["encoder/kernel"])
+    for path in ("encoder/kernel", "doubt/kernel"):
+        np.testing.assert_array_equal(tenfold[path], once[path])
+    doubting = updates_of(PARAMS, GRADS, doubt_multiplier=3.0)
+    np.testing.assert_allclose(doubting["doubt/kernel"], 3 * once["doubt/kernel"], rtol=1e-6)
+    np.testing.assert_array_equal(doubting["head/kernel"], once["head/kernel"])
 
 
 def test_weight_decay_spares_vectors():
     plain, decayed = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, weight_decay=0.5)
     np.testing.assert_allclose(decayed["encoder/kernel"] - plain["encoder/kernel"], -0.1 * 0.5 * 3, rtol=1e-5)
     np.testing.assert_array_equal(decayed["encoder/bias"], plain["encoder/bias"])
+
+
+def test_the_head_may_decay_by_itself():
+    plain, decayed = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, weight_decay=0.5, head_decay=2.0)
+    np.testing.assert_allclose(decayed["encoder/kernel"] - plain["encoder/kernel"], -0.1 * 0.5 * 3, rtol=1e-5)
+    np.testing.assert_allclose(decayed["head/kernel"] - plain["head/kernel"], -0.1 * 2.0, rtol=1e-5)
 
 
 def test_gradients_are_clipped_together():
