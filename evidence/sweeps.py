@@ -3,9 +3,9 @@
     python evidence/sweeps.py geometries
 
 calls `hypjax.compare` with the configs listed below, into runs/evidence/NAME; whatever else is said goes to it too. The
-figures of all runs are then kept in evidence/results/NAME.json, from which `evidence/plots.py` draws. All
-but `final` and `finetuned`, whose settings the others chose, look at the validation classes alone. `--print` shows the
-configs and trains nothing.
+figures of all runs are then kept in evidence/results/NAME.json, from which `evidence/plots.py` draws. Those that end in
+`_test`, whose settings the others chose, score the test classes; all others look at the validation classes alone.
+`--print` shows the configs and trains nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,27 @@ TUNED = {  # of `geometries`, by Recall@1 on the validation classes with its fir
 }
 HIER, EASY, GHM = "regularizer=hier", "miner=easy_positive", "distance=hybrid,hybrid.order=2"
 RADIUS = ["direction_agreement", "direction_recall@1", "radius_mean", "radius_std", "saturated_share"]
+# Fine-tuned in two minutes instead of five: smaller pictures, fewer steps.
+SMALL = "steps=300,data.image_size=32,data.eval_image_size=48,evaluation.every=300,evaluation.degraded_queries=32"
+KEPT = f"configs/hyp_vit.py:{SMALL},head=principal"
+SPACES = {
+    "ball_t0.05": "loss.temperature=0.05",
+    "ball_t0.1": "loss.temperature=0.1",
+    "ball_t0.2": "loss.temperature=0.2",
+    "ball_t0.1_c0.5": "loss.temperature=0.1,curvature=0.5",
+    "ball_t0.1_centered": "loss.temperature=0.1,head.normalize=center",
+    "flat_t0.05": "geometry=euclidean,loss.temperature=0.05",
+    "flat_t0.1": "geometry=euclidean,loss.temperature=0.1",
+    "flat_t0.2": "geometry=euclidean,loss.temperature=0.2",
+    "flat_t0.05_wide": "geometry=euclidean,loss.temperature=0.05,head.clip_radius=4.6",
+    "flat_t0.1_centered": "geometry=euclidean,loss.temperature=0.1,head.normalize=center",
+    "sphere_t0.02": "geometry=sphere,distance=cosine,loss.temperature=0.02",
+    "sphere_t0.03": "geometry=sphere,distance=cosine,loss.temperature=0.03",
+    "sphere_t0.05": "geometry=sphere,distance=cosine,loss.temperature=0.05",
+    "sphere_t0.1_angle": "geometry=sphere,loss.temperature=0.1",
+    "sphere_t0.03_centered": "geometry=sphere,distance=cosine,loss.temperature=0.03,head.normalize=center",
+}
+PLAIN = ["recall@1", "map@r", "body_recall@1", "direction_recall@1", "direction_agreement", "saturated_share"]
 KINDS = ("blur", "noise", "occlusion")
 DOUBT = ["uncertainty_auroc", "uncertainty_auroc_nearest_distance", "uncertainty_auroc_distance_ratio"]
 DEGRADED = [f"{kind}_{figure}" for figure in (*DOUBT[:2], "rank_correlation") for kind in KINDS]
@@ -160,6 +181,32 @@ def together() -> Sweep:
     return Sweep(entries, ["recall@1", "map@r", *DOUBT[:2], "agreement@subgroup", *TREES])
 
 
+def heads() -> Sweep:
+    """What training does to the head's kernel: Hyp-UML, fine-tuned on small pictures."""
+    small = f"{SMALL},optimizer.doubt_multiplier=2"
+    kinds = {
+        "trained": "head=trained",
+        "slow": "head=trained,optimizer.head_multiplier=0.05",
+        "orthogonal": "head.kernel=orthogonal,optimizer.head_multiplier=0.5",
+        "low_rank": "head.kernel=residual,head.rank=16",
+        "pulled": "head.kernel=residual,head.rank=0,optimizer.head_decay=20",
+        "kept": "head=principal",
+        "kept_centered": "head=principal,head.normalize=center",
+        "kept_no_dropout": "head=principal,head.dropout=0",
+        "kept_t0.05": "head=principal,loss.temperature=0.05",
+        "kept_t0.2": "head=principal,loss.temperature=0.2",
+        "kept_d64": "head=principal,head.dim=64",
+        "trained_d64": "head=trained,head.dim=64",
+    }
+    entries = {name: f"configs/hyp_uml.py:{small},{words}" for name, words in kinds.items()}
+    return Sweep(entries, PLAIN, seeds="0")
+
+
+def spaces() -> Sweep:
+    """Temperature, scale and centering of three geometries under a kept head, fine-tuned on small pictures."""
+    return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0")
+
+
 def final() -> Sweep:
     """The test classes, once: of each part the setting that the validation classes preferred, beside going without."""
     weak = f"{VIT},loss=multi_similarity"
@@ -200,6 +247,8 @@ SWEEPS = {
     "coarse": coarse,
     "samples": samples,
     "together": together,
+    "heads": heads,
+    "spaces": spaces,
     "final": final,
     "finetuned": finetuned,
 }
