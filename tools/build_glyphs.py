@@ -50,6 +50,9 @@ HAN = (  # the characters of Japan's first two years of school, which every Han 
     "交光考行高黄合谷国黒今才細作算止市矢姉思紙寺自時室社弱首秋週春書少場色食心新親図数西声星晴切雪船線前組走多太体台地池知茶昼長鳥"
     "朝直通弟店点電刀冬当東答頭同道読内南肉馬売買麦半番父風分聞米歩母方北毎妹万明鳴毛門夜野友用曜来里理話"
 )
+REFUSED = (
+    "0lヘベペ口力二工八夕"  # Unicode's confusables O, I, hiragana, katakana; fonts differ just enough for the measure
+)
 INITIALS, VOWELS, FINALS = "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ", (0, 8, 13, 20), (0, 4)  # Hangul: plain; a, o, u, i; none, n
 ATTRIBUTION = """# Glyphs: attribution
 
@@ -97,7 +100,8 @@ def characters() -> dict[str, tuple[str, str]]:
         for vowel in VOWELS:
             for final in FINALS:
                 found[chr(0xAC00 + (lead * 21 + vowel) * 28 + final)] = (f"Hangul Syllables, {name}", "Hangul")
-    return found | dict.fromkeys(HAN, ("CJK Unified Ideographs", "Han"))
+    found |= dict.fromkeys(HAN, ("CJK Unified Ideographs", "Han"))
+    return {character: place for character, place in found.items() if character not in REFUSED}
 
 
 def classes(fonts: dict[Design, Path], found: dict[str, tuple[str, str]]) -> dict[str, dict[str, Image.Image]]:
@@ -127,10 +131,11 @@ def unpacked(packages: list[str], folder: Path) -> None:
         raise SystemExit("apt-cache knows none of the packages: run `apt-get update` first")
     fetched = subprocess.run(["apt-get", "download", "-q", *known], cwd=folder, capture_output=True, text=True)
     if fetched.returncode:
-        raise SystemExit(f"apt-get download: {fetched.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"apt-get download: {fetched.stderr.strip().rpartition(chr(10))[2]}")
     for package in known:
         archive = next(folder.glob(f"{package}_*.deb"))
         subprocess.run(["dpkg-deb", "-x", archive, folder / package], check=True)
+        archive.unlink()
 
 
 def located(wanted: list[Design], folder: Path) -> dict[Design, Path]:

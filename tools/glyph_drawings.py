@@ -14,7 +14,7 @@ USUAL = 72  # pixels of the larger side that nine in ten characters of a script 
 LARGEST = 88  # pixels of the larger side; what is larger is shrunk
 COARSE = 48  # side of the picture in which drawings are compared, each filling it
 ALIKE = 0.97  # cosine from which on a design draws two characters alike
-ALIKE_SIZES = 0.9  # the same for capital and small letters, and for large and small kana
+ALIKE_SIZES = 0.85  # the same for capital and small letters, and for large and small kana
 SHARE = 1 / 3  # of the designs, from which on two characters are one class
 SAME = 0.985  # cosine from which on two designs' drawings of a character are one
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # old fonts have harmless flaws
