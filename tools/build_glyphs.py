@@ -28,7 +28,7 @@ import numpy as np
 from glyph_drawings import SAME, SIZE, centered, coarse, distinguishable, drawings, own
 from PIL import Image
 
-FEWEST, MOST = 4, 16  # designs of a class
+FEWEST, MOST = 4, 12  # designs of a class
 LEAST = 300  # classes
 KINDS = {"Lu": ", uppercase", "Ll": ", lowercase", "Lo": "", "Nd": ", digits"}
 TABLE = Path(__file__).with_name("glyph_designs.csv")
@@ -92,7 +92,10 @@ def characters() -> dict[str, tuple[str, str]]:
     for block, script, first, last in BLOCKS:
         for character in map(chr, range(first, last + 1)):
             kind = unicodedata.category(character)
-            if kind in KINDS and not unicodedata.decomposition(character).startswith("<"):
+            small = script not in CASED and " SMALL " in unicodedata.name(
+                character, ""
+            )  # kana: the large ones, smaller
+            if kind in KINDS and not small and not unicodedata.decomposition(character).startswith("<"):
                 found[character] = (block + KINDS[kind] * (script in CASED), script)
     for initial in INITIALS:
         name = unicodedata.name(initial).rsplit(" ", 1)[1].lower()
@@ -210,7 +213,8 @@ def main() -> None:
                 f"{len(images)} classes of {FEWEST} designs; at least {LEAST} are needed: too few packages"
             )
         rows = write_images(arguments.out, images, found)
-        write_attribution(arguments.out, folder, list(fonts))
+        drawn = {design for images_of in images.values() for design in images_of}
+        write_attribution(arguments.out, folder, [d for d in fonts if d.name in drawn])
     scripts = collections.Counter(script for _, script in {(label, script) for _, label, _, script in rows})
     print(f"{arguments.out}: {len(rows):,} images of {len(images):,} classes; {dict(scripts)}")
 

@@ -14,7 +14,7 @@ USUAL = 72  # pixels of the larger side that nine in ten characters of a script 
 LARGEST = 88  # pixels of the larger side; what is larger is shrunk
 COARSE = 48  # side of the picture in which drawings are compared, each filling it
 ALIKE = 0.97  # cosine from which on a design draws two characters alike
-ALIKE_SIZES = 0.85  # the same for capital and small letters, and for large and small kana
+ALIKE_SIZES = 0.85  # the same for a capital and its small letter
 SHARE = 1 / 3  # of the designs, from which on two characters are one class
 SAME = 0.985  # cosine from which on two designs' drawings of a character are one
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # old fonts have harmless flaws
@@ -70,7 +70,7 @@ def coarse(inks: list[Image.Image]) -> np.ndarray:
 
 
 def letter(character: str) -> str:
-    """The name of a character without its size, the same for O and o, and for large and small kana."""
+    """The name of a character without its size, the same for O and o."""
     return " ".join(w for w in unicodedata.name(character).split() if w not in ("CAPITAL", "SMALL"))
 
 
@@ -78,7 +78,8 @@ def distinguishable(fonts: list[Path], candidates: list[str]) -> list[str]:
     """The candidates without those that look like an earlier one, whatever their size.
 
     Two characters look alike if more than `SHARE` of the fonts with both draw them so. What differs in size only, such
-    as O and o, gets thinner or thicker strokes when it fills the same square, so two sizes of a letter need less.
+    as O and o, gets thinner or thicker strokes when it fills the same square, so two sizes of a letter need less. Also
+    what looks like a dropped one is dropped: Cyrillic Es, which is c, which is C.
     """
     both, alike = (np.zeros((len(candidates), len(candidates)), np.int32) for _ in range(2))
     places = {c: place for place, c in enumerate(candidates)}
@@ -90,12 +91,8 @@ def distinguishable(fonts: list[Path], candidates: list[str]) -> list[str]:
         looks = coarse(list(drawn.values()))
         both[np.ix_(rows, rows)] += 1
         alike[np.ix_(rows, rows)] += looks @ looks.T >= enough[np.ix_(rows, rows)]
-    confusable = alike > SHARE * both
-    kept: list[int] = []
-    for place in range(len(candidates)):
-        if not confusable[place, kept].any():
-            kept.append(place)
-    return [candidates[place] for place in kept]
+    earlier = np.tril(alike > SHARE * both, -1).any(1)
+    return [c for c, dropped in zip(candidates, earlier, strict=True) if not dropped]
 
 
 def own(drawn: dict[str, Image.Image]) -> dict[str, Image.Image]:
