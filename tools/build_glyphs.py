@@ -28,7 +28,7 @@ import numpy as np
 from glyph_drawings import SAME, SIZE, centered, coarse, distinguishable, drawings, own
 from PIL import Image
 
-FEWEST, MOST = 4, 12  # designs of a class
+FEWEST, MOST = 4, 10  # designs of a class
 LEAST = 300  # classes
 KINDS = {"Lu": ", uppercase", "Ll": ", lowercase", "Lo": "", "Nd": ", digits"}
 TABLE = Path(__file__).with_name("glyph_designs.csv")
@@ -53,7 +53,7 @@ HAN = (  # the characters of Japan's first two years of school, which every Han 
 REFUSED = (
     "0lヘベペ口力二工八夕"  # Unicode's confusables O, I, hiragana, katakana; fonts differ just enough for the measure
 )
-INITIALS, VOWELS, FINALS = "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ", (0, 8, 13, 20), (0, 4)  # Hangul: plain; a, o, u, i; none, n
+INITIALS, VOWELS, FINALS = "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ", (0, 8, 20), (0, 4)  # Hangul: plain; a, o, i; none, n
 ATTRIBUTION = """# Glyphs: attribution
 
 Drawings of characters by the openly licensed typefaces of these Debian packages, rasterized at {size} x {size} pixels.
@@ -92,10 +92,9 @@ def characters() -> dict[str, tuple[str, str]]:
     for block, script, first, last in BLOCKS:
         for character in map(chr, range(first, last + 1)):
             kind = unicodedata.category(character)
-            small = script not in CASED and " SMALL " in unicodedata.name(
-                character, ""
-            )  # kana: the large ones, smaller
-            if kind in KINDS and not small and not unicodedata.decomposition(character).startswith("<"):
+            if script not in CASED and " SMALL " in unicodedata.name(character, ""):
+                continue  # kana like the large ones
+            if kind in KINDS and not unicodedata.decomposition(character).startswith("<"):
                 found[character] = (block + KINDS[kind] * (script in CASED), script)
     for initial in INITIALS:
         name = unicodedata.name(initial).rsplit(" ", 1)[1].lower()
