@@ -154,10 +154,10 @@ def located(wanted: list[Design], folder: Path) -> dict[Design, Path]:
 
 def version(documents: Path) -> str:
     """The version of an unpacked package, from its changelog."""
-    for path in sorted(documents.glob("changelog*")):
+    for path in sorted(documents.glob("changelog*"), key=lambda path: (not path.name.startswith("changelog.D"), path)):
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        first = re.match(r"\S+ \((\S+)\)", text.decode("utf-8", "replace"))
-        if first and "ebian" in path.name:
+        first = re.match(r"\S+ \((\S+)\) ", text.decode("utf-8", "replace"))
+        if first:
             return first[1]
     return "unknown"
 
@@ -215,7 +215,7 @@ def main() -> None:
         drawn = {design for images_of in images.values() for design in images_of}
         write_attribution(arguments.out, folder, [d for d in fonts if d.name in drawn])
     scripts = collections.Counter(script for _, script in {(label, script) for _, label, _, script in rows})
-    print(f"{arguments.out}: {len(rows):,} images of {len(images):,} classes; {dict(scripts)}")
+    print(f"{arguments.out}: {len(rows):,} images of {len(images):,} classes; {dict(sorted(scripts.items()))}")
 
 
 if __name__ == "__main__":
