@@ -46,6 +46,7 @@ def test_characters_of_a_font_keep_their_sizes_in_the_middle_of_the_image(pen):
     for ink in (drawn["o"], drawn["O"], Image.new("L", (300, 20), 255)):
         dark = np.argwhere(np.asarray(pen.centered(ink)) < 128)
         np.testing.assert_allclose(dark.mean(0), pen.SIZE / 2 - 0.5, atol=3)
+        assert np.ptp(dark, axis=0).max() + 1 <= min(pen.LARGEST, max(ink.size))
         assert dark.min() >= 4
         assert dark.max() < pen.SIZE - 4
 
