@@ -202,6 +202,16 @@ def heads() -> Sweep:
     return Sweep(entries, PLAIN, seeds="0")
 
 
+def methods() -> Sweep:
+    """Each config as it is, fine-tuned on small pictures, with its head trained and kept."""
+    entries = {
+        f"{method}_{head}": f"configs/{method}.py:{SMALL},head={head}"
+        for method in ("hyp_vit", "eps", "ghm", "hier")
+        for head in ("trained", "principal")
+    }
+    return Sweep(entries, PLAIN, seeds="0")
+
+
 def spaces() -> Sweep:
     """Temperature, scale and centering of three geometries under a kept head, fine-tuned on small pictures."""
     return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0")
@@ -248,6 +258,7 @@ SWEEPS = {
     "samples": samples,
     "together": together,
     "heads": heads,
+    "methods": methods,
     "spaces": spaces,
     "final": final,
     "finetuned": finetuned,

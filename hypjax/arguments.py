@@ -24,20 +24,29 @@ def _set(path: str) -> Callable[[ConfigDict, str], None]:
     return setter
 
 
-def keep_principal_directions(config: ConfigDict) -> None:
-    """Holds the head's kernel at the principal directions of the pretrained features; the encoder learns through it.
+def fit_discriminant_directions(config: ConfigDict) -> None:
+    """Lets the encoder learn through principal directions that are kept, and fits the kernel to what it learned.
 
     A head that is trained fits the classes that it sees: on classes never seen it finds less than the features below.
     """
-    config.head.update(init="pca", kernel="kept")
+    config.head.update(init="pca", kernel="kept", refit=True)
+
+
+def keep_principal_directions(config: ConfigDict) -> None:
+    """Holds the head's kernel at the principal directions of the pretrained features; the encoder learns through it."""
+    config.head.update(init="pca", kernel="kept", refit=False)
 
 
 def train_head(config: ConfigDict) -> None:
     """Trains the head's kernel, as papers do."""
-    config.head.kernel = "trained"
+    config.head.update(kernel="trained", refit=False)
 
 
-HEADS: dict[str, Callable[[ConfigDict], None]] = {"principal": keep_principal_directions, "trained": train_head}
+HEADS: dict[str, Callable[[ConfigDict], None]] = {
+    "discriminant": fit_discriminant_directions,
+    "principal": keep_principal_directions,
+    "trained": train_head,
+}
 
 
 def _choose_head(config: ConfigDict, value: str) -> None:
@@ -91,7 +100,7 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     adapt_to_photographs(config)
     adapt_to_encoder(config)
     if config.encoder.weights:  # a random encoder has no directions worth keeping
-        keep_principal_directions(config)
+        fit_discriminant_directions(config)
     recipes.apply_recipe(config)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):

@@ -25,6 +25,7 @@ from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
 from hypjax.training.evaluation import Evaluator, Reader, create_embedder
+from hypjax.training.refitting import Refit
 from hypjax.training.space import Space, create_space
 from hypjax.training.step import normalize, train_step
 
@@ -285,6 +286,27 @@ def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reade
         clip_radius=config.head.clip_radius,
         ks=tuple(config.evaluation.ks),
         query_gallery=protocol == "query_gallery",
+    )
+
+
+def create_refit(config: ConfigDict, parts: Parts, evaluator: Evaluator) -> Refit | None:
+    """What fits the head anew to the trained features, where the settings ask for it.
+
+    Raises:
+      UsageError: a head that is trained, or that normalizes features.
+    """
+    head = config.head
+    if not head.refit:
+        return None
+    if head.kernel != "kept" or head.normalize not in ("none", "center"):
+        raise UsageError(
+            f"head.refit fits a kernel that training keeps, of features as they are or centered: head.kernel "
+            f"{head.kernel!r} must be 'kept', head.normalize {head.normalize!r} 'none' or 'center'"
+        )
+    if not head.shrinkage > 0:
+        raise UsageError(f"head.shrinkage must be positive, not {head.shrinkage}")
+    return Refit(
+        evaluator.embedder, evaluator.mesh, evaluator.reader, parts.splits.train, parts.model.head, head.shrinkage
     )
 
 

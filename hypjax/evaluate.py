@@ -60,7 +60,7 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
     if found < bare - WORSE:
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
-            f"{bare:.3f}); try head=principal behind the colon, or a larger head.dim"
+            f"{bare:.3f}); try head=discriminant behind the colon, or a larger head.dim"
         )
 
 
@@ -121,6 +121,9 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
     count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
     variables = state.evaluated()
+    refit = assembly.create_refit(config, parts, evaluator)
+    if refit is not None and step < steps:  # the last state has it
+        variables = refit(variables)
     try:
         untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, parts))
     except UsageError as error:

@@ -84,7 +84,7 @@ def apply_recipe(config: ConfigDict) -> None:
     if not data:
         return
     photographs(config, data)
-    config.head.kernel = "trained"
+    config.head.update(kernel="trained", refit=False)
     config.most_epochs = 0.0  # as many as published
     {"hyp_vit": hyp_vit, "hyp_uml": hyp_uml, "hier": hier}.get(config.name, another)(config, data)
     # Ten looks at the validation classes, but not one at every other step of a short run.

@@ -71,6 +71,8 @@ def default_settings() -> ConfigDict:
                 "init": "pca",  # orthogonal (random) | pca: the directions that the kernel starts with
                 "kernel": "trained",  # kept | trained | orthogonal | residual: what training does to them
                 "rank": 16,  # of the residual; 0: full
+                "refit": False,  # fit the kernel to the trained features' discriminant directions at the end
+                "shrinkage": 0.3,  # > 0, of the scatter within classes that these are found by
                 "dropout": 0.2,  # of the encoder's features
                 "clip": "soft",  # soft | hard | none
                 "clip_radius": 2.3,  # of the tangent vector at the origin

@@ -98,6 +98,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         first = int(state.step)
 
         evaluator = assembly.create_evaluator(config, parts, mesh, reader)
+        refit = assembly.create_refit(config, parts, evaluator)
         writer = (
             MetricWriter(
                 workdir,
@@ -133,7 +134,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
         def validate(step: int, title: str) -> None:
             queries = config.evaluation.degraded_queries
-            evaluation = evaluator(state.evaluated(), parts.splits.validation, degraded_queries=queries)
+            variables = state.evaluated()
+            if refit is not None and 0 < step < config.steps:  # the last state has it
+                variables = refit(variables)
+            evaluation = evaluator(variables, parts.splits.validation, degraded_queries=queries)
             if writer is not None:
                 writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
                 told = [*evaluate.summary(title, evaluation.figures)]
@@ -159,6 +163,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             record(*pending)  # before a state is kept, it must be known to be good
             pending = None
             paused = time.monotonic()
+            if last and refit is not None:
+                state = refit.keep(state)
             if evaluating:
                 validate(step, f"validation at step {step}")
             if saving:

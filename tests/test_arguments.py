@@ -114,5 +114,5 @@ def test_the_head_is_kept_where_a_pretrained_encoder_is_tuned_on_ones_own_pictur
 
 
 def test_an_unknown_head_is_refused():
-    with pytest.raises(UsageError, match="head 'kept' is unknown; there are: principal, trained"):
+    with pytest.raises(UsageError, match="head 'kept' is unknown; there are: discriminant, principal, trained"):
         apply_arguments(default_settings(), "head=kept")

@@ -6,10 +6,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from hypjax.encoders.discriminant import Scatter, discriminant_directions
 from hypjax.geometry import numerics
 
 CLIPS = ("soft", "hard", "none")
@@ -147,6 +149,44 @@ def _orthogonalized(kernel: Array) -> Array:
     # By Cholesky, whose gradient is cheap; the columns start orthogonal and an optimizer moves them little.
     factor = jnp.linalg.cholesky(numerics.matmul(kernel.T, kernel))
     return scale * jax.scipy.linalg.solve_triangular(factor, kernel.T, lower=True).T
+
+
+def refit(
+    head: Head, variables: dict[str, Any], features: Float[Array, "n f"], scatter: Scatter, *, shrinkage: float
+) -> dict[str, Any]:
+    """Fits a head anew to features that have changed since: its kernel to their discriminant directions, centered.
+
+    Clip and scale stay: the mean length of the clipped vectors is the same after it as before.
+
+    Args:
+        head: The head, which divides features by nothing itself.
+        variables: Its variables.
+        features: A sample of the features, for the scale.
+        scatter: Of all of them, with their classes.
+        shrinkage: See `discriminant_directions`.
+
+    Returns:
+        New variables; the given ones are left alone.
+
+    Raises:
+        ValueError: If the head normalizes otherwise than by centering, or as `discriminant_directions` does.
+    """
+    if head.normalize not in ("none", "center") or head.kernel not in ("kept", "trained"):
+        raise ValueError(
+            f"a head with normalize {head.normalize!r} and kernel {head.kernel!r} cannot be fitted anew: it must be "
+            "'none' or 'center', and 'kept' or 'trained'"
+        )
+    kernel = discriminant_directions(scatter, head.dim, shrinkage=shrinkage)
+    taken_off = np.asarray(variables["statistics"]["mean"]) if head.normalize == "center" else 0
+    bias = (taken_off - scatter.mean) @ kernel
+    features = jnp.asarray(features, jnp.float32)
+    length = jnp.linalg.norm(head.apply(variables, features), axis=1).mean()
+    params = {**variables["params"], "kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+    free = head.clone(clip="none", start_radius=None)
+    norms = jnp.linalg.norm(free.apply({**variables, "params": params}, features), axis=1)
+    factor = _scale_for(norms, length, radius=head.clip_radius, kind=head.clip)
+    params |= {"kernel": params["kernel"] * factor, "bias": params["bias"] * factor}
+    return {**variables, "params": params}
 
 
 def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f"]) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""The head fitted anew, in closed form, to what the encoder has learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from hypjax.data.source import Source
+from hypjax.encoders.discriminant import Scatter
+from hypjax.encoders.head import Head, refit
+from hypjax.training import sharding
+from hypjax.training.evaluation import Embedder, Reader
+from hypjax.training.state import TrainState
+
+SAMPLE = 1024  # features that are kept for the scale of the head
+
+
+@dataclasses.dataclass(frozen=True)
+class Refit:
+    """Fits a model's head to the features that its encoder gives the training images.
+
+    Attributes:
+      embedder: from `create_embedder`.
+      mesh: whose devices share the images.
+      reader: a source to batches.
+      source: the training images.
+      head: the model's.
+      shrinkage: see `discriminant_directions`.
+    """
+
+    embedder: Embedder
+    mesh: Mesh
+    reader: Reader
+    source: Source
+    head: Head
+    shrinkage: float
+
+    def __call__(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's variables with its head fitted anew, the same on every process."""
+        scatter, sample, seen = None, [], 0
+        gather = sharding.gatherer(self.mesh)
+        for batch in self.reader(self.source):
+            read = {name: batch[name] for name in batch if name in ("image", "features", "valid")}
+            together = sharding.global_batch(read, self.mesh)
+            valid = np.asarray(gather(together.pop("valid")))
+            features = np.asarray(self.embedder(variables, together).features)[valid]
+            if scatter is None:
+                scatter = Scatter(len(self.source.class_names), features.shape[1])
+            scatter.add(features, self.source.labels[seen : seen + len(features)])
+            if seen < SAMPLE:
+                sample.append(features)
+            seen += len(features)
+        assert scatter is not None  # a source has images
+        held = {name: value["head"] for name, value in variables.items() if "head" in value}
+        fitted = refit(self.head, held, jnp.asarray(np.concatenate(sample)[:SAMPLE]), scatter, shrinkage=self.shrinkage)
+        return {name: {**value, "head": fitted[name]} if name in fitted else value for name, value in variables.items()}
+
+    def keep(self, state: TrainState) -> TrainState:
+        """The state with the head that evaluation would use, for good."""
+        params = self(state.evaluated())["params"]["head"]
+        whole = jax.device_put(params, sharding.replicated(self.mesh))
+        fitted = {f"head/{name}": value for name, value in whole.items()}
+        return state.replace(frozen={path: fitted.get(path, value) for path, value in state.frozen.items()})
