@@ -6,12 +6,13 @@ last word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
 from hypjax import recipes
 from hypjax.errors import UsageError
+from hypjax.settings import holds_features
 
 
 def _set(path: str) -> Callable[[ConfigDict, str], None]:
@@ -97,11 +98,14 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
     words = [word.strip() for word in (arguments or "").split(",") if word.strip()]
     for word in words:
         _apply_word(config, word)
-    adapt_to_photographs(config)
-    adapt_to_encoder(config)
-    if config.encoder.weights:  # a random encoder has no directions worth keeping
-        fit_discriminant_directions(config)
-    recipes.apply_recipe(config)
+    if holds_features(config):
+        adapt_to_features(config, words)
+    else:
+        adapt_to_photographs(config)
+        adapt_to_encoder(config)
+        if config.encoder.weights:  # a random encoder has no directions worth keeping
+            fit_discriminant_directions(config)
+        recipes.apply_recipe(config)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):
             switch(config)
@@ -156,6 +160,31 @@ def adapt_to_photographs(config: ConfigDict) -> None:
     config.most_epochs = 60.0
 
 
+def adapt_to_features(config: ConfigDict, words: Sequence[str]) -> None:
+    """Leaves out what takes images: encoder and weights, degradations and what is measured of them.
+
+    Some ten thousand queries are enough to tell figures apart, and keep a search of a million rows within minutes.
+
+    Args:
+      config: settings, changed in place.
+      words: those behind the colon.
+
+    Raises:
+      UsageError: one of them asks for an encoder.
+    """
+    for word in words:
+        key = word.partition("=")[0]
+        if key in ("encoder", "weights", "frozen") or key.startswith("encoder."):
+            raise UsageError(
+                f"config argument {word!r} makes no sense with data=features: there are no images to encode; "
+                "python -m hypjax.embed --features makes features of images by any encoder"
+            )
+    config.encoder.update(name="none", weights="", frozen=())
+    config.augment.degrade_share = 0.0
+    config.evaluation.update(batch=1024, queries=10_000, degraded_queries=0, degraded_test_queries=0)
+    config.most_epochs = 60.0
+
+
 def adapt_to_encoder(config: ConfigDict) -> None:
     """Trains the whole of any other encoder than the default one, and asks for no weights that no package carries.
 
@@ -190,7 +219,9 @@ def shrink(config: ConfigDict) -> None:
     config.data.update(image_size=32, eval_image_size=32, eval_resize=0)
     config.batch.classes, config.batch.most_classes = min(8, config.batch.classes), 8
     config.batch.samples_per_class = min(4, config.batch.samples_per_class)
-    config.evaluation.update(every=6, batch=128, degraded_queries=32, degraded_test_queries=32)
+    config.evaluation.update(every=6, batch=128)
+    if not holds_features(config):
+        config.evaluation.update(degraded_queries=32, degraded_test_queries=32)
     config.checkpoint.every = 6
     config.log.every = 1
     config.hier.update(proxies=32, triplets=10)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders, optim
 from hypjax.data import catalog
-from hypjax.data.source import coarsened
+from hypjax.data.source import Source, coarsened, own_features
 from hypjax.data.split import Splits
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import RADII, EmbeddingModel
 from hypjax.encoders.vit import VisionTransformer
 from hypjax.errors import UsageError, as_usage
 from hypjax.images import create_reader
+from hypjax.settings import holds_features
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
@@ -37,7 +41,7 @@ class Parts(NamedTuple):
 
     Attributes:
       splits: class-disjoint train, validation and test sources.
-      model: encoder and head.
+      model: encoder and head, or the head alone where the data are features.
       space_at: the objective's own parameters to where the embeddings live.
       preprocess: bytes to the encoder's units.
     """
@@ -69,13 +73,54 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
                 validation=config.data.validation,
                 seed=config.data.split_seed,
                 shorter_side=config.data.shorter_side,
+                copies=Path(config.features.dir),
             )
         if not len(splits.validation) and not config.evaluation.test:
             raise UsageError("evaluation.test=false scores validation classes, of which data.validation=0 leaves none")
         if config.data.train_level:
             splits = splits._replace(train=coarsened(splits.train, config.data.train_level))
+    if holds_features(config):
+        require_no_images(config, width_of(splits.train))
     model, preprocess = create_model(config)
     return Parts(splits, model, create_space_at(config), preprocess)
+
+
+def width_of(source: Source) -> int:
+    """How many features a row of a source has that holds features in place of images.
+
+    Raises:
+      UsageError: it has images.
+    """
+    read = own_features(source)
+    if read is None:
+        raise UsageError("a source of images has no features; data=features takes a file of them")
+    return read(np.zeros(1, int)).shape[1]
+
+
+def require_no_images(config: ConfigDict, width: int) -> None:
+    """Checks that nothing is asked of features that images alone can give.
+
+    Args:
+      config: the settings of data that are features.
+      width: how many there are in a row.
+
+    Raises:
+      UsageError: an encoder, degradations, or more principal directions than features.
+    """
+    chosen = {
+        "encoder.name": config.encoder.name != "none",
+        "features.cached": config.features.cached,
+        "augment.degrade_share": config.augment.degrade_share > 0,
+        "evaluation.degraded_queries": config.evaluation.degraded_queries > 0,
+        "evaluation.degraded_test_queries": config.evaluation.degraded_test_queries > 0,
+    }
+    if asked := next((name for name, there in chosen.items() if there), None):
+        raise UsageError(f"{asked} is for images, which data=features has none of; leave it out")
+    if config.head.init == "pca" and config.head.dim > width:
+        raise UsageError(
+            f"head.init=pca gives at most {width} dimensions, one a feature, but head.dim is {config.head.dim}; "
+            f"set head.dim={width} or less, or head.init=orthogonal"
+        )
 
 
 def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Array], jax.Array]]:
@@ -86,19 +131,7 @@ def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Arra
     """
     head = config.head
     with as_usage():
-        mean, std, *_ = encoders.preprocessing(config.encoder.name)
-        encoder = encoders.create(
-            config.encoder.name,
-            dtype=choose_dtype(config.encoder.dtype),
-            train_batch_norm=config.encoder.train_batch_norm,
-            **config.encoder.sizes,
-        )
-        sizes = config.data.image_size, config.data.eval_image_size
-        if isinstance(encoder, VisionTransformer) and sizes[0] != sizes[1]:
-            raise UsageError(
-                f"{config.encoder.name} has positions for one size of image: data.image_size {sizes[0]} and "
-                f"data.eval_image_size {sizes[1]} must be the same"
-            )
+        encoder, preprocess = (None, _as_is) if holds_features(config) else create_encoder(config)
         model = EmbeddingModel(
             encoder,
             Head(
@@ -118,7 +151,34 @@ def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Arra
             if head.radius == "learned"
             else None,
         )
-    return model, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std))
+    return model, preprocess
+
+
+def create_encoder(config: ConfigDict) -> tuple[nn.Module, Callable[[jax.Array], jax.Array]]:
+    """The encoder, and what brings bytes to its units.
+
+    Raises:
+      UsageError: an unknown name or size, or settings out of range.
+    """
+    with as_usage():
+        mean, std, *_ = encoders.preprocessing(config.encoder.name)
+        encoder = encoders.create(
+            config.encoder.name,
+            dtype=choose_dtype(config.encoder.dtype),
+            train_batch_norm=config.encoder.train_batch_norm,
+            **config.encoder.sizes,
+        )
+        sizes = config.data.image_size, config.data.eval_image_size
+        if isinstance(encoder, VisionTransformer) and sizes[0] != sizes[1]:
+            raise UsageError(
+                f"{config.encoder.name} has positions for one size of image: data.image_size {sizes[0]} and "
+                f"data.eval_image_size {sizes[1]} must be the same"
+            )
+    return encoder, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std))
+
+
+def _as_is(images: jax.Array) -> jax.Array:
+    raise TypeError("a model of features takes no images")
 
 
 def create_space_at(config: ConfigDict) -> Callable[[objectives.Params], Space]:
@@ -286,6 +346,7 @@ def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reade
         clip_radius=config.head.clip_radius,
         ks=tuple(config.evaluation.ks),
         query_gallery=protocol == "query_gallery",
+        queries=config.evaluation.queries,
     )
 
 

@@ -23,6 +23,7 @@ from hypjax.data.archives import ORIGINALS
 from hypjax.data.split import Splits
 from hypjax.errors import UsageError
 from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view, limited
+from hypjax.settings import holds_features
 from hypjax.training import sharding
 from hypjax.training.state import OBJECTIVE
 
@@ -155,8 +156,9 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(parts.splits.train.class_names))
     # Made to be checked: what they refuse would else be found out on the machines that were booked.
     create_sampler(config, parts.splits.train)
-    create_augmentation(config)
-    create_view(config)
+    if not holds_features(config):
+        create_augmentation(config)
+        create_view(config)
     state = initialization.abstract_state(config, parts)
     step = assembly.create_step(config, parts, mesh)
     arguments = _placed(state, sharding.replicated(mesh)), _placed(_batch(config, parts, images), sharding.split(mesh))
@@ -214,10 +216,15 @@ def _batch(config: ConfigDict, parts: assembly.Parts, images: int) -> dict[str, 
         "index": ((images,), jnp.int32),
         "level": ((images,), jnp.float32),
     }
-    if config.features.cached:
+    if holds_features(config):
+        shapes |= {
+            "features": ((images, assembly.width_of(parts.splits.train)), jnp.float32),
+            "valid": ((images,), jnp.bool_),
+        }
+    elif config.features.cached:
         eval_size = config.data.eval_image_size
         seen = jax.ShapeDtypeStruct((1, eval_size, eval_size, 3), jnp.float32)
-        encoder = parts.model.encoder
+        encoder, _ = assembly.create_encoder(config)
         features, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), seen)
         shapes["features"] = ((images, features.shape[-1]), jnp.float32)
     else:
@@ -263,7 +270,9 @@ def describe(config: ConfigDict, found: Rehearsal) -> Iterator[str]:
     yield f"{config.name}: dry run for {found.devices} {found.platform} device(s); nothing is read, trained or written"
     rows = {
         "data": f"{config.data.name}{counted}: {assembly.summary(found.splits)}",
-        "encoder": f"{config.encoder.name}, {config.encoder.dtype}, images of {config.data.image_size} pixels",
+        "encoder": "none, features are the data"
+        if holds_features(config)
+        else f"{config.encoder.name}, {config.encoder.dtype}, images of {config.data.image_size} pixels",
         "parameters": f"{found.trained:,} trained{own}, {found.frozen:,} frozen",
         "batch": f"{found.images:,} images, {found.classes} classes × {samples}; {each:,} a device",
         "epoch": f"{found.steps_per_epoch:,} steps, {len(found.splits.train):,} images",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 from ml_collections import ConfigDict
@@ -13,7 +14,9 @@ from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.errors import as_usage
+from hypjax.settings import holds_features
 from hypjax.training.evaluation import Reader
+from hypjax.training.features import row_batches
 
 
 def batch_classes(config: ConfigDict, source: Source) -> int:
@@ -73,7 +76,9 @@ def create_view(config: ConfigDict, *, degradation: str | None = None, level: fl
 
 
 def create_reader(config: ConfigDict) -> Reader:
-    """Sources to batches of images for evaluation, each process its slice."""
+    """Sources to batches for evaluation, of images or of the features in their place, each process its slice."""
+    if holds_features(config):
+        return partial(row_batches, batch_size=config.evaluation.batch)
 
     def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
         return pipeline.evaluation_batches(

@@ -18,6 +18,7 @@ from hypjax.data.source import subset
 from hypjax.encoders.model import calibrate_head
 from hypjax.errors import as_usage
 from hypjax.images import create_view
+from hypjax.settings import holds_features
 from hypjax.training import sharding
 from hypjax.training.evaluation import Reader
 from hypjax.training.state import TrainState, create_state
@@ -48,9 +49,14 @@ def initial_state(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, reader:
 
 def abstract_state(config: ConfigDict, parts: assembly.Parts) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
-    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.float32)
+    if holds_features(config):
+        seen, method = jnp.zeros((1, assembly.width_of(parts.splits.train)), jnp.float32), "project"
+    else:
+        size = config.data.image_size
+        seen, method = jnp.zeros((1, size, size, 3), jnp.float32), "__call__"
+    initial = partial(parts.model.init, jax.random.key(0), seen, method=method)
     failures = None if parts.model.doubt is None else jnp.zeros(len(parts.splits.train))
-    return jax.eval_shape(lambda: _state(config, parts, dict(parts.model.init(jax.random.key(0), images)), failures))
+    return jax.eval_shape(lambda: _state(config, parts, dict(initial()), failures))
 
 
 def _state(
@@ -75,13 +81,15 @@ def _state(
 
 
 def encoder_variables(config: ConfigDict, parts: assembly.Parts) -> dict[str, Any]:
-    """The encoder's variables at step 0: its weights loaded, or drawn by the seed.
+    """The encoder's variables at step 0: its weights loaded, or drawn by the seed; none without an encoder.
 
     Raises:
       UsageError: weights that are missing or don't fit.
     """
     encoder_key, _ = jax.random.split(jax.random.key(config.seed))
     encoder, size = parts.model.encoder, config.data.image_size
+    if encoder is None:
+        return {}
     with as_usage():
         if config.encoder.weights:
             path = config.encoder.weights
@@ -130,11 +138,11 @@ def _sample_features(
     """Features of evenly spaced training images, the same on every process."""
     source = parts.splits.train
     count = min(max(CALIBRATION_IMAGES, 4 * config.head.dim), len(source))  # a direction asks for a few images
-    sample = subset(source, np.linspace(0, len(source) - 1, count).astype(int))
-    if config.features.cached:
+    sample, encoder = subset(source, np.linspace(0, len(source) - 1, count).astype(int)), parts.model.encoder
+    if encoder is None or config.features.cached:
         return jnp.concatenate([batch["features"][batch["valid"]] for batch in reader(sample)])
     encode = jax.jit(
-        lambda values, images: parts.model.encoder.apply(values, parts.preprocess(images), train=False),
+        lambda values, images: encoder.apply(values, parts.preprocess(images), train=False),
         out_shardings=sharding.replicated(mesh),
     )
     batch = min(config.evaluation.batch, count)

@@ -1,4 +1,4 @@
-"""What the model is fed, in training and in evaluation: images, or features of a frozen encoder from the disk."""
+"""What the model is fed: images, features of a frozen encoder from the disk, or features that are the data."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 from hypjax import assembly, initialization
 from hypjax.data import pipeline
 from hypjax.data.pipeline import Batch
-from hypjax.data.source import Source
+from hypjax.data.source import Source, own_features
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.errors import UsageError
 from hypjax.images import create_augmentation, create_reader, create_sampler, create_view
+from hypjax.settings import holds_features
 from hypjax.training import features as cached
 from hypjax.training import sharding
 from hypjax.training.evaluation import Reader
@@ -42,7 +43,26 @@ def create_inputs(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inpu
     Raises:
       UsageError: a setting out of range, or cached features in several processes.
     """
-    return _of_features(config, parts, mesh) if config.features.cached else _of_images(config, parts)
+    if holds_features(config):
+        return _of_rows(config, parts)
+    return _of_encoder(config, parts, mesh) if config.features.cached else _of_images(config, parts)
+
+
+def _of_rows(config: ConfigDict, parts: assembly.Parts) -> Inputs:
+    train = parts.splits.train
+    read = own_features(train)
+    if read is None:
+        raise UsageError("data=features needs a source of features")
+    batches = cached.FeatureBatches(
+        lambda view, row: read(row),
+        np.zeros((1, len(train)), np.float32),
+        train.labels,
+        create_sampler(config, train),
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    return Inputs(batches, create_reader(config))
 
 
 def _of_images(config: ConfigDict, parts: assembly.Parts) -> Inputs:
@@ -82,12 +102,12 @@ class _Random:
         return self.degradation(self.transform(image, rng), rng)
 
 
-def _of_features(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs:
+def _of_encoder(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs:
     if jax.process_count() > 1:
         raise UsageError("features.cached serves one process; leave `frozen` out to train on several hosts")
     if config.features.views < 1:
         raise UsageError(f"features.views must be at least 1, not {config.features.views}")
-    encoder, size = parts.model.encoder, config.data.eval_image_size
+    encoder, size = assembly.create_encoder(config)[0], config.data.eval_image_size
     variables = initialization.encoder_variables(config, parts)
     encode = jax.jit(
         lambda images: encoder.apply(variables, parts.preprocess(images), train=False),
@@ -103,7 +123,9 @@ def _of_features(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Input
     views = [store.features(train, _Clean(create_view(config)))]
     views += [store.features(train, random, seed=view) for view in range(1, config.features.views)]
     features, levels = (np.stack(columns) for columns in zip(*views, strict=True))
-    batches = cached.FeatureBatches(features, levels, train.labels, create_sampler(config, train), seed=config.seed)
+    batches = cached.FeatureBatches(
+        lambda view, image: features[view, image], levels, train.labels, create_sampler(config, train), seed=config.seed
+    )
 
     def reader(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterable[Batch]:
         clean = _Clean(create_view(config, degradation=degradation, level=level))

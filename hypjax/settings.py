@@ -12,6 +12,11 @@ from ml_collections import ConfigDict
 FROZEN = ("encoder/stem/", "encoder/block_[0-4]/", "encoder/block_[0-9]+/depthwise/kernel")
 
 
+def holds_features(config: ConfigDict) -> bool:
+    """Whether the data are rows of features, so that there is neither an image nor an encoder."""
+    return config.data.name == "features"
+
+
 def default_settings() -> ConfigDict:
     """The settings that all experiments share; units and ranges stand beside each."""
     return ConfigDict(
@@ -21,8 +26,9 @@ def default_settings() -> ConfigDict:
             "steps": 420,
             "most_epochs": 0.0,  # steps are cut short where they would be more times through the images; 0: never
             "data": {
-                "name": "emoji",  # emoji | cub | cars | sop | in_shop | folder | tfds:<data set>
-                "dir": "",  # where all but emoji find their files; for folder also a listing, .csv or .json
+                "name": "emoji",  # emoji | cub | cars | sop | in_shop | folder | features | tfds:<data set>
+                "dir": "",  # where all but emoji find their files; for folder also a listing, .csv or .json; for
+                # features the file, .npz, .npy or .parquet
                 "skip_corrupt": False,  # count and report undecodable images instead of stopping
                 "fractions": (0.4, 0.1, 0.5),  # of classes: train, validation, test, where no split is given
                 "validation": 0.1,  # share of the training classes kept for validation, where a split is given; 0: none
@@ -51,7 +57,7 @@ def default_settings() -> ConfigDict:
                 "degrade_share": 0.0,  # share of images blurred, noised or occluded at a random level
             },
             "encoder": {
-                "name": "efficientnet_lite0",
+                "name": "efficientnet_lite0",  # none where the data are features
                 "weights": "packaged",  # packaged | a checkpoint file | hf:OWNER/NAME | "" for a random start
                 "dtype": "float32",  # or bfloat16, inside the encoder only
                 "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
@@ -142,7 +148,8 @@ def default_settings() -> ConfigDict:
                 "test": True,  # score the test classes at the end; False keeps them untouched, for a search
                 "batch": 128,
                 "ks": (1, 2, 4, 8),
-                "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured
+                "queries": 0,  # at most so many images, evenly spaced, search all others; NMI is of them; 0: all
+                "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured; 0: none
                 "degraded_test_queries": 384,  # the same at the end, on the test classes
             },
             "checkpoint": {"every": 105, "keep": 2},

@@ -14,6 +14,7 @@ from hypjax.data.archives import ORIGINALS, find
 from hypjax.data.benchmarks import Benchmark, require_counts
 from hypjax.data.emoji import Emoji
 from hypjax.data.errors import DataError
+from hypjax.data.features import Features
 from hypjax.data.folder import ImageFolder
 from hypjax.data.listing import SUFFIXES, ListedImages
 from hypjax.data.source import Source, decodable, subset, with_pairs
@@ -41,7 +42,7 @@ BENCHMARKS: dict[str, Callable[..., tuple[Source, np.ndarray]]] = {
     "sop": originals.read_sop,
     "in_shop": originals.read_in_shop,
 }
-KNOWN = ("emoji", "folder", *BENCHMARKS, "tfds:NAME")
+KNOWN = ("emoji", "folder", "features", *BENCHMARKS, "tfds:NAME")
 
 
 def load(
@@ -54,12 +55,13 @@ def load(
     seed: int = 0,
     shorter_side: int = 0,
     complete: bool = True,
+    copies: Path = Path("runs/features"),
 ) -> Splits:
     """Loads a data set by name and splits it by class.
 
     Args:
-      name: one of `KNOWN`; `folder` is any folder of images or listing of them, `tfds:NAME` any TFDS data set with an
-        image and a label.
+      name: one of `KNOWN`; `folder` is any folder of images or listing of them, `features` any file of features,
+        `tfds:NAME` any TFDS data set with an image and a label.
       directory: where to look: the folder, or the listing; for `tfds` where it was prepared.
       skip_corrupt: leave undecodable images out; else the first that is met stops a run.
       fractions: shares of the classes for train, validation and test, where the set has no split of its own.
@@ -67,6 +69,7 @@ def load(
       seed: of either division.
       shorter_side: larger images are shrunk to it, in pixels; 0 for none.
       complete: whether a benchmark must have all its images.
+      copies: the folder where a Parquet file's features are kept as rows.
 
     Returns:
       The splits; `validation` is empty where its share is 0.
@@ -76,26 +79,29 @@ def load(
     """
     if name == "emoji":
         return Splits(Emoji("train"), Emoji("validation"), Emoji("test"))
-    source, parts, benchmark = read(name, directory, shorter_side=shorter_side)
+    source, parts, benchmark = read(name, directory, shorter_side=shorter_side, copies=copies)
     if benchmark is not None and parts is not None and complete:
         require_counts(benchmark, source, parts, directory or "TFDS's folder")
     if skip_corrupt:
-        sound = decodable(source)
+        sound = source.finite() if isinstance(source, Features) else decodable(source)
         source, parts = subset(source, sound), None if parts is None else parts[sound]
     elif isinstance(source, ImageFolder | ListedImages):
         source.check_headers()
+    elif isinstance(source, Features):
+        source.require_finite()
     if parts is not None:
         return split_as_given(source, parts, validation=validation, seed=seed)
     return split_by_class(with_pairs(source), fractions=fractions, seed=seed)
 
 
-def read(name: str, directory: str, *, shorter_side: int = 0) -> Given:
+def read(name: str, directory: str, *, shorter_side: int = 0, copies: Path = Path("runs/features")) -> Given:
     """Reads a data set by name, other than the packaged one; no image is opened.
 
     Args:
       name: one of `KNOWN`.
       directory: where to look.
       shorter_side: larger images are shrunk to it, in pixels; 0 for none.
+      copies: the folder where a Parquet file's features are kept as rows.
 
     Raises:
       DataError: an unknown name, or data that is missing.
@@ -106,6 +112,11 @@ def read(name: str, directory: str, *, shorter_side: int = 0) -> Given:
     if name.startswith("tfds:"):
         copy = TfdsSource.load(name.removeprefix("tfds:"), directory, shorter_side=shorter_side)
         return Given(copy, copy.parts, layout_of(name.removeprefix("tfds:")).benchmark)
+    if name == "features":
+        if not directory:
+            raise DataError("data set 'features' needs a file, .npz, .npy or .parquet: data_dir=FILE")
+        rows = Features(Path(directory).expanduser(), copies=copies)
+        return Given(rows, rows.parts)
     if name != "folder":
         raise DataError(f"data set {name!r} is unknown; there are: {', '.join(KNOWN)}")
     if not directory:

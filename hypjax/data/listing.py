@@ -8,23 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Shaped
 
 from hypjax.data.errors import DataError
 from hypjax.data.files import ImageFiles, require_files
-from hypjax.data.source import dense
+from hypjax.data.labeling import read_labeling
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-PARTS = {
-    "train": 0,
-    "training": 0,
-    "val": 1,
-    "valid": 1,
-    "validation": 1,
-    "test": 2,
-    "query": 2,  # asks in the test
-    "gallery": 2,  # answers in it
-}
 
 
 class ListedImages(ImageFiles):
@@ -46,35 +36,45 @@ class ListedImages(ImageFiles):
     """
 
     def __init__(self, path: Path, *, shorter_side: int = 0) -> None:
-        rows = _read(path)
-        columns = list(rows[0])
-        lacking = [name for name in ("path", "label") if name not in columns]
-        if lacking:
-            raise DataError(f"{path}: no column {' and no column '.join(lacking)}; it has: {', '.join(columns)}")
-        for number, row in enumerate(rows, 1):
-            if any(row.get(name) in (None, "") for name in columns):
-                raise DataError(f"{path}: image {number} lacks one of {', '.join(columns)}")
-        values = {name: [str(row[name]) for row in rows] for name in columns}
-        split = values.get("split")
-        self.parts = None if split is None else _parts(path, split)
-        queries = None if split is None or "query" not in split else np.array(split) == "query"
-        kept, labels = dense(np.array(values["label"]))
-        names = [str(name) for name in kept]
-        supers = [name for name in columns if name not in ("path", "label", "split")]
-        levels = [(name, _of_classes(path, name, labels, values[name], names)) for name in supers]
-        require_files(str(path), path.parent, values["path"])
+        columns = read_columns(path, "path", "label")
+        paths = columns.pop("path").tolist()
+        found = read_labeling(str(path), columns)
+        self.parts = found.parts
+        require_files(str(path), path.parent, paths)
         super().__init__(
             path.parent,
-            values["path"],
-            labels,
-            names,
-            levels=levels,
-            queries=queries,
+            paths,
+            found.labels,
+            found.class_names,
+            levels=found.levels,
+            queries=found.queries,
             shorter_side=shorter_side,
         )
 
 
-def _read(path: Path) -> Sequence[Mapping[str, Any]]:
+def read_columns(path: Path, *required: str, images: str = "image") -> dict[str, Shaped[np.ndarray, "n"]]:
+    """The columns of a listing as strings, in its order.
+
+    Args:
+      path: of the listing.
+      required: columns that it must have.
+      images: what a row stands for, for messages.
+
+    Raises:
+      DataError: the listing is missing or damaged, lacks a column or, in a row, a value.
+    """
+    rows = _read(path, required, images)
+    columns = list(rows[0])
+    lacking = [name for name in required if name not in columns]
+    if lacking:
+        raise DataError(f"{path}: no column {' and no column '.join(lacking)}; it has: {', '.join(columns)}")
+    for number, row in enumerate(rows, 1):
+        if any(row.get(name) in (None, "") for name in columns):
+            raise DataError(f"{path}: {images} {number} lacks one of {', '.join(columns)}")
+    return {name: np.array([str(row[name]) for row in rows]) for name in columns}
+
+
+def _read(path: Path, required: Sequence[str], images: str) -> Sequence[Mapping[str, Any]]:
     """The rows of a listing, at least one."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -94,34 +94,12 @@ def _read(path: Path) -> Sequence[Mapping[str, Any]]:
     except (csv.Error, json.JSONDecodeError) as error:
         raise DataError(f"{path}: cannot read this listing ({error})") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: expected a list of objects with path and label")
+        raise DataError(f"{path}: expected a list of objects with {' and '.join(required)}")
     if not rows:
-        raise DataError(f"{path} lists no images; expected columns path, label")
+        raise DataError(f"{path} lists no {images}s; expected columns {', '.join(required)}")
     if any(None in row for row in rows):
         number = next(number for number, row in enumerate(rows, 1) if None in row)
-        raise DataError(f"{path}: image {number} has more values than the header has columns; quote those with a comma")
-    return rows
-
-
-def _parts(path: Path, split: list[str]) -> Int32[np.ndarray, "n"]:
-    unknown = sorted(set(split) - set(PARTS))
-    if unknown:
-        raise DataError(f"{path}: split {unknown[0]!r} is unknown; there are: {', '.join(PARTS)}")
-    testing = {"query", "gallery", "test"} & set(split)
-    if testing not in ({"test"}, {"query", "gallery"}):
         raise DataError(
-            f"{path}: a split needs test images, or query and gallery images; it has {', '.join(sorted(set(split)))}"
+            f"{path}: {images} {number} has more values than the header has columns; quote those with a comma"
         )
-    return np.array([PARTS[part] for part in split], np.int32)
-
-
-def _of_classes(path: Path, column: str, labels: np.ndarray, values: list[str], names: Sequence[str]) -> Sequence[str]:
-    """The one value of a column that all images of each class have."""
-    found: dict[int, str] = {}
-    for label, value in zip(labels.tolist(), values, strict=True):
-        if found.setdefault(label, value) != value:
-            raise DataError(
-                f"{path}: label {names[label]!r} has {column} {found[label]!r} and {value!r}; super-labels must form a "
-                "tree, so take this column out or rename the labels"
-            )
-    return [found[label] for label in range(len(names))]
+    return rows

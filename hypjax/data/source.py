@@ -3,7 +3,7 @@
 import concurrent.futures
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer, Shaped, UInt8
@@ -15,7 +15,8 @@ from hypjax.data.errors import DataError
 class Source(Protocol):
     """Anything with labels, ancestors and random access to images; plain attributes do for the properties.
 
-    A source whose data set has query and gallery sets of its own has an attribute `queries` besides, see `own_queries`.
+    A source whose data set has query and gallery sets of its own has an attribute `queries` besides, see `own_queries`;
+    one that holds features in place of images has `features`, see `own_features`.
     """
 
     @property
@@ -108,6 +109,12 @@ def own_queries(source: Source) -> Bool[np.ndarray, "n"] | None:
     return marked
 
 
+def own_features(source: Source) -> Callable[[Any], np.ndarray] | None:
+    """What reads rows of features, `slice` or indices [m] → float32 [m, f], of a source without images; else None."""
+    read: Callable[[Any], np.ndarray] | None = getattr(source, "features", None)
+    return read
+
+
 class Subset:
     """Some images of a source, with dense labels and ancestors of their own; made by `subset`."""
 
@@ -116,6 +123,8 @@ class Subset:
         self.indices = np.asarray(indices, np.int64)
         asking = own_queries(source)
         self.queries = None if asking is None or not asking[self.indices].any() else asking[self.indices]
+        rows = own_features(source)
+        self.features = None if rows is None else lambda chosen: rows(self.indices[chosen])
         classes, self.labels = dense(np.asarray(source.labels)[self.indices])
         self.class_names = [source.class_names[c] for c in classes]
         self.level_names = list(source.level_names)
@@ -162,7 +171,7 @@ class Coarse:
     """A source whose classes are one level of another's hierarchy; made by `coarsened`."""
 
     def __init__(self, source: Source, level: int) -> None:
-        self._source, self.queries = source, own_queries(source)
+        self._source, self.queries, self.features = source, own_queries(source), own_features(source)
         self.labels = np.asarray(source.ancestors)[np.asarray(source.labels), level].astype(np.int32)
         self.class_names = list(source.ancestor_names[level])
         self.level_names = list(source.level_names)[level + 1 :]

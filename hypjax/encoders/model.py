@@ -33,7 +33,7 @@ class EmbeddingModel(nn.Module):
     """Images to `ModelOutput`.
 
     Attributes:
-      encoder: maps [n, h, w, 3] to [n, features].
+      encoder: maps [n, h, w, 3] to [n, features]; None for a model of features alone, used by its `project`.
       head: maps features to tangent vectors.
       doubt: maps features to one number, whose logistic is the doubt; None for a model without.
       doubt_gradient: share of the doubt's gradient that reaches the encoder. At 0 the doubt reads features that learn
@@ -42,7 +42,7 @@ class EmbeddingModel(nn.Module):
         length itself; None leaves the radius to the head's own norm. [ours]
     """
 
-    encoder: nn.Module
+    encoder: nn.Module | None
     head: Head
     doubt: Head | None = None
     doubt_gradient: float = 1.0
@@ -50,6 +50,8 @@ class EmbeddingModel(nn.Module):
 
     def __call__(self, images: Float[Array, "n h w 3"], train: bool = False) -> ModelOutput:
         """Maps normalized images to features, tangent vectors and doubt."""
+        if self.encoder is None:
+            raise ValueError("a model without an encoder takes features: model.apply(..., method='project')")
         return self.project(self.encoder(images, train=train), train)
 
     def project(self, features: Float[Array, "n features"], train: bool = False) -> ModelOutput:

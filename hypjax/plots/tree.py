@@ -24,7 +24,7 @@ INCHES = 3.8  # of that radius
 def tree(
     path: str | PathLike[str],
     parent: Int[Array | np.ndarray, "nodes"],
-    image: Callable[[int], UInt8[np.ndarray, "h w 3"]],
+    image: Callable[[int], UInt8[np.ndarray, "h w 3"]] | None,
     group: Int[Array | np.ndarray, "n"],
     group_names: Sequence[str],
     *,
@@ -44,7 +44,7 @@ def tree(
         parent: Parent of each node, leaves first as node 0 … n − 1, a parent after its children, −1 for the root, which
             is last; such as `hypjax.retrieval.tree.Tree.parent`. Sixty leaves are easy to read: choose from a
             larger tree by `choose_leaves` and `hypjax.retrieval.tree.restrict`.
-        image: Image of a leaf by its number, uint8 [h, w, 3], of any size.
+        image: Image of a leaf by its number, uint8 [h, w, 3], of any size; None for squares in the group's color.
         group: Known group of each leaf, an index into `group_names`.
         group_names: Names for the legend; of more than nine groups the smaller ones share gray.
         leaf_names: Name of each leaf; none by default.
@@ -76,7 +76,8 @@ def tree(
     side = min(IMAGE, 0.78 * 2 * np.pi / n)  # not quite 1/√2 of a step on the wider ring of images: corners don't meet
     for leaf in range(n):
         name = "" if leaf_names is None else leaf_names[leaf]
-        _leaf(axes, image(leaf), angle[leaf], side, color[row[leaf]], name, n)
+        pixels = None if image is None else image(leaf)
+        _leaf(axes, pixels, angle[leaf], side, color[row[leaf]], name, n)
     _legend(axes, row, names, color)
     text = "Frame: known group of a leaf. Branch: the group most of its leaves belong to, paler where they are mixed. "
     text += "A node lies the farther out the fewer leaves and levels are below it.\n" + caption
@@ -208,8 +209,9 @@ def _nodes(axes: Axes, angle, radius, size, tint):
 def _leaf(axes: Axes, pixels, angle, side, color, name, n):
     center = _polar(1 + 0.7 * side, angle)
     left, bottom = center - side / 2
-    axes.imshow(pixels, extent=(left, left + side, bottom, bottom + side), interpolation="antialiased", zorder=3)
-    frame = {"fill": False, "edgecolor": color, "linewidth": 1.8, "joinstyle": "miter"}
+    if pixels is not None:
+        axes.imshow(pixels, extent=(left, left + side, bottom, bottom + side), interpolation="antialiased", zorder=3)
+    frame = {"fill": pixels is None, "facecolor": color, "edgecolor": color, "linewidth": 1.8, "joinstyle": "miter"}
     axes.add_patch(Rectangle((left, bottom), side, side, zorder=4, **frame))
     turned = np.degrees(angle) % 360
     flipped = 90 < turned < 270

@@ -13,6 +13,7 @@ from hypjax.retrieval.metrics import (
 )
 from hypjax.retrieval.neighbors import knn
 from hypjax.retrieval.report import Retrieved, retrieval_figures
+from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
 from hypjax.retrieval.tree_quality import TreeQuality, tree_quality
 from hypjax.retrieval.uncertainty import (

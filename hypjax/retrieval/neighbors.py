@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +11,29 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
+from hypjax.retrieval.rows import Rows
+
 
 def knn(
     queries: Float[Array | np.ndarray, "n d"],
-    gallery: Float[Array | np.ndarray, "m d"],
+    gallery: Float[Array | np.ndarray, "m d"] | Rows,
     *,
     k: int,
     distance: Callable[[Array, Array], Array],
     exclude: Int[Array | np.ndarray, "n"] | None = None,
     query_block: int = 256,
     gallery_block: int = 4096,
+    slab: int = 2**16,
 ) -> tuple[Int[Array, "n k"], Float[Array, "n k"]]:
     """Find the k nearest gallery items of every query, exactly.
 
     indices[i] = argsort_j distance(queries[i], gallery[j]) [:k],  without j = exclude[i]
 
     One block of distances, `query_block × gallery_block`, exists at a time and is merged into the k best so
-    far. Equal distances keep the lower gallery index first. A distance that is not finite ranks behind all
-    others and is returned as inf. Compiled once for each shape and each `distance` object, so pass the same
-    callable again; or bind the curvature with `jax.tree_util.Partial`, and another one compiles nothing.
+    far; a gallery larger than a slab goes to the device slab by slab. Equal distances keep the lower gallery
+    index first. A distance that is not finite ranks behind all others and is returned as inf. Compiled once
+    for each shape and each `distance` object, so pass the same callable again; or bind the curvature with
+    `jax.tree_util.Partial`, and another one compiles nothing.
 
     Example:
         >>> points = jnp.array([[0.0], [1.0], [3.0], [3.5]])
@@ -39,13 +44,14 @@ def knn(
 
     Args:
         queries: Points [n, d] of any geometry.
-        gallery: Points [m, d] of the same geometry.
+        gallery: Points [m, d] of the same geometry, or `Rows` that give them.
         k: Neighbors for each query, 1 ≤ k ≤ the gallery items left to it.
         distance: `(x [n, d], y [m, d]) -> [n, m]`.
         exclude: For each query the gallery index that must not be found, its own when queries are part of the
             gallery; −1 excludes nothing. By index, because duplicates of the query have distance 0 too.
         query_block: Queries scored at a time.
         gallery_block: Gallery items scored at a time.
+        slab: Gallery items on the device at a time.
 
     Returns:
         Gallery indices int32 [n, k] and distances [n, k], nearest first.
@@ -55,23 +61,45 @@ def knn(
             below 1.
     """
     n, m = len(queries), len(gallery)
-    if query_block < 1 or gallery_block < 1:
-        raise ValueError(f"blocks must be positive, got query_block={query_block}, gallery_block={gallery_block}")
+    if min(query_block, gallery_block, slab) < 1:
+        raise ValueError(f"blocks must be positive, got {query_block=}, {gallery_block=}, {slab=}")
     if n == 0:
         raise ValueError("there is no query to search for")
     available = m - _excludes_any(exclude)
     if not 1 <= k <= available:
         raise ValueError(f"k={k} neighbors asked for, but each query has {available} gallery items to choose from")
     excluded = jnp.full(n, -1, jnp.int32) if exclude is None else jnp.asarray(exclude, jnp.int32)
-    return _knn(
-        jnp.asarray(queries),
-        jnp.asarray(gallery),
-        excluded,
-        k=k,
-        distance=as_argument(distance),
-        query_block=min(query_block, n),
-        gallery_block=min(gallery_block, m),
-    )
+    queries = jnp.asarray(queries)
+    best: Any = ()
+    for start in range(0, m, slab):
+        items = jnp.asarray(gallery[start : start + slab] if m > slab or isinstance(gallery, Rows) else gallery)
+        found = _knn(
+            queries,
+            items,
+            jnp.where((excluded >= start) & (excluded < start + len(items)), excluded - start, -1),
+            k=min(k, len(items)),
+            distance=as_argument(distance),
+            query_block=min(query_block, n),
+            gallery_block=min(gallery_block, len(items)),
+        )
+        best = _merged(best, found, start, k) if m > slab else found
+    return best
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _merged(best, found, start, k):
+    """The k best of those so far and those of a slab, which begins at `start`."""
+    indices = jnp.where(found[0] >= 0, found[0] + start, -1)
+    distances = found[1]
+    if best:  # they come first: equal distances keep the lower index
+        indices, distances = (jnp.concatenate(pair, axis=1) for pair in zip(best, (indices, distances), strict=True))
+    if indices.shape[1] <= k:
+        return indices, distances
+    # A place that nothing fills ranks behind a distance that is not finite, which is inf too.
+    largest = jnp.finfo(distances.dtype).max
+    rank = jnp.where(indices < 0, jnp.inf, jnp.minimum(distances, largest))
+    _, place = lax.top_k(-rank, k)
+    return jnp.take_along_axis(indices, place, axis=1), jnp.take_along_axis(distances, place, axis=1)
 
 
 def as_argument(function: Callable) -> Partial:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hypjax.retrieval.clustering import kmeans, nmi
 from hypjax.retrieval.metrics import hierarchy_quality, map_at_r, r_precision, recall_at_k, relevant_counts
 from hypjax.retrieval.neighbors import knn
+from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.uncertainty import uncertainty_quality
 
 
@@ -39,7 +40,7 @@ def retrieval_figures(
     uncertainty: Float[Array | np.ndarray, "n"] | None = None,
     ancestors: Int[Array | np.ndarray, "classes levels"] | None = None,
     level_names: Sequence[str] | None = None,
-    gallery: tuple[Float[Array | np.ndarray, "m d"], Int[Array | np.ndarray, "m"]] | None = None,
+    gallery: tuple[Float[Array | np.ndarray, "m d"] | Rows, Int[Array | np.ndarray, "m"]] | None = None,
     exclude: Int[Array | np.ndarray, "n"] | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
     hierarchy_neighbors: int = 5,
@@ -82,6 +83,7 @@ def retrieval_figures(
         ValueError: sizes that do not fit, or a gallery smaller than max(ks) neighbors.
     """
     labels = np.asarray(labels)
+    items: Array | np.ndarray | Rows
     if gallery is None:
         items, item_labels = embeddings, labels
         exclude = np.arange(len(labels)) if exclude is None else exclude

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,18 +14,20 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
-from hypjax.data.source import Source, own_queries, subset
+from hypjax.data.source import Source, own_features, own_queries, subset
 from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
-from hypjax.retrieval import Retrieved, auroc, distance_ratio, knn, retrieval_figures, spearman
+from hypjax.retrieval import Retrieved, Rows, auroc, distance_ratio, knn, retrieval_figures, spearman
 from hypjax.training import sharding
 from hypjax.training.space import Space
 from hypjax.training.state import Params
 from hypjax.training.step import apply_model
 from hypjax.training.trees import Trees, grow
+from hypjax.training.windows import windows
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
+MOST_TOGETHER = 2**15  # training images that search each other for the failures before training
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
 _direction = jax.jit(sphere.project)
@@ -34,14 +37,14 @@ class Embedded(NamedTuple):
     """What the model makes of n images, as host arrays.
 
     Attributes:
-      features: the encoder's features [n, features].
+      features: the encoder's features [n, features]; those of a source that has no images stay where they are.
       points: points of the geometry [n, .].
       tangent: tangent vectors at the origin [n, d].
       radius: their lengths [n].
       uncertainty: in [0, 1] [n].
     """
 
-    features: Float[np.ndarray, "n features"]
+    features: Float[np.ndarray, "n features"] | Rows
     points: Float[np.ndarray, "n d"]
     tangent: Float[np.ndarray, "n d"]
     radius: Float[np.ndarray, " n"]
@@ -83,7 +86,12 @@ def create_embedder(
 
 
 def embed_all(
-    embedder: Embedder, variables: Mapping[str, Any], batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
+    embedder: Embedder,
+    variables: Mapping[str, Any],
+    batches: Iterable[dict[str, np.ndarray]],
+    mesh: Mesh,
+    *,
+    features: Rows | None = None,
 ) -> Embedded:
     """Embeds every image of `batches`, in order.
 
@@ -92,22 +100,38 @@ def embed_all(
       variables: the model's.
       batches: from a `Reader`.
       mesh: the data mesh.
+      features: what stands for the features in the result, where they can be read again and need no second copy.
 
     Returns:
       The embeddings of the valid images, the same on every process.
     """
-    parts = []
+    kept = [name for name in Embedded._fields if name != "features" or features is None]
+    chunks: dict[str, list[np.ndarray]] = {name: [] for name in kept}
     gather = sharding.gatherer(mesh)
+
+    def keep(embedded: Embedded, mask: jax.Array) -> None:
+        for name in kept:
+            chunks[name].append(np.asarray(getattr(embedded, name))[np.asarray(mask)])
+
+    pending = None
     for batch in batches:
         seen = {name: batch[name] for name in batch if name in ("image", "features", "valid")}
         together = sharding.global_batch(seen, mesh)
         valid = together.pop("valid")
-        parts.append((embedder(variables, together), gather(valid)))
-    masks = [np.asarray(mask) for _, mask in parts]
-    return jax.tree.map(
-        lambda *chunks: np.concatenate([np.asarray(c)[m] for c, m in zip(chunks, masks, strict=True)]),
-        *[embedded for embedded, _ in parts],
-    )
+        on_its_way = embedder(variables, together), gather(valid)
+        if pending is not None:  # fetched while the next batch is computed, so that no device holds all of them
+            keep(*pending)
+        pending = on_its_way
+    if pending is not None:
+        keep(*pending)
+    whole: dict[str, Any] = {name: _joined(chunks.pop(name)) for name in kept}  # one by one: no more is there twice
+    return Embedded(**{"features": features, **whole})
+
+
+def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+    whole = np.concatenate(chunks)
+    chunks.clear()
+    return whole
 
 
 def radius_figures(embedded: Embedded, clip_radius: float) -> dict[str, float]:
@@ -161,6 +185,7 @@ class Evaluation(NamedTuple):
       figures: by name.
       embedded: every image of the source.
       asking: indices of the queries in the source [q].
+      answering: indices of the gallery in the source [m], to which `retrieved` refers.
       retrieved: neighbors of the queries.
       responses: by kind of degradation.
       trees: over the classes.
@@ -170,10 +195,25 @@ class Evaluation(NamedTuple):
     figures: dict[str, float]
     embedded: Embedded
     asking: np.ndarray
+    answering: np.ndarray
     retrieved: Retrieved
     responses: dict[str, Response]
     trees: Trees
     space: Space
+
+
+class Roles(NamedTuple):
+    """Who asks and who answers.
+
+    Attributes:
+      asking: indices of the queries in the source [q].
+      answering: indices of the gallery in the source [m].
+      own: place in the gallery of each query, which it must not find [q]; None where no query is in the gallery.
+    """
+
+    asking: np.ndarray
+    answering: np.ndarray
+    own: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +229,7 @@ class Evaluator:
       ks: for which K to report Recall@K, as far as there are so many others.
       query_gallery: whether the first image of each class asks and the others answer; else all ask all others. A
         source's own query and gallery sets go before either.
+      queries: at most so many ask, evenly spaced among those that would; 0 for all.
     """
 
     embedder: Embedder
@@ -198,6 +239,7 @@ class Evaluator:
     clip_radius: float
     ks: tuple[int, ...] = (1, 2, 4, 8)
     query_gallery: bool = False
+    queries: int = 0
 
     def __call__(
         self,
@@ -222,34 +264,52 @@ class Evaluator:
         space = self.space_at(variables.get("objective", {}))
         embedded = self._embed(variables, source)
         bare = {} if untrained is None else {"body_before": self._embed(untrained, source).features}
-        asking, figures, retrieved = self._score(source, embedded, space, bare)
+        roles = self._roles(source)
+        figures, retrieved = self._score(source, embedded, space, roles, bare)
         responses = self._responses(variables, source, embedded, space, degraded_queries)
         for kind, response in responses.items():
             figures |= response.figures(kind)
         trees, agreement = grow(embedded.points, source, space, variables.get("objective", {}).get("hier_proxies"))
-        return Evaluation(figures | agreement, embedded, asking, retrieved, responses, trees, space)
+        return Evaluation(
+            figures | agreement, embedded, roles.asking, roles.answering, retrieved, responses, trees, space
+        )
 
     def failures(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
-        """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n]."""
-        directions = _direction(self._embed(variables, source).tangent)
-        own = np.arange(len(source))
-        indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
-        return source.labels[np.asarray(indices)[:, 0]] != source.labels
+        """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n].
+
+        Of more than `MOST_TOGETHER` images each searches as many, its whole class among them (`windows`).
+        """
+        tangent = self._embed(variables, source).tangent
+        wrong = np.zeros(len(source), bool)
+        for window in windows(source.labels, MOST_TOGETHER):
+            directions, own = _direction(tangent[window.rows]), np.arange(len(window.rows))
+            indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
+            labels = source.labels[window.rows]
+            missed = labels[np.asarray(indices)[:, 0]] != labels
+            wrong[window.rows[window.whole]] = missed[window.whole]
+        return wrong
 
     def _embed(self, variables: Mapping[str, Any], source: Source, **degradation: Any) -> Embedded:
-        return embed_all(self.embedder, variables, self.reader(source, **degradation), self.mesh)
+        read = own_features(source)
+        features = None if read is None else Rows(len(source), read)
+        return embed_all(self.embedder, variables, self.reader(source, **degradation), self.mesh, features=features)
 
     def _score(
-        self, source: Source, embedded: Embedded, space: Space, bare: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, dict[str, float], Retrieved]:
+        self,
+        source: Source,
+        embedded: Embedded,
+        space: Space,
+        roles: Roles,
+        bare: Mapping[str, np.ndarray | Rows],
+    ) -> tuple[dict[str, float], Retrieved]:
         """Retrieval, hierarchy, uncertainty, radius figures; and by cosine those of bare features and of directions."""
-        asking, answering = self._roles(source)
-        items = len(source) - 1 if answering is None else len(answering)
+        asking, answering, own = roles
+        items = len(answering) - (own is not None)
         ks = tuple(k for k in self.ks if k <= items)  # a small folder has no eight others to find
 
-        def search(points: np.ndarray, **more: Any) -> Retrieved:
-            gallery = None if answering is None else (points[answering], source.labels[answering])
-            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, ks=ks, **more)
+        def search(points: np.ndarray | Rows, **more: Any) -> Retrieved:
+            gallery = points if own is not None else points[answering], source.labels[answering]
+            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, exclude=own, ks=ks, **more)
 
         retrieved = search(
             embedded.points,
@@ -257,35 +317,38 @@ class Evaluator:
             uncertainty=embedded.uncertainty[asking],
             ancestors=source.ancestors,
             level_names=source.level_names,
-            clustering=answering is None,  # with one query a class, any clustering is a perfect one
+            clustering=own is not None,  # with one query a class, any clustering is a perfect one
         )
         figures = dict(retrieved.figures)
         for name, vectors in {**bare, "body": embedded.features, "direction": embedded.tangent}.items():
-            directions = np.asarray(_direction(vectors))
+            directions = Rows(len(source), partial(_directions, vectors))
             by_angle = search(directions, distance=sphere.pairwise_cosine_distance, clustering=False)
             kept = (*(f"recall@{k}" for k in ks), "map@r")
             figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
         # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
         figures["direction_agreement"] = float((by_angle.neighbors[:, 0] == retrieved.neighbors[:, 0]).mean())
-        return asking, figures | radius_figures(embedded, self.clip_radius), retrieved
+        return figures | radius_figures(embedded, self.clip_radius), retrieved
 
-    def _roles(self, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-        """Indices of queries and of gallery items; None means that the queries search each other."""
-        asking = own_queries(source)
-        if asking is None and self.query_gallery:
-            asking = query_gallery(source.labels)
-        if asking is None:
-            return np.arange(len(source)), None
-        return np.flatnonzero(asking), np.flatnonzero(~asking)
+    def _roles(self, source: Source) -> Roles:
+        """Who asks and who answers; without query and gallery sets all images answer all others."""
+        marked = own_queries(source)
+        if marked is None and self.query_gallery:
+            marked = query_gallery(source.labels)
+        everyone = np.arange(len(source))
+        asking = everyone if marked is None else np.flatnonzero(marked)
+        if 0 < self.queries < len(asking):
+            asking = _spread(asking, self.queries)
+        return Roles(asking, everyone, asking) if marked is None else Roles(asking, np.flatnonzero(~marked), None)
 
     def _responses(
         self, variables: Mapping[str, Any], source: Source, clean: Embedded, space: Space, count: int
     ) -> dict[str, Response]:
         """Degrades `count` evenly spaced queries and searches the clean gallery, or the others where there is none."""
-        asking, answering = self._roles(source)
-        chosen = asking[np.unique(np.linspace(0, len(asking) - 1, min(count, len(asking))).astype(int))]
-        queries = subset(source, chosen)
-        searched, own = (np.arange(len(source)), chosen) if answering is None else (answering, None)
+        if not count:
+            return {}
+        asking, searched, leave_out = self._roles(source)
+        chosen = _spread(asking, count)
+        queries, own = subset(source, chosen), None if leave_out is None else chosen
         labels = source.labels[searched]
         responses = {}
         for kind in DEGRADATIONS:
@@ -300,6 +363,15 @@ class Evaluator:
             uncertainty = np.stack([embedded.uncertainty for embedded in at_levels])
             responses[kind] = Response(LEVELS, uncertainty, wrong, np.stack([distances for _, distances in found]))
         return responses
+
+
+def _spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of them, evenly spaced."""
+    return indices[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int))]
+
+
+def _directions(vectors: np.ndarray | Rows, rows: Any) -> np.ndarray:
+    return np.asarray(_direction(vectors[rows]))
 
 
 def _nearest(

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from hypjax.data.pipeline import Batch
+from hypjax.data.pipeline import Batch, local_slice
 from hypjax.data.sampling import ClassBalanced
-from hypjax.data.source import Source
+from hypjax.data.source import Source, own_features
 
 Transform = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, float]]
 """An image and a generator to a view and the level of its degradation."""
@@ -116,31 +116,41 @@ class FeatureBatches:
     Batch `step` depends on (seed, step) alone: the sampler picks the images, a generator one of the views of each.
 
     Args:
-      features: of each view and image.
-      levels: of degradation of each.
+      read: views [b] and images [b] to their features [b, features].
+      levels: of degradation of each view and image.
       labels: of the images.
       sampler: which images make the batch of a step.
       seed: of the choice among views.
+      process_index: which of the processes this is.
+      process_count: how many there are; each makes its contiguous part of the batch.
+
+    Raises:
+      ValueError: the batch does not divide by the processes.
     """
 
     def __init__(
         self,
-        features: Float[np.ndarray, "views n features"],
+        read: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, "b features"]],
         levels: Float[np.ndarray, "views n"],
         labels: Int[np.ndarray, " n"],
         sampler: ClassBalanced,
         *,
         seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
     ) -> None:
-        self._features, self._levels, self._labels = features, levels, np.asarray(labels, np.int32)
+        self._read, self._levels, self._labels = read, levels, np.asarray(labels, np.int32)
         self._sampler, self._seed, self._step = sampler, seed, 0
+        part = local_slice(sampler.batch_size, process_index, process_count)
+        self._part = slice(part.start, part.stop)
 
     def __next__(self) -> Batch:
         indices = self._sampler[self._step]
-        views = np.random.default_rng((self._seed, self._step)).integers(len(self._features), size=len(indices))
+        views = np.random.default_rng((self._seed, self._step)).integers(len(self._levels), size=len(indices))
+        indices, views = indices[self._part], views[self._part]
         self._step += 1
         return {
-            "features": self._features[views, indices],
+            "features": self._read(views, indices),
             "label": self._labels[indices],
             "index": indices.astype(np.int32),
             "level": self._levels[views, indices],
@@ -157,6 +167,30 @@ class FeatureBatches:
     def set_state(self, state: Mapping[str, int]) -> None:
         """Goes on from a position that `get_state` told."""
         self._step = state["step"]
+
+
+def row_batches(
+    source: Source, *, batch_size: int, degradation: str | None = None, level: float = 0.0
+) -> Iterator[Batch]:
+    """Every row of a source of features once and in order, this process's part of each batch.
+
+    Args:
+      source: one that holds features, see `hypjax.data.source.own_features`.
+      batch_size: of the global batch; the last one is filled up with its last row, where `valid` is false.
+      degradation: None, since nothing damages features.
+      level: of it.
+
+    Raises:
+      ValueError: a degradation is asked for, the source has images, or the batch does not divide by the processes.
+      DataError: from `next`, when a row is not finite.
+    """
+    read = own_features(source)
+    if degradation or read is None:
+        raise ValueError(f"features have no {degradation!r} at {level}" if degradation else "the source has images")
+    part = local_slice(batch_size, jax.process_index(), jax.process_count())
+    for start in range(0, len(source), batch_size):
+        wanted = start + np.arange(part.start, part.stop)
+        yield {"features": read(np.minimum(wanted, len(source) - 1)), "valid": wanted < len(source)}
 
 
 def evaluation_batches(features: Float[np.ndarray, "n features"], batch: int) -> Iterator[Batch]:

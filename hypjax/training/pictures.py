@@ -10,13 +10,17 @@ import jax
 import numpy as np
 
 from hypjax import plots
-from hypjax.data.source import Source
+from hypjax.data.source import Source, own_features
 from hypjax.retrieval import restrict, risk_coverage
 from hypjax.training.evaluation import Evaluation
+
+MOST_POINTS = 20_000  # in the disk, evenly spaced: more only hide one another
 
 
 def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
+
+    What shows images is left out where the source has none, and the response where nothing was degraded.
 
     Args:
       workdir: where the PNG files go.
@@ -27,36 +31,37 @@ def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[M
     if any("loss" in row for row in rows):
         plots.training_curves(workdir / "curves.png", rows)
     draw_disk(workdir / "disk.png", source, evaluation)
-    draw_gallery(workdir / "gallery.png", source, evaluation)
-    draw_layers(workdir / "layers.png", source, evaluation)
+    if own_features(source) is None:
+        draw_gallery(workdir / "gallery.png", source, evaluation)
+        draw_layers(workdir / "layers.png", source, evaluation)
     draw_tree(workdir / "tree.png", source, evaluation)
     draw_risk(workdir / "risk_coverage.png", evaluation)
-    responses = evaluation.responses
-    plots.degradation_response(
-        workdir / "degradation.png",
-        next(iter(responses.values())).levels,
-        {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
-        recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
-    )
+    if responses := evaluation.responses:
+        plots.degradation_response(
+            workdir / "degradation.png",
+            next(iter(responses.values())).levels,
+            {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
+            recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
+        )
 
 
 def draw_disk(path: Path, source: Source, evaluation: Evaluation) -> None:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
-    points, space = evaluation.embedded.points, evaluation.space
+    space, count = evaluation.space, len(source)
+    shown = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
+    points = evaluation.embedded.points[shown]
     if space.ball is not None:
         points = np.asarray(jax.jit(space.ball)(points))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:
         groups, names = source.labels, source.class_names
-    plots.disk(path, points, groups, names, evaluation.embedded.uncertainty, c=space.curvature)
+    plots.disk(path, points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
 
 
 def draw_gallery(path: Path, source: Source, evaluation: Evaluation) -> None:
     """Queries with what they find, the most and the least certain ones."""
-    asking, retrieved = evaluation.asking, evaluation.retrieved
-    everyone = len(asking) == len(source)
-    answering = np.arange(len(source)) if everyone else np.setdiff1d(np.arange(len(source)), asking)
+    asking, answering, retrieved = evaluation.asking, evaluation.answering, evaluation.retrieved
     plots.gallery(
         path,
         lambda i: source.image(int(asking[i])),
@@ -84,7 +89,7 @@ def draw_layers(path: Path, source: Source, evaluation: Evaluation) -> None:
 
 
 def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
-    """The tree over the classes, of HIER's proxies where there are any; an image of each class at its leaf."""
+    """The tree over the classes, of HIER's proxies where there are any; an image of each class, if any, at its leaf."""
     trees, classes = evaluation.trees, evaluation.trees.classes
     groups = source.ancestors[classes]
     tree, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
@@ -93,12 +98,12 @@ def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
     else:
         leaves, top, names = plots.choose_leaves(groups), np.zeros(len(groups), int), ["classes"]
     example = np.unique(source.labels, return_index=True)[1][classes]
-    figures = evaluation.figures
+    figures, bare = evaluation.figures, own_features(source) is not None
     scores = [f"{level} {figures[f'{kind}_tree_triplets@{level}']:.2f}" for level in source.level_names]
     plots.tree(
         path,
         restrict(tree, leaves).parent,
-        lambda i: source.image(int(example[leaves[i]])),
+        None if bare else lambda i: source.image(int(example[leaves[i]])),
         top[leaves],
         names,
         leaf_names=[source.class_names[classes[leaf]] for leaf in leaves],

@@ -62,7 +62,8 @@ def batches(seed=0):
     features = np.arange(2 * 15 * 2, dtype=np.float32).reshape(2, 15, 2)
     sampler = ClassBalanced(labels, classes_per_batch=2, samples_per_class=2, seed=seed)
     levels = np.stack([np.zeros(15), np.ones(15)])
-    return FeatureBatches(features, levels, labels, sampler, seed=seed), features, sampler
+    read = lambda view, image: features[view, image]  # noqa: E731
+    return FeatureBatches(read, levels, labels, sampler, seed=seed), features, sampler
 
 
 def test_batches_are_those_of_the_sampler_and_resume_exactly():

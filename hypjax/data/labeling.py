@@ -1,0 +1,95 @@
+"""From columns of a table to labels, a hierarchy and a split: what listings of images and files of features share."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32, Shaped
+
+from hypjax.data.errors import DataError
+from hypjax.data.source import dense
+
+PARTS = {
+    "train": 0,
+    "training": 0,
+    "val": 1,
+    "valid": 1,
+    "validation": 1,
+    "test": 2,
+    "query": 2,  # asks in the test
+    "gallery": 2,  # answers in it
+}
+
+
+class Labeling(NamedTuple):
+    """What the columns of a table say of its rows.
+
+    Attributes:
+      labels: class of each row, dense.
+      class_names: one a class, in the order of the labels.
+      levels: the hierarchy, nearest first: a column's name, and its value for each class.
+      parts: of each row, 0, 1 or 2 for train, validation and test; None where no split is given.
+      queries: which rows ask; None where there are no queries of the table's own.
+    """
+
+    labels: Int32[np.ndarray, "n"]
+    class_names: list[str]
+    levels: list[tuple[str, list[str]]]
+    parts: Int32[np.ndarray, "n"] | None
+    queries: Bool[np.ndarray, "n"] | None
+
+
+def read_labeling(where: str, columns: Mapping[str, Shaped[np.ndarray, "n"]], *, images: str = "images") -> Labeling:
+    """Reads labels, super-labels and split.
+
+    >>> found = read_labeling("a table", {"label": np.array(["owl", "cod"]), "kind": np.array(["bird", "fish"])})
+    >>> found.labels, found.levels
+    (array([1, 0], dtype=int32), [('kind', ['fish', 'bird'])])
+
+    Args:
+      where: the table's name, for messages.
+      columns: `label`, perhaps `split`, and super-labels, the nearest first; strings or integers.
+      images: what the rows are, for messages.
+
+    Raises:
+      DataError: an unknown word of the split, or labels that form no tree.
+    """
+    kept, labels = dense(columns["label"])
+    names = [str(name) for name in kept]
+    split = columns.get("split")
+    levels = [
+        (name, _of_classes(where, name, labels, values, names))
+        for name, values in columns.items()
+        if name not in ("label", "split")
+    ]
+    if split is None:
+        return Labeling(labels, names, levels, None, None)
+    words, place = np.unique(split, return_inverse=True)
+    parts = _parts(where, [str(word) for word in words], images)[place]
+    return Labeling(labels, names, levels, parts, split == "query" if "query" in words else None)
+
+
+def _parts(where: str, words: Sequence[str], images: str) -> Int32[np.ndarray, "words"]:
+    unknown = [word for word in words if word not in PARTS]
+    if unknown:
+        raise DataError(f"{where}: split {unknown[0]!r} is unknown; there are: {', '.join(PARTS)}")
+    testing = {"query", "gallery", "test"} & set(words)
+    if testing not in ({"test"}, {"query", "gallery"}):
+        raise DataError(
+            f"{where}: a split needs test {images}, or query and gallery {images}; it has {', '.join(words)}"
+        )
+    return np.array([PARTS[word] for word in words], np.int32)
+
+
+def _of_classes(where: str, column: str, labels: np.ndarray, values: np.ndarray, names: Sequence[str]) -> list[str]:
+    """The one value of a column that all rows of each class have."""
+    first = np.unique(labels, return_index=True)[1]
+    expected = values[first]
+    torn = np.flatnonzero(expected[labels] != values)
+    if torn.size:
+        label, value = labels[torn[0]], values[torn[0]]
+        raise DataError(
+            f"{where}: label {names[label]!r} has {column} {str(expected[label])!r} and {str(value)!r}; super-labels "
+            "must form a tree, so take this column out or rename the labels"
+        )
+    return [str(value) for value in expected]
