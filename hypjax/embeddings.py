@@ -14,14 +14,18 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from hypjax.data.mapped import Mapped, map_npz
 from hypjax.data.unlabeled import Picture
 from hypjax.errors import UsageError
+from hypjax.retrieval import Rows
 
 FORMAT = "hypjax embeddings 1"
 SAID = ("model", "run", "step", "root", "geometry", "distance", "curvature", "skipped")  # in `about`, at least
@@ -32,18 +36,71 @@ class Embeddings(NamedTuple):
     """What a model made of the pictures of a folder.
 
     Attributes:
-      points: of the geometry, float32 [n, .].
+      points: of the geometry, float32 [n, .], or what gives them by slice or indices.
       uncertainty: in [0, 1], float32 [n].
       pictures: n files.
       skipped: files that are no images, and why.
       about: how they were made: `model` (a fingerprint), `root`, `geometry`, `curvature`, …
     """
 
-    points: np.ndarray
+    points: Any
     uncertainty: np.ndarray
     pictures: Sequence[Picture]
     skipped: Sequence[tuple[Picture, str]]
     about: dict[str, Any]
+
+
+BLOCK = 2**14  # rows that are written at a time
+
+
+@contextmanager
+def archive(path: Path) -> Iterator[Callable[[str, Any], None]]:
+    """An .npz in the making, beside its place and renamed in the end; equal arrays make equal bytes.
+
+    Args:
+      path: where it goes, its folder made if it is not there.
+
+    Yields:
+      What puts an array into it under a name. Rows of floats are stored as they are, so that they can be read in place;
+      whatever gives them by slice, such as `Rows`, is taken for an array.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(beside, "w") as whole:
+
+            def put(name: str, array: Any) -> None:
+                entry = zipfile.ZipInfo(f"{name}.npy")  # one that is made so bears no date
+                in_rows = not isinstance(array, np.ndarray) or (array.ndim == 2 and array.dtype.kind == "f")
+                # Paths of fixed width are mostly empty; floats would not shrink.
+                entry.compress_type = zipfile.ZIP_STORED if in_rows else zipfile.ZIP_DEFLATED
+                with whole.open(entry, "w", force_zip64=True) as file:
+                    if in_rows:
+                        _put_rows(file, array)
+                    else:
+                        np.lib.format.write_array(file, array, allow_pickle=False)
+
+            yield put
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _put_rows(file: IO[bytes], rows: Any) -> None:
+    block = np.ascontiguousarray(rows[:BLOCK], np.float32)
+    header = {"descr": block.dtype.str, "fortran_order": False, "shape": (len(rows), block.shape[1])}
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(block.tobytes())
+    for start in range(BLOCK, len(rows), BLOCK):
+        file.write(np.ascontiguousarray(rows[start : start + BLOCK], np.float32).tobytes())
+
+
+def whole_rows(path: Path, name: str) -> Mapped | np.ndarray:
+    """Rows of an .npz, to be read in place, after all their bytes were compared with their checksum."""
+    with zipfile.ZipFile(path) as held, held.open(f"{name}.npy") as file:
+        while file.read(2**24):
+            pass
+    return map_npz(path, name)
 
 
 def write(path: Path, embeddings: Embeddings) -> None:
@@ -56,39 +113,36 @@ def write(path: Path, embeddings: Embeddings) -> None:
     skipped = [[*picture, reason] for picture, reason in embeddings.skipped]
     about = {"format": FORMAT, **embeddings.about, "skipped": skipped}
     columns = list(zip(*embeddings.pictures, strict=True)) or [(), (), ()]
-    arrays = {
-        "points": np.asarray(embeddings.points, np.float32),
-        "uncertainty": np.asarray(embeddings.uncertainty, np.float32),
-        "paths": np.array(columns[0], np.str_),
-        "sizes": np.array(columns[1], np.int64),
-        "modified": np.array(columns[2], np.int64),
-        "about": np.array(json.dumps(about)),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(beside, "w") as archive:
-            for name, array in arrays.items():
-                # Paths of fixed width are mostly empty; floats would not shrink. An entry made so bears no date.
-                entry = zipfile.ZipInfo(f"{name}.npy")
-                entry.compress_type = zipfile.ZIP_STORED if name == "points" else zipfile.ZIP_DEFLATED
-                with archive.open(entry, "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, array, allow_pickle=False)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with archive(path) as put:
+        put("points", embeddings.points)
+        put("uncertainty", np.asarray(embeddings.uncertainty, np.float32))
+        put("paths", np.array(columns[0], np.str_))
+        put("sizes", np.array(columns[1], np.int64))
+        put("modified", np.array(columns[2], np.int64))
+        put("about", np.array(json.dumps(about)))
 
 
-def read(path: Path) -> Embeddings:
+def read(path: Path, *, in_place: bool = False) -> Embeddings:
     """Reads a file of embeddings.
+
+    Args:
+      path: of the file.
+      in_place: whether the points stay on the disk, `Mapped`, and come by slice or indices.
 
     Raises:
       UsageError: it is not there, damaged, or something else.
     """
+    with _one_line(path):
+        return _read(path, in_place)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turns what may go wrong with a file into one line that names it."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist: python -m hypjax.embed makes such a file from a folder of images")
     try:
-        return _read(path)
+        yield
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         if "pickle" in reason:  # NumPy's word for whatever it does not know, with advice that is not to be followed
@@ -96,15 +150,31 @@ def read(path: Path) -> Embeddings:
         raise UsageError(f"{path} is no whole file of embeddings ({reason}); make it anew with hypjax.embed") from error
 
 
-def _read(path: Path) -> Embeddings:
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file says of itself; its points are not looked at.
+
+    Raises:
+      UsageError: it is not there, damaged, or something else.
+    """
+    with _one_line(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        return _about(file)
+
+
+def _about(file: Any) -> dict[str, Any]:
+    about = json.loads(str(file["about"]))
+    if not isinstance(about, dict) or about.pop("format", "") != FORMAT:
+        raise ValueError(f"it does not say that it is {FORMAT!r}")
+    if lacking := [name for name in SAID if name not in about]:
+        raise ValueError(f"it does not say its {lacking[0]}")
+    return about
+
+
+def _read(path: Path, in_place: bool) -> Embeddings:
     # Opened here, since np.load would leave a damaged file open.
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        about = json.loads(str(file["about"]))
-        if not isinstance(about, dict) or about.pop("format", "") != FORMAT:
-            raise ValueError(f"it does not say that it is {FORMAT!r}")
-        if lacking := [name for name in SAID if name not in about]:
-            raise ValueError(f"it does not say its {lacking[0]}")
-        points, uncertainty = file["points"], file["uncertainty"]
+        about = _about(file)
+        points: Any = whole_rows(path, "points") if in_place else file["points"]
+        uncertainty = file["uncertainty"]
         columns = [file[name].tolist() for name in ("paths", "sizes", "modified")]
     if points.ndim != 2 or points.dtype != np.float32 or uncertainty.shape != points.shape[:1]:
         raise ValueError(f"points {points.dtype} {points.shape} with uncertainty {uncertainty.shape}")
@@ -112,7 +182,8 @@ def _read(path: Path) -> Embeddings:
     skipped = [(Picture(*picture), reason) for *picture, reason in about.pop("skipped")]
     if len(pictures) != len(points):
         raise ValueError(f"{len(pictures)} paths for {len(points)} points")
-    if strange := next((p.path for p in pictures if _leaves_its_folder(p.path)), None):
+    shown = [] if about.get("rows") else pictures  # names of rows lead nowhere
+    if strange := next((p.path for p in shown if _leaves_its_folder(p.path)), None):
         raise ValueError(f"the path {strange!r} leaves its folder")
     return Embeddings(points, uncertainty, pictures, skipped, about)
 
@@ -147,10 +218,10 @@ class Store:
         if not path.exists():
             return
         if path == self.path:
-            part = read(path)  # whatever else it may be, it is not to be overwritten
+            part = self._read(path)  # whatever else it may be, it is not to be overwritten
         else:
             try:
-                part = read(path)
+                part = read(path, in_place=True)
             except UsageError:
                 self.notices.append(f"{path} is damaged and left out")
                 path.unlink()
@@ -196,12 +267,24 @@ class Store:
         """
         kept = [picture for picture in pictures if picture in self._place]
         rows = [self._place[picture] for picture in kept]
-        width = max((part.points.shape[1] for part in self._parts), default=0)
-        points, uncertainty = np.zeros((len(kept), width), np.float32), np.zeros(len(kept), np.float32)
-        for i, (part, row) in enumerate(rows):
-            points[i], uncertainty[i] = self._parts[part].points[row], self._parts[part].uncertainty[row]
+        uncertainty = np.array([self._parts[part].uncertainty[row] for part, row in rows], np.float32)
         skipped = [(picture, self._reasons[picture]) for picture in pictures if picture in self._reasons]
-        whole = Embeddings(points, uncertainty, kept, skipped, self.about)
-        write(self.path, whole)
+        points = Rows(len(kept), partial(self._gather, np.array(rows, int).reshape(-1, 2)))
+        self._write(self.path, Embeddings(points, uncertainty, kept, skipped, self.about))
         shutil.rmtree(self.partial, ignore_errors=True)
-        return whole
+        return self._read(self.path)
+
+    def _read(self, path: Path) -> Embeddings:
+        """The whole file; shards are embeddings whatever it is."""
+        return read(path)
+
+    def _write(self, path: Path, embeddings: Embeddings) -> None:
+        write(path, embeddings)
+
+    def _gather(self, places: np.ndarray, chosen: Any) -> np.ndarray:
+        """Points by (part, row) [n, 2], those that a slice chooses."""
+        part, row = places[chosen].T
+        points = np.zeros((len(part), max(held.points.shape[1] for held in self._parts)), np.float32)
+        for number in np.unique(part):
+            points[part == number] = self._parts[number].points[row[part == number]]
+        return points

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,14 +81,14 @@ def _state(
         )
 
 
-def encoder_variables(config: ConfigDict, parts: assembly.Parts) -> dict[str, Any]:
+def encoder_variables(config: ConfigDict, encoder: nn.Module | None) -> dict[str, Any]:
     """The encoder's variables at step 0: its weights loaded, or drawn by the seed; none without an encoder.
 
     Raises:
       UsageError: weights that are missing or don't fit.
     """
     encoder_key, _ = jax.random.split(jax.random.key(config.seed))
-    encoder, size = parts.model.encoder, config.data.image_size
+    size = config.data.image_size
     if encoder is None:
         return {}
     with as_usage():
@@ -113,7 +114,7 @@ def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, rea
       UsageError: weights that are missing or don't fit.
     """
     _, head_key = jax.random.split(jax.random.key(config.seed))
-    of_encoder = encoder_variables(config, parts)
+    of_encoder = encoder_variables(config, parts.model.encoder)
     features = _sample_features(config, parts, of_encoder, mesh, reader)
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
     variables = dict(jax.jit(partial(parts.model.init, method="project"))(head_key, features[:1]))

@@ -108,7 +108,7 @@ def _of_encoder(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs
     if config.features.views < 1:
         raise UsageError(f"features.views must be at least 1, not {config.features.views}")
     encoder, size = assembly.create_encoder(config)[0], config.data.eval_image_size
-    variables = initialization.encoder_variables(config, parts)
+    variables = initialization.encoder_variables(config, encoder)
     encode = jax.jit(
         lambda images: encoder.apply(variables, parts.preprocess(images), train=False),
         out_shardings=sharding.replicated(mesh),

@@ -1,8 +1,11 @@
-"""Searches embedded pictures: `python -m hypjax.search --workdir DIR --index FILE --query IMAGE [--k 10]`.
+"""Searches embedded pictures or features: `python -m hypjax.search --workdir DIR --index FILE --query IMAGE [--k 10]`.
 
 FILE is what `python -m hypjax.embed` wrote. --query may be given several times, and may be a folder; one of the indexed
 files does not find itself. The nearest images are printed with distance and uncertainty; `--out gallery.html` shows
 them too, in one page that needs no network.
+
+For a run with `data=features`, --query is a file of features and --rows chooses among its rows; `--out found.npz` keeps
+what they found as arrays.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from hypjax import cli, embeddings, pages, trained
+from hypjax import cli, embeddings, pages, rows, trained
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
+from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
 from hypjax.embeddings import Embeddings
 from hypjax.errors import UsageError
@@ -33,7 +37,7 @@ class Queries(NamedTuple):
       uncertainty: in [0, 1] [n].
     """
 
-    paths: list[Path]
+    paths: Sequence[Path | str]
     points: np.ndarray
     uncertainty: np.ndarray
 
@@ -45,7 +49,8 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
     flags.DEFINE_multi_string("query", [], "an image or a folder of images; repeatable", flag_values=values)
     flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
-    flags.DEFINE_string("out", None, "an HTML gallery to write, such as gallery.html", flag_values=values)
+    flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
+    flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
     cli.parse_flags(argv, values)
     for name, example in (("workdir", "runs/hyp_uml"), ("index", "photos.npz"), ("query", "cat.jpg")):
@@ -53,15 +58,16 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.k < 1:
         raise UsageError(f"--k must be at least 1, not {values.k}")
+    if trained.takes_features(Path(values.workdir)):
+        search_rows(values)
+        return
+    if values.rows:
+        raise UsageError("--rows chooses among rows of features; this run takes pictures")
     index = embeddings.read(Path(values.index))
     root = Path(values.images or index.about["root"])
     asking = list_queries(values.query)
     model = trained.load(Path(values.workdir), images=len(asking))
-    if index.about.get("model") != model.fingerprint:
-        raise UsageError(
-            f"{values.index} was made by another model ({index.about.get('run')}, step {index.about.get('step')}) than "
-            f"{values.workdir} (step {model.step}) holds; make it anew with hypjax.embed, or give its --workdir"
-        )
+    require_same(model, index, values)
     queries = embed_queries(model, asking)
     neighbors, distances = find(model, index, queries, root, values.k)
     for i, path in enumerate(queries.paths):
@@ -71,6 +77,55 @@ def main(argv: Sequence[str]) -> None:
         print(f"{values.out} is written")
         if not (root / index.pictures[int(neighbors[0, 0])].path).is_file():
             print(f"its pictures are no longer in {root}; --images=FOLDER says where they are now")
+
+
+def require_same(model: trained.Trained, index: Embeddings, values: flags.FlagValues) -> None:
+    """Checks that the model made the index.
+
+    Raises:
+      UsageError: another one did.
+    """
+    if index.about.get("model") != model.fingerprint:
+        raise UsageError(
+            f"{values.index} was made by another model ({index.about.get('run')}, step {index.about.get('step')}) than "
+            f"{values.workdir} (step {model.step}) holds; make it anew with hypjax.embed, or give its --workdir"
+        )
+
+
+def search_rows(values: flags.FlagValues) -> None:
+    """Searches with rows of a file of features; one that is in the index does not find itself.
+
+    Raises:
+      UsageError: more than one file, no such rows, a gallery asked for, or an index made by another model.
+      DataError: the file is missing or damaged.
+    """
+    if len(values.query) > 1:
+        raise UsageError("--query takes one file of features; --rows chooses among its rows")
+    if values.out and not values.out.lower().endswith(".npz"):
+        raise UsageError(f"--out={values.out}: features have no pictures to show; --out found.npz keeps what was found")
+    path = Path(values.query[0])
+    model = trained.load(Path(values.workdir))
+    source = rows.open_rows(model, path)
+    asking = rows.chosen_rows(values.rows, len(source))
+    index = embeddings.read(Path(values.index))
+    require_same(model, index, values)
+    parts = [embedded for embedded, _ in model.embed(subset(source, asking))]
+    points, uncertainty = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "uncertainty")
+    )
+    same = all(index.about.get(name) == value for name, value in rows.state_of(path).items())
+    neighbors, distances = nearest(model, index, points, asking if same else np.full(len(asking), -1), values.k)
+    if not values.out:
+        for i, row in enumerate(asking.tolist()):
+            title = f"{path} row {row} ({source.name(row)})"
+            print(cli.printable(table(title, uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+        return
+    with embeddings.archive(Path(values.out)) as put:
+        put("rows", asking)
+        put("neighbors", neighbors)
+        put("distances", distances)
+        put("uncertainty", uncertainty)
+    print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
 
 def list_queries(given: Sequence[str]) -> list[Path]:
@@ -113,16 +168,37 @@ def find(
       Rows of the index [n, k] and distances [n, k]; k is smaller where there are not so many.
     """
     row_of = {path: row for row, (path, _, _) in enumerate(index.pictures)}
-    exclude = np.array([row_of.get(below(path, root), -1) for path in queries.paths])
+    exclude = np.array([row_of.get(below(Path(path), root), -1) for path in queries.paths])
+    return nearest(model, index, queries.points, exclude, k)
+
+
+def nearest(
+    model: trained.Trained, index: Embeddings, points: np.ndarray, exclude: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rows of an index, in the order of exact distances.
+
+    Args:
+      model: that made the index.
+      index: what is searched.
+      points: that ask [n, .].
+      exclude: row that each must not find, −1 for none [n].
+      k: neighbors, at most.
+
+    Returns:
+      Rows [n, k] and distances [n, k].
+
+    Raises:
+      UsageError: there is nothing but the query itself.
+    """
     k = min(k, len(index.points) - bool((exclude >= 0).any()))
     if k < 1:
         raise UsageError("the index holds no image but the query")
     geometry, distance = index.about["geometry"], index.about["distance"]
     if distance == "hybrid":  # no inner product orders by it
-        indices, distances = knn(queries.points, index.points, k=k, distance=model.space.distance, exclude=exclude)
+        indices, distances = knn(points, index.points, k=k, distance=model.space.distance, exclude=exclude)
         return np.asarray(indices), np.asarray(distances)
     return Index(index.points, geometry=geometry, c=index.about["curvature"], distance=distance).search(
-        queries.points, k, exclude=exclude
+        points, k, exclude=exclude
     )
 
 
@@ -132,10 +208,11 @@ def below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
 
-def table(path: Path, uncertainty: float, index: Embeddings, rows: np.ndarray, distances: np.ndarray) -> str:
+def table(path: Path | str, uncertainty: float, index: Embeddings, found: np.ndarray, distances: np.ndarray) -> str:
     """What one query found, as lines for the console."""
-    lines = [f"{path}  (uncertainty {uncertainty:.3f})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  image"]
-    for rank, (row, distance) in enumerate(zip(rows.tolist(), distances.tolist(), strict=True), 1):
+    kind = "row" if index.about.get("rows") else "image"
+    lines = [f"{path}  (uncertainty {uncertainty:.3f})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
+    for rank, (row, distance) in enumerate(zip(found.tolist(), distances.tolist(), strict=True), 1):
         lines.append(f"{rank:>4}  {distance:>9.4f}  {index.uncertainty[row]:>11.3f}  {index.pictures[row].path}")
     return "\n".join(lines)
 
@@ -152,9 +229,9 @@ def write_gallery(
     """Shows the queries and what they found in one HTML page."""
     searches = [
         pages.Found(
-            below(path, root) or path.name,
+            below(Path(path), root) or Path(path).name,
             float(queries.uncertainty[i]),
-            partial(pixels, path),
+            partial(pixels, Path(path)),
             [index.pictures[row].path for row in neighbors[i]],
             distances[i].tolist(),
             index.uncertainty[neighbors[i]].tolist(),

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import hypjax
 from hypjax import assembly, cli
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
 from hypjax.images import create_reader
-from hypjax.settings import default_settings
+from hypjax.settings import default_settings, holds_features
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.evaluation import Embedded, create_embedder
@@ -36,6 +37,7 @@ class Trained(NamedTuple):
       space: where its embeddings live, a learned curvature put in.
       embed: a source to batches, in order: what the model makes of the images, and their indices [b] in the source.
       shorter_side: to which larger images are shrunk as they are read, in pixels; 0 for none.
+      width: features of a row, for a model of features; None for one of images.
       fingerprint: a digest of weights and settings; embeddings of two models are not to be compared.
     """
 
@@ -44,7 +46,13 @@ class Trained(NamedTuple):
     space: Space
     embed: Callable[[Source], Iterator[tuple[Embedded, np.ndarray]]]
     shorter_side: int
+    width: int | None
     fingerprint: str
+
+
+def takes_features(workdir: Path) -> bool:
+    """Whether a run was trained on features rather than images; not so where there is no run."""
+    return (workdir / "config.json").exists() and holds_features(cli.load_config(workdir))
 
 
 def load(workdir: Path, *, batch: int | None = None, images: int | None = None) -> Trained:
@@ -79,7 +87,7 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
         start = 0
         for read in reader(source):
             valid = read["valid"]
-            images = sharding.global_batch({"image": read["image"]}, mesh)
+            images = sharding.global_batch({name: read[name] for name in read if name in ("image", "features")}, mesh)
             embedded = jax.tree.map(lambda rows, kept=valid: np.asarray(rows)[kept], embedder(variables, images))
             yield embedded, start + np.arange(valid.sum())
             start += int(valid.sum())
@@ -90,8 +98,25 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
         space_at(variables["objective"]),
         embed,
         config.data.shorter_side,
+        variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),
     )
+
+
+def describe(model: Trained, images: Path) -> dict[str, Any]:
+    """What a file of a model's embeddings says of itself."""
+    config, curvature = model.config, model.space.curvature
+    return {
+        "hypjax": hypjax.__version__,
+        "model": model.fingerprint,
+        "run": config.name,
+        "step": model.step,
+        "root": str(images.resolve()),
+        "geometry": config.geometry,
+        "distance": config.distance,
+        "curvature": None if curvature is None else float(np.asarray(curvature)),
+        "uncertainty": config.uncertainty,
+    }
 
 
 def choose_batch(batch: int, images: int | None, devices: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypjax import assembly, cli, embed, embeddings, trained
+from hypjax import assembly, cli, embed, embeddings, filling, trained
 from hypjax.data.errors import DataError
 from hypjax.errors import UsageError
 from hypjax.training import sharding
@@ -59,7 +59,7 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
 
 @pytest.mark.slow
 def test_killed_at_any_time_it_ends_with_the_same_bytes(workdir, photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(embed, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(filling, "KEEP_EVERY", 0.0)
     run(workdir, photos, tmp_path / "whole.npz", "--batch=8")
     written = []
 
@@ -97,9 +97,9 @@ def test_what_was_added_changed_and_removed_is_noticed(workdir, photos, tmp_path
     shutil.copy(photos / "class 2" / "0.png", photos / "new.png")
     os.remove(photos / "class 5" / "2.png")
     looked_at = []
-    files = embed.Files
+    files = filling.Files
     monkeypatch.setattr(
-        embed, "Files", lambda paths, **more: looked_at.extend(p.name for p in paths) or files(paths, **more)
+        filling, "Files", lambda paths, **more: looked_at.extend(p.name for p in paths) or files(paths, **more)
     )
     after = run(workdir, photos, tmp_path / "a.npz")
     assert looked_at == ["1.png", "new.png"]
@@ -173,8 +173,8 @@ def test_bad_places_are_refused_before_any_work(tmp_path):
 
 def test_progress_leaves_the_compilation_out(monkeypatch, capsys):
     now = iter([0.0, 100.0, 110.0, 120.0])
-    monkeypatch.setattr(embed.time, "monotonic", lambda: next(now))
-    progress = embed.Progress(400)
+    monkeypatch.setattr(filling.time, "monotonic", lambda: next(now))
+    progress = filling.Progress(400)
     for done in (100, 200, 300):
         progress.show(done)
     assert capsys.readouterr().out.splitlines()[-1] == "300/400  10 images/s  0:00:10 left"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Int32
 
 from hypjax.data.errors import DataError
 from hypjax.data.files import EXTENSIONS, ImageFiles, walk
+from hypjax.data.labeling import Labeling
 
 # Folders at the top with these names, and no others, are a split.
 SPLIT_FOLDERS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
@@ -35,43 +37,57 @@ class ImageFolder(ImageFiles):
     def __init__(self, root: str | os.PathLike[str], *, shorter_side: int = 0) -> None:
         root = Path(root)
         paths = [path.relative_to(root) for path in _find_images(root)]
-        folders = [path.parent.parts for path in paths]
-        self.parts: Int32[np.ndarray, " n"] | None = None
-        if _are_split(folders):
-            parts = np.array([SPLIT_FOLDERS[folder[0].lower()] for folder in folders], np.int32)
-            folders = [folder[1:] for folder in folders]
-            shared = _shared(folders, parts)
-            if shared:
-                logging.getLogger(__name__).warning(
-                    "%s: its train and test folders share classes, such as %r; they are joined and split by class",
-                    root,
-                    shared,
-                )
-            else:
-                self.parts = parts
-        classes = sorted(set(folders))
-        numbers = {folder: number for number, folder in enumerate(classes)}
-        depth = min(len(folder) for folder in classes) - 1
+        found = read_folders(root, [path.parent.parts for path in paths])
+        self.parts = found.parts
         super().__init__(
             root,
             [path.as_posix() for path in paths],
-            np.array([numbers[folder] for folder in folders], np.int32),
-            ["/".join(folder) for folder in classes],
-            levels=[
-                (f"folder {level}", ["/".join(folder[:level]) for folder in classes]) for level in range(depth, 0, -1)
-            ],
+            found.labels,
+            found.class_names,
+            levels=found.levels,
             shorter_side=shorter_side,
         )
 
 
-def _are_split(folders: list[tuple[str, ...]]) -> bool:
+def read_folders(root: Path, folders: Sequence[tuple[str, ...]]) -> Labeling:
+    """Labels, hierarchy and split from the folders that images are in, as `ImageFolder` says.
+
+    Args:
+      root: the folder above all, for messages.
+      folders: of each image, below the root; none is empty.
+    """
+    parts: Int32[np.ndarray, " n"] | None = None
+    if _are_split(folders):
+        parts = np.array([SPLIT_FOLDERS[folder[0].lower()] for folder in folders], np.int32)
+        folders = [folder[1:] for folder in folders]
+        shared = _shared(folders, parts)
+        if shared:
+            logging.getLogger(__name__).warning(
+                "%s: its train and test folders share classes, such as %r; they are joined and split by class",
+                root,
+                shared,
+            )
+            parts = None
+    classes = sorted(set(folders))
+    numbers = {folder: number for number, folder in enumerate(classes)}
+    depth = min(len(folder) for folder in classes) - 1
+    return Labeling(
+        np.array([numbers[folder] for folder in folders], np.int32),
+        ["/".join(folder) for folder in classes],
+        [(f"folder {level}", ["/".join(folder[:level]) for folder in classes]) for level in range(depth, 0, -1)],
+        parts,
+        None,
+    )
+
+
+def _are_split(folders: Sequence[tuple[str, ...]]) -> bool:
     """Whether the folders at the top are train and test, perhaps validation, each with class folders below."""
     tops = {folder[0].lower() for folder in folders}
     parts = {SPLIT_FOLDERS.get(top) for top in tops}
     return {0, 2} <= parts <= {0, 1, 2} and min(len(folder) for folder in folders) > 1
 
 
-def _shared(folders: list[tuple[str, ...]], parts: np.ndarray) -> str:
+def _shared(folders: Sequence[tuple[str, ...]], parts: np.ndarray) -> str:
     """The first class that two parts share, or nothing."""
     seen: dict[tuple[str, ...], int] = {}
     torn = (folder for folder, part in zip(folders, parts, strict=True) if seen.setdefault(folder, part) != part)

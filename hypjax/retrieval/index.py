@@ -6,6 +6,8 @@ be wrong: as long as an item that is no candidate could still be among the k nea
 therefore that of exact distances, whatever the radius [ours].
 """
 
+import itertools
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -74,15 +76,23 @@ class Index:
             raise ValueError("an index needs at least one point")
         self.points = np.asarray(points, np.float32)
         self.geometry, self.c, self.distance = geometry, c, distance
-        lifted = lift_gallery(self.points, geometry=geometry, c=c)
         self._root = np.sqrt(c or 1.0)  # of the curvature parameter, where there is one
-        self._longest = float(np.linalg.norm(lifted.astype(np.float64), axis=1).max())
+        self._longest = 0.0
         faiss = None if backend == "arrays" else _faiss(required=backend == "faiss")
         self.backend = "arrays" if faiss is None else "faiss"
-        self._candidates = _by_arrays(lifted) if faiss is None else _by_faiss(faiss, lifted)
+        lifted = self._lifted()
+        self._candidates = _by_arrays(lifted, len(points)) if faiss is None else _by_faiss(faiss, lifted)
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def _lifted(self) -> Iterator[np.ndarray]:
+        """The lifted points in blocks, since lifting takes several float64 copies; their greatest length on the way."""
+        step = max(1, BLOCK // self.points.shape[1])
+        for start in range(0, len(self.points), step):
+            block = lift_gallery(self.points[start : start + step], geometry=self.geometry, c=self.c)
+            self._longest = max(self._longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
+            yield block
 
     def search(
         self,
@@ -185,9 +195,11 @@ def _faiss(*, required: bool) -> Any:
         return None
 
 
-def _by_faiss(faiss: Any, lifted: np.ndarray):
-    flat = faiss.IndexFlatIP(lifted.shape[1])
-    flat.add(lifted)
+def _by_faiss(faiss: Any, lifted: Iterator[np.ndarray]):
+    first = next(lifted)
+    flat = faiss.IndexFlatIP(first.shape[1])
+    for block in itertools.chain([first], lifted):
+        flat.add(block)
 
     def candidates(queries, width):
         products, rows = flat.search(queries, width)
@@ -196,7 +208,13 @@ def _by_faiss(faiss: Any, lifted: np.ndarray):
     return candidates
 
 
-def _by_arrays(lifted: np.ndarray):
+def _by_arrays(blocks: Iterator[np.ndarray], count: int):
+    first = next(blocks)
+    lifted, done = np.empty((count, first.shape[1]), np.float32), 0
+    for block in itertools.chain([first], blocks):
+        lifted[done : done + len(block)] = block
+        done += len(block)
+
     def candidates(queries, width):
         n = len(queries)
         # What is left for another round is any number of queries: few shapes, few compilations.

@@ -27,7 +27,7 @@ from hypjax.training.trees import Trees, grow
 from hypjax.training.windows import windows
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
-MOST_TOGETHER = 2**15  # training images that search each other for the failures before training
+MOST_TOGETHER = 2**14  # training images that search each other for the failures before training
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
 _direction = jax.jit(sphere.project)
