@@ -2,7 +2,7 @@
 
 Run it with:
 
-    python benchmarks/million_features.py --work DIR [--rows 1000000] [--width 768] [--classes 10000] [--steps 300]
+    python benchmarks/million_features.py --work DIR [--rows 1000000] [--width 768] [--classes 10000] [--steps 300] [--asking 10000]
 
 Makes `DIR/features.npz` unless it is there (`clustered`, seed 0: a class is a random direction within one of a hundred
 groups, a row is its class's direction and noise; rows lie in random order), and runs each program in a process of its
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--classes", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--asking", type=int, default=10_000, help="evaluation.queries")
     parser.add_argument("--queries", type=int, default=1000, help="rows that search in the end")
     parser.add_argument("--config", default="configs/hyp_uml.py")
     chosen = parser.parse_args()
@@ -104,6 +105,7 @@ def main() -> None:
     shutil.rmtree(run, ignore_errors=True)
     index.unlink(missing_ok=True)
     words = f"{chosen.config}:data=features,data_dir={data},steps={chosen.steps},evaluation.every={chosen.steps}"
+    words += f",evaluation.queries={chosen.asking}"
     programs = {
         "train": ["hypjax.train", "--config", f"{words},evaluation.test=false", f"--workdir={run}"],
         "evaluate": ["hypjax.evaluate", f"--workdir={run}"],
@@ -113,7 +115,10 @@ def main() -> None:
             *(f"--rows=0:{chosen.queries}", f"--out={chosen.work / 'found.npz'}"),
         ],
     }
-    found = {name: measure(*program) for name, program in programs.items()}
+    found = {}
+    for name, program in programs.items():
+        found[name] = measure(*program)
+        print(f"{name}: {found[name]}", flush=True)
     print(f"\n{chosen.rows:,} x {chosen.width} features of {chosen.classes:,} classes, {os.cpu_count()} cores")
     print(f"{'':>10}{'seconds':>10}{'CPU s':>10}{'peak GiB':>10}{'own GiB':>10}")
     for name, took in found.items():
