@@ -2,7 +2,7 @@
 
 Run it with:
 
-    python benchmarks/million_features.py --work DIR [--rows 1000000] [--width 768] [--classes 10000] [--steps 300] [--asking 10000]
+    python benchmarks/million_features.py --work DIR [--rows 1000000] [--width 768] [--classes 10000] …
 
 Makes `DIR/features.npz` unless it is there (`clustered`, seed 0: a class is a random direction within one of a hundred
 groups, a row is its class's direction and noise; rows lie in random order), and runs each program in a process of its
