@@ -124,11 +124,12 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
     refit = assembly.create_refit(config, parts, evaluator)
     if refit is not None and step < steps:  # the last state has it
         variables = refit(variables)
+    encoder, untrained = parts.model.encoder, None
     try:
-        untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, parts))
+        if encoder is not None:
+            untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
     except UsageError as error:
         print(f"the encoder's features before training are left out: {error}")
-        untrained = None
     evaluation = evaluator(variables, source, degraded_queries=count, untrained=untrained)
     if split == "test":
         report(workdir, source, evaluation, step=step, steps=steps)

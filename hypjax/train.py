@@ -187,8 +187,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
         return
     say("scoring the test classes")
     queries = config.evaluation.degraded_test_queries
-    variables = state.evaluated()
-    untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, parts))
+    variables, encoder, untrained = state.evaluated(), parts.model.encoder, None
+    if encoder is not None:
+        untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
     evaluation = evaluator(variables, parts.splits.test, degraded_queries=queries, untrained=untrained)
     if chief:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
