@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def archive(path: Path) -> Iterator[Callable[[str, Any], None]]:
         beside.unlink(missing_ok=True)
 
 
-def _put_rows(file: IO[bytes], rows: Any) -> None:
+def _put_rows(file: Any, rows: Any) -> None:
     block = np.ascontiguousarray(rows[:BLOCK], np.float32)
     header = {"descr": block.dtype.str, "fortran_order": False, "shape": (len(rows), block.shape[1])}
     np.lib.format.write_array_header_1_0(file, header)
@@ -176,7 +176,7 @@ def _read(path: Path, in_place: bool) -> Embeddings:
         points: Any = whole_rows(path, "points") if in_place else file["points"]
         uncertainty = file["uncertainty"]
         columns = [file[name].tolist() for name in ("paths", "sizes", "modified")]
-    if points.ndim != 2 or points.dtype != np.float32 or uncertainty.shape != points.shape[:1]:
+    if len(points.shape) != 2 or points.dtype != np.float32 or uncertainty.shape != points.shape[:1]:
         raise ValueError(f"points {points.dtype} {points.shape} with uncertainty {uncertainty.shape}")
     pictures = [Picture(*row) for row in zip(*columns, strict=True)]
     skipped = [(Picture(*picture), reason) for *picture, reason in about.pop("skipped")]

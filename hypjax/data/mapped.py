@@ -6,7 +6,7 @@ import struct
 import threading
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -129,7 +129,7 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, name
     return rows
 
 
-def _header(file: IO[bytes], where: str) -> tuple[tuple[int, int], np.dtype]:
+def _header(file: Any, where: str) -> tuple[tuple[int, int], np.dtype]:
     """Shape and type of an array whose header comes next in a file."""
     version = np.lib.format.read_magic(file)
     read = {

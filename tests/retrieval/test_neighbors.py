@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hypjax.geometry import poincare
-from hypjax.retrieval import knn
+from hypjax.retrieval import Rows, knn
 from hypjax.retrieval.neighbors import _knn, as_argument
 
 
@@ -171,3 +171,25 @@ def test_importing_retrieval_takes_jax_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+def test_slab_by_slab_finds_the_same(k):
+    gallery = points(90, seed=1)
+    gallery[70:80] = gallery[10:20]  # equal distances in different slabs
+    gallery[33] = np.nan
+    exclude = np.arange(25) * 3
+    whole = knn(gallery[exclude], gallery, k=k, distance=manhattan, exclude=exclude, gallery_block=8)
+    rows = Rows(len(gallery), lambda chosen: gallery[chosen])
+    for size in (16, 32, 88):
+        for held in (gallery, rows):
+            part = knn(gallery[exclude], held, k=k, distance=manhattan, exclude=exclude, gallery_block=8, slab=size)
+            for one, other in zip(whole, part, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_slabs_end_with_what_is_not_finite():
+    gallery = np.array([[0.0], [np.nan], [2.0], [np.inf], [1.0]], np.float32)
+    indices, distances = knn(gallery[:1], gallery, k=4, distance=manhattan, exclude=np.array([0]), slab=2)
+    np.testing.assert_array_equal(indices, [[4, 2, 1, 3]])
+    np.testing.assert_array_equal(distances, [[1, 2, np.inf, np.inf]])

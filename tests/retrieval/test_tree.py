@@ -296,6 +296,15 @@ def test_midpoints_are_those_of_each_class_alone():
         np.testing.assert_allclose(midpoint, m / (1 + np.sqrt(1 - C * m @ m)), atol=1e-6)
 
 
+def test_midpoints_of_classes_of_very_different_sizes():
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [1, 8, 9, 70, 2]))
+    points = ball_points(len(labels))
+    midpoint = functools.partial(poincare.weighted_midpoint, c=C)
+    found = class_midpoints(points, labels, midpoint=midpoint)
+    alone = [midpoint(jax.numpy.asarray(points[labels == k])) for k in range(5)]
+    np.testing.assert_allclose(found, np.stack(alone), atol=1e-6)
+
+
 def test_bad_arguments_are_refused():
     points = cloud(4)
     with pytest.raises(ValueError, match="got 4 and 0"):
