@@ -10,25 +10,25 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders, optim
 from hypjax.data import catalog
-from hypjax.data.source import Source, coarsened, own_features
+from hypjax.data.source import coarsened
 from hypjax.data.split import Splits
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import RADII, EmbeddingModel
 from hypjax.encoders.vit import VisionTransformer
 from hypjax.errors import UsageError, as_usage
-from hypjax.images import create_reader
+from hypjax.images import create_reader, require_no_images, width_of
 from hypjax.settings import holds_features
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
-from hypjax.training.evaluation import Evaluator, Reader, create_embedder
+from hypjax.training.embedding import Reader, create_embedder
+from hypjax.training.evaluation import Evaluator
 from hypjax.training.refitting import Refit
 from hypjax.training.space import Space, create_space
 from hypjax.training.step import normalize, train_step
@@ -83,44 +83,6 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
         require_no_images(config, width_of(splits.train))
     model, preprocess = create_model(config)
     return Parts(splits, model, create_space_at(config), preprocess)
-
-
-def width_of(source: Source) -> int:
-    """How many features a row of a source has that holds features in place of images.
-
-    Raises:
-      UsageError: it has images.
-    """
-    read = own_features(source)
-    if read is None:
-        raise UsageError("a source of images has no features; data=features takes a file of them")
-    return read(np.zeros(1, int)).shape[1]
-
-
-def require_no_images(config: ConfigDict, width: int) -> None:
-    """Checks that nothing is asked of features that images alone can give.
-
-    Args:
-      config: the settings of data that are features.
-      width: how many there are in a row.
-
-    Raises:
-      UsageError: an encoder, degradations, or more principal directions than features.
-    """
-    chosen = {
-        "encoder.name": config.encoder.name != "none",
-        "features.cached": config.features.cached,
-        "augment.degrade_share": config.augment.degrade_share > 0,
-        "evaluation.degraded_queries": config.evaluation.degraded_queries > 0,
-        "evaluation.degraded_test_queries": config.evaluation.degraded_test_queries > 0,
-    }
-    if asked := next((name for name, there in chosen.items() if there), None):
-        raise UsageError(f"{asked} is for images, which data=features has none of; leave it out")
-    if config.head.init == "pca" and config.head.dim > width:
-        raise UsageError(
-            f"head.init=pca gives at most {width} dimensions, one a feature, but head.dim is {config.head.dim}; "
-            f"set head.dim={width} or less, or head.init=orthogonal"
-        )
 
 
 def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Array], jax.Array]]:

@@ -22,7 +22,7 @@ from hypjax import assembly, initialization, recipes
 from hypjax.data.archives import ORIGINALS
 from hypjax.data.split import Splits
 from hypjax.errors import UsageError
-from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view, limited
+from hypjax.images import batch_classes, create_augmentation, create_sampler, create_view, limited, width_of
 from hypjax.settings import holds_features
 from hypjax.training import sharding
 from hypjax.training.state import OBJECTIVE
@@ -218,7 +218,7 @@ def _batch(config: ConfigDict, parts: assembly.Parts, images: int) -> dict[str, 
     }
     if holds_features(config):
         shapes |= {
-            "features": ((images, assembly.width_of(parts.splits.train)), jnp.float32),
+            "features": ((images, width_of(parts.splits.train)), jnp.float32),
             "valid": ((images,), jnp.bool_),
         }
     elif config.features.cached:

@@ -1,4 +1,4 @@
-"""From settings to images: batches and random views for training, one view for evaluation."""
+"""From settings to images, or to features in their place: batches and random views for training, one for evaluation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from hypjax.data import pipeline
 from hypjax.data.sampling import ClassBalanced
-from hypjax.data.source import Source
+from hypjax.data.source import Source, own_features
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
-from hypjax.errors import as_usage
+from hypjax.errors import UsageError, as_usage
 from hypjax.settings import holds_features
-from hypjax.training.evaluation import Reader
+from hypjax.training.embedding import Reader
 from hypjax.training.features import row_batches
 
 
@@ -90,3 +91,41 @@ def create_reader(config: ConfigDict) -> Reader:
         )
 
     return read
+
+
+def width_of(source: Source) -> int:
+    """How many features a row of a source has that holds features in place of images.
+
+    Raises:
+      UsageError: it has images.
+    """
+    read = own_features(source)
+    if read is None:
+        raise UsageError("a source of images has no features; data=features takes a file of them")
+    return read(np.zeros(1, int)).shape[1]
+
+
+def require_no_images(config: ConfigDict, width: int) -> None:
+    """Checks that nothing is asked of features that images alone can give.
+
+    Args:
+      config: the settings of data that are features.
+      width: how many there are in a row.
+
+    Raises:
+      UsageError: an encoder, degradations, or more principal directions than features.
+    """
+    chosen = {
+        "encoder.name": config.encoder.name != "none",
+        "features.cached": config.features.cached,
+        "augment.degrade_share": config.augment.degrade_share > 0,
+        "evaluation.degraded_queries": config.evaluation.degraded_queries > 0,
+        "evaluation.degraded_test_queries": config.evaluation.degraded_test_queries > 0,
+    }
+    if asked := next((name for name, there in chosen.items() if there), None):
+        raise UsageError(f"{asked} is for images, which data=features has none of; leave it out")
+    if config.head.init == "pca" and config.head.dim > width:
+        raise UsageError(
+            f"head.init=pca gives at most {width} dimensions, one a feature, but head.dim is {config.head.dim}; "
+            f"set head.dim={width} or less, or head.init=orthogonal"
+        )

@@ -18,10 +18,10 @@ from hypjax.data import pipeline
 from hypjax.data.source import subset
 from hypjax.encoders.model import calibrate_head
 from hypjax.errors import as_usage
-from hypjax.images import create_view
+from hypjax.images import create_view, width_of
 from hypjax.settings import holds_features
 from hypjax.training import sharding
-from hypjax.training.evaluation import Reader
+from hypjax.training.embedding import Reader
 from hypjax.training.state import TrainState, create_state
 
 CALIBRATION_IMAGES = 1024
@@ -51,7 +51,7 @@ def initial_state(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, reader:
 def abstract_state(config: ConfigDict, parts: assembly.Parts) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
     if holds_features(config):
-        seen, method = jnp.zeros((1, assembly.width_of(parts.splits.train)), jnp.float32), "project"
+        seen, method = jnp.zeros((1, width_of(parts.splits.train)), jnp.float32), "project"
     else:
         size = config.data.image_size
         seen, method = jnp.zeros((1, size, size, 3), jnp.float32), "__call__"

@@ -22,7 +22,7 @@ from hypjax.images import create_augmentation, create_reader, create_sampler, cr
 from hypjax.settings import holds_features
 from hypjax.training import features as cached
 from hypjax.training import sharding
-from hypjax.training.evaluation import Reader
+from hypjax.training.embedding import Reader
 
 
 class Inputs(NamedTuple):

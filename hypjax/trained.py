@@ -21,7 +21,7 @@ from hypjax.images import create_reader
 from hypjax.settings import default_settings, holds_features
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.evaluation import Embedded, create_embedder
+from hypjax.training.embedding import Embedded, create_embedder
 from hypjax.training.features import digest_of
 from hypjax.training.metrics import as_json
 from hypjax.training.space import Space

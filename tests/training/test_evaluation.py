@@ -4,7 +4,8 @@ import pytest
 
 from hypjax.evaluate import summary, warnings
 from hypjax.training import sharding
-from hypjax.training.evaluation import Embedded, Evaluator, Response, radius_figures
+from hypjax.training.embedding import Embedded
+from hypjax.training.evaluation import Evaluator, Response, radius_figures
 from hypjax.training.space import create_space
 from tests.data.toy import Toy
 
