@@ -50,10 +50,24 @@ class Mapped:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Integer[np.ndarray, " m"]) -> Float32[np.ndarray, "m f"]:
-        with np.errstate(over="ignore"):  # what float32 cannot hold shows as infinite, and is refused by who reads it
-            found = np.array(self._rows[rows], np.float32)
-        apart = 1 if isinstance(rows, slice) else len(found)
-        self._let_go(len(found) * self.shape[1] * self.dtype.itemsize + apart * AROUND)
+        each = self.shape[1] * self.dtype.itemsize
+        pieces: list[slice | np.ndarray]
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            first, last, _ = rows.indices(len(self))
+            count, step = max(0, last - first), max(1, HELD // each)
+            pieces = [slice(start, min(start + step, last)) for start in range(first, last, step)]
+        else:  # rows apart, each with the pages around it
+            chosen = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+            each += AROUND
+            count, step = len(chosen), max(1, HELD // each)
+            pieces = [chosen[start : start + step] for start in range(0, count, step)]
+        found, done = np.empty((count, self.shape[1]), np.float32), 0
+        for piece in pieces:
+            part = self._rows[piece]
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused by who asked
+                found[done : done + len(part)] = part
+            done += len(part)
+            self._let_go(len(part) * each)
         return found
 
     def _let_go(self, read: int) -> None:
