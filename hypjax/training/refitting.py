@@ -15,7 +15,7 @@ from hypjax.data.source import Source
 from hypjax.encoders.discriminant import Scatter
 from hypjax.encoders.head import Head, refit
 from hypjax.training import sharding
-from hypjax.training.evaluation import Embedder, Reader
+from hypjax.training.embedding import Embedder, Reader
 from hypjax.training.state import TrainState
 
 SAMPLE = 1024  # features that are kept for the scale of the head
