@@ -40,6 +40,11 @@ def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | N
     return numerics.safe_norm(x - y)
 
 
+def sqdist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "..."]:
+    """The squared distance ‖x − y‖². Shapes: [..., d], [..., d] → [...]."""
+    return jnp.sum(jnp.square(x - y), axis=-1)
+
+
 def dist0(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "..."]:
     """The distance to the origin, ‖x‖, with derivative 0 at 0. Shapes: [..., d] → [...]."""
     return numerics.safe_norm(x)
@@ -63,6 +68,22 @@ def parallel_transport(
 ) -> Float[Array, "... d"]:
     """The vector v at x carried to y, v itself. Shapes: [..., d], [..., d], [..., d] → [..., d]."""
     return v
+
+
+def inner(
+    x: Float[Array, "... d"], u: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """The inner product ⟨u, v⟩, the same at every x. Shapes: [..., d] each → [...]."""
+    return jnp.sum(u * v, axis=-1)
+
+
+def geodesic(
+    t: ArrayLike, x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The point (1 − t)x + ty of the line. Shapes: t a scalar or [...], x [..., d], y [..., d] → [..., d]."""
+    t = jnp.asarray(t, jnp.result_type(x, y))
+    t = t[..., None] if t.ndim else t
+    return (1 - t) * x + t * y
 
 
 def egrad2rgrad(

@@ -120,6 +120,14 @@ def dist(x: Float[Array, "... d1"], y: Float[Array, "... d1"], *, c: ArrayLike) 
     return 2 / jnp.sqrt(c) * numerics.asinh_sqrt(t)
 
 
+def sqdist(x: Float[Array, "... d1"], y: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "..."]:
+    """The squared hyperbolic distance, smooth at x = y too. Shapes: [..., d+1], [..., d+1] → [...]."""
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    (ball_x, stretch_x), (ball_y, stretch_y) = _ball(x, c), _ball(y, c)
+    t = c * jnp.sum(jnp.square(ball_x - ball_y), axis=-1) * stretch_x * stretch_y
+    return 4 / c * numerics.asinh_sqrt_squared(t)
+
+
 def dist0(x: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "..."]:
     """The distance to the origin (1/√c, 0), asinh(√c‖s‖)/√c, with derivative 0 there.
 
@@ -165,6 +173,41 @@ def parallel_transport0(y: Float[Array, "... d1"], v: Float[Array, "... d"], *, 
     along = jnp.sum(space * v, axis=-1, keepdims=True)
     _, stretch = _ball(y, c)
     return jnp.concatenate([jnp.sqrt(c) * along, v + c * along / (2 * stretch[..., None]) * space], axis=-1)
+
+
+def tangent_inner(
+    x: Float[Array, "... d1"], u: Float[Array, "... d1"], v: Float[Array, "... d1"], *, c: ArrayLike
+) -> Float[Array, "..."]:
+    """The Riemannian inner product ⟨u, v⟩_L of tangent vectors at x, whose squares stay positive far out.
+
+    −u_0 v_0 + ⟨u_s, v_s⟩ cancels all digits there. With T = x_0², a_u = ⟨s, u_s⟩ and w_u = u_s − s·a_u/T it is
+    ⟨w_u, w_v⟩ + a_u a_v/(cT²), for u = v a sum of squares [ours].
+
+    Shapes: [..., d+1] each → [...].
+    """
+    inverse = 1 / numerics.curvature(c, x.dtype)
+    space = x[..., 1:]
+    square = inverse + jnp.sum(jnp.square(space), axis=-1)
+    slopes = [jnp.sum(space * moved[..., 1:], axis=-1) / square for moved in (u, v)]
+    across = [moved[..., 1:] - slope[..., None] * space for moved, slope in zip((u, v), slopes, strict=True)]
+    return jnp.sum(across[0] * across[1], axis=-1) + inverse * slopes[0] * slopes[1]
+
+
+def project_tangent(x: Float[Array, "... d1"], u: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "... d1"]:
+    """The tangent vector at x with the spatial coordinates of u: its time is ⟨s, u_s⟩/x_0.
+
+    Tangent vectors stay as they are. It is not the orthogonal projection, which `egrad2rgrad` takes of gradients.
+
+    Shapes: [..., d+1], [..., d+1] → [..., d+1].
+    """
+    space = x[..., 1:]
+    time = jnp.sqrt(1 / numerics.curvature(c, x.dtype) + jnp.sum(jnp.square(space), axis=-1, keepdims=True))
+    return jnp.concatenate([jnp.sum(space * u[..., 1:], axis=-1, keepdims=True) / time, u[..., 1:]], axis=-1)
+
+
+def retract(x: Float[Array, "... d1"], u: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "... d1"]:
+    """The point with the spatial coordinates of x + u, `expmap` to first order. Shapes: [..., d+1] → [..., d+1]."""
+    return project(x + u, c=c)
 
 
 def egrad2rgrad(x: Float[Array, "... d1"], g: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "... d1"]:

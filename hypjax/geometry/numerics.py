@@ -123,6 +123,11 @@ def asinhc_sqrt(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(small, 1 - t / 6, asinh_sqrt(large) / jnp.sqrt(large))
 
 
+def asinh_sqrt_squared(t: Float[Array, "..."]) -> Float[Array, "..."]:
+    """asinh(√t)² for t ≥ 0: a smooth function of t, with derivative 1 at 0 where `asinh_sqrt` has none."""
+    return t * jnp.square(asinhc_sqrt(t))
+
+
 def sinhc(a: Float[Array, "..."]) -> Float[Array, "..."]:
     """sinh(a)/a for a ≥ 0, 1 at 0."""
     small = a < _series_below(a.dtype)
@@ -198,6 +203,13 @@ def _arcsin_sqrt_jvp(primals, tangents):
     outside = (t <= 0) | (t >= 1)
     safe = jnp.where(outside, 0.5, t)
     return arcsin_sqrt(t), jnp.where(outside, 0, 0.5 / jnp.sqrt(safe * (1 - safe))) * dt
+
+
+def arcsin_sqrt_squared(t: Float[Array, "..."]) -> Float[Array, "..."]:
+    """arcsin(√t)² for t in [0, 1]: a smooth function of t below 1, with derivative 1 at 0."""
+    small = t < _series_below(t.dtype) ** 2
+    large = jnp.where(small, 0.5, t)
+    return jnp.where(small, t * (1 + t / 3), jnp.square(arcsin_sqrt(large)))
 
 
 @jax.custom_jvp

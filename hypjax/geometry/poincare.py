@@ -158,6 +158,17 @@ def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike) ->
     return 2 / jnp.sqrt(c) * numerics.asinh_sqrt(t)
 
 
+def sqdist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "..."]:
+    """The squared hyperbolic distance d(x, y)², smooth at x = y too, with Hessian 2λ_x² I in y.
+
+    Shapes: [..., d], [..., d] → [...].
+    """
+    c = numerics.curvature(c, jnp.result_type(x, y))
+    sq = c * jnp.sum(jnp.square(x - y), axis=-1)
+    t = sq / (numerics.boundary_gap(x, c) * numerics.boundary_gap(y, c))
+    return 4 / c * numerics.asinh_sqrt_squared(t)
+
+
 def dist0(x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "..."]:
     """The distance to the origin, d0(x) = (2/√c) artanh(√c‖x‖), with derivative 0 at 0.
 
@@ -216,6 +227,19 @@ def parallel_transport0(y: Float[Array, "... d"], v: Float[Array, "... d"], *, c
     Shapes: y [..., d], v [..., d] → [..., d].
     """
     return numerics.boundary_gap(y, numerics.curvature(c, y.dtype))[..., None] * v
+
+
+def inner(
+    x: Float[Array, "... d"], u: Float[Array, "... d"], v: Float[Array, "... d"], *, c: ArrayLike
+) -> Float[Array, "..."]:
+    """The Riemannian inner product λ_x²⟨u, v⟩ of tangent vectors at x. Shapes: [..., d] each → [...]."""
+    factor = conformal_factor(x, c=c)[..., None]
+    return jnp.sum((factor * u) * (factor * v), axis=-1)
+
+
+def retract(x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
+    """The point x + u, brought inside the ball: `expmap` to first order in u. Shapes: [..., d], [..., d] → [..., d]."""
+    return project(x + u, c=c)
 
 
 def egrad2rgrad(x: Float[Array, "... d"], g: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:

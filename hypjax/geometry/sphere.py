@@ -69,6 +69,11 @@ def dist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | N
     return 2 * numerics.arcsin_sqrt(jnp.sum(jnp.square(x - y), axis=-1) / 4)
 
 
+def sqdist(x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "..."]:
+    """The squared angle, smooth at x = y too. Shapes: [..., d], [..., d] → [...]."""
+    return 4 * numerics.arcsin_sqrt_squared(jnp.sum(jnp.square(x - y), axis=-1) / 4)
+
+
 def pairwise_dist(x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None) -> Float[Array, "n m"]:
     """All angles between x_i and y_j in radians; see `dist`.
 
@@ -111,14 +116,34 @@ def parallel_transport(
     return v - 2 * share[..., None] * total
 
 
+def project_tangent(
+    x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The part u − ⟨u, x⟩x of u that is tangent to the sphere at x. Shapes: [..., d], [..., d] → [..., d]."""
+    return u - jnp.sum(u * x, axis=-1, keepdims=True) * x
+
+
+def geodesic(
+    t: ArrayLike, x: Float[Array, "... d"], y: Float[Array, "... d"], *, c: ArrayLike | None = None
+) -> Float[Array, "... d"]:
+    """The point at time t of the arc with γ(0) = x and γ(1) = y: sin((1−t)θ)/sin θ·x + sin(tθ)/sin θ·y, θ the angle.
+
+    Shapes: t a scalar or [...], x [..., d], y [..., d], their leading axes broadcast → [..., d].
+    """
+    t = jnp.asarray(t, jnp.result_type(x, y))
+    return expmap(x, (t[..., None] if t.ndim else t) * logmap(x, y))
+
+
+def retract(x: Float[Array, "... d"], u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
+    """The point x + u, brought back to unit length. Shapes: [..., d], [..., d] → [..., d]."""
+    return project(x + u)
+
+
 def egrad2rgrad(
     x: Float[Array, "... d"], g: Float[Array, "... d"], *, c: ArrayLike | None = None
 ) -> Float[Array, "... d"]:
-    """The Riemannian gradient g − ⟨g, x⟩x, tangent to the sphere at x.
-
-    Shapes: [..., d], [..., d] → [..., d].
-    """
-    return g - jnp.sum(g * x, axis=-1, keepdims=True) * x
+    """The Riemannian gradient g − ⟨g, x⟩x, tangent to the sphere at x. Shapes: [..., d], [..., d] → [..., d]."""
+    return project_tangent(x, g)
 
 
 def weighted_midpoint(
