@@ -67,7 +67,7 @@ def _state(
     own = objective.initial(jax.random.fold_in(jax.random.key(config.seed), 2), config.head.dim)
     memory = None
     if objective.memory_size:
-        width = jax.eval_shape(parts.space_at(own).embed, jnp.zeros((1, config.head.dim))).shape[-1]
+        width = jax.eval_shape(parts.space_at(own).manifold.embed, jnp.zeros((1, config.head.dim))).shape[-1]
         memory = losses.create_memory(objective.memory_size, width, jnp.float32)
     with as_usage():
         return create_state(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from hypjax import cli, embeddings, pages, rows, trained
+from hypjax import cli, embeddings, geometry, pages, rows, trained
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
 from hypjax.data.source import subset
@@ -193,13 +193,12 @@ def nearest(
     k = min(k, len(index.points) - bool((exclude >= 0).any()))
     if k < 1:
         raise UsageError("the index holds no image but the query")
-    geometry, distance = index.about["geometry"], index.about["distance"]
+    distance = index.about["distance"]
     if distance == "hybrid":  # no inner product orders by it
         indices, distances = knn(points, index.points, k=k, distance=model.space.distance, exclude=exclude)
         return np.asarray(indices), np.asarray(distances)
-    return Index(index.points, geometry=geometry, c=index.about["curvature"], distance=distance).search(
-        points, k, exclude=exclude
-    )
+    manifold = geometry.named(index.about["geometry"], index.about["curvature"])
+    return Index(index.points, manifold, distance=distance).search(points, k, exclude=exclude)
 
 
 def below(path: Path, root: Path) -> str:

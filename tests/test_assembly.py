@@ -23,7 +23,7 @@ def test_missing_weights_name_the_command(monkeypatch):
         ("head.radius_range", (0.9, 0.5), "two shares"),
         ("head.clip", "firm", "firm"),
         ("encoder.dtype", "int8", "float32, bfloat16"),
-        ("curvature", -1.0, "curvature must be positive"),
+        ("curvature", -1.0, "c must be positive"),
         ("encoder.sizes", {"colour": 3}, "colour"),
     ],
 )

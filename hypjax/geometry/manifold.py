@@ -134,6 +134,10 @@ class _Curved(Manifold):
     def _bound(self) -> dict[str, Any]:
         return {"c": self.c}
 
+    def to_poincare(self, x: Float[Array, "... e"]) -> Float[Array, "... d"]:
+        """The point of the Poincaré ball that stands for x, to be drawn for example."""
+        return x
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +179,10 @@ class Lorentz(_Curved):
     def logmap0(self, x: Float[Array, "... e"]) -> Float[Array, "... d"]:
         """The tangent vector that `embed` takes to x."""
         return lorentz.logmap0(x, c=self.c) / 2
+
+    def to_poincare(self, x: Float[Array, "... e"]) -> Float[Array, "... d"]:
+        """The point of the ball under x."""
+        return lorentz.to_poincare(x, c=self.c)
 
     def inner(
         self, x: Float[Array, "... e"], u: Float[Array, "... e"], v: Float[Array, "... e"]
@@ -238,3 +246,30 @@ class Sphere(Manifold):
     def project_tangent(self, x: Float[Array, "... e"], u: Float[Array, "... e"]) -> Float[Array, "... e"]:
         """The part of u that is orthogonal to x."""
         return sphere.project_tangent(x, u)
+
+
+NAMED: dict[str, type[Manifold]] = {"poincare": Poincare, "lorentz": Lorentz, "euclidean": Euclidean, "sphere": Sphere}
+
+
+def named(name: str, c: ArrayLike | None = None) -> Manifold:
+    """A manifold by the name that settings and files call it by.
+
+    Args:
+        name: `poincare`, `lorentz`, `euclidean` or `sphere`.
+        c: curvature parameter of the first two, positive; the others ignore it.
+
+    Raises:
+        ValueError: An unknown name, or a hyperbolic space without a curvature, or with one that is not positive.
+
+    Example:
+        >>> named("poincare", 0.1), named("sphere")
+        (Poincare(c=0.1), Sphere())
+    """
+    if name not in NAMED:
+        raise ValueError(f"geometry {name!r} is unknown; there are: {', '.join(NAMED)}")
+    chosen = NAMED[name]
+    if not issubclass(chosen, _Curved):
+        return chosen()
+    if c is None:
+        raise ValueError(f"geometry {name!r} needs a curvature parameter c > 0")
+    return chosen(c)

@@ -161,7 +161,7 @@ class Product(Manifold):
         return jnp.concatenate([function(*parts) for parts in self._parts(*arrays)], axis=-1)
 
     def _weighted(self, values: Sequence[Array]) -> Array:
-        return sum((w * value for w, value in zip(self._weights(), values, strict=True)), start=jnp.zeros(()))
+        return jnp.sum(jnp.stack([w * value for w, value in zip(self._weights(), values, strict=True)]), axis=0)
 
     def _combined(self, distances: Sequence[Array]) -> Array:
         if self.combine == "sum":

@@ -1,8 +1,9 @@
 """Gradient descent on a manifold, as optax transformations whose updates are added to the points as usual.
 
-An update is the new point minus the old one, so `optax.apply_updates` lands on the manifold, up to the rounding of
-that sum. Every leaf of the parameters is an array of points [..., d] of one manifold; `optax.partition` keeps them
-apart from parameters of other kinds.
+The manifold is an argument of `update`, since a learned curvature makes another one at every step. An update is the new
+point minus the old one, so `optax.apply_updates` lands on the manifold, up to the rounding of that sum. Every leaf of
+the parameters is an array of points [..., d] of one manifold; `optax.partition` keeps them apart from parameters of
+other kinds.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
-from hypjax.optim.manifold import Manifold
+from hypjax.geometry import Manifold
 
 LearningRate = ArrayLike | Callable[[Array], ArrayLike]
 """A number, or an optax schedule that gives it for the count of updates so far."""
@@ -48,12 +49,11 @@ class AdamState(NamedTuple):
 
 def riemannian_sgd(
     learning_rate: LearningRate,
-    manifold: Manifold,
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
     use_expmap: bool = True,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Stochastic gradient descent along geodesics.
 
     h = rgrad(x);  m ← μ m + h;  x' = exp_x(−η m);  m ← P_{x→x'}(m)
@@ -62,28 +62,26 @@ def riemannian_sgd(
 
     Args:
         learning_rate: η, or a schedule of it.
-        manifold: where the points live.
         momentum: μ in [0, 1).
         nesterov: whether to look ahead.
         use_expmap: whether to walk the geodesic; otherwise the manifold's retraction.
 
     Returns:
-        The transformation; its `update` needs the parameters.
+        The transformation; its `update(gradients, state, params, manifold=...)` needs the points and where they live.
 
     Raises:
         ValueError: for a momentum outside [0, 1); at `init` for a leaf without a last axis of coordinates; at
-        `update` without parameters.
+        `update` without parameters or manifold.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
-        >>> from hypjax import optim
-        >>> from hypjax.geometry import poincare
-        >>> target = jnp.array([0.5, 0.3])
-        >>> optimizer = optim.riemannian_sgd(0.2, optim.poincare(1.0))
+        >>> from hypjax import geometry, optim
+        >>> space, target = geometry.Poincare(1.0), jnp.array([0.5, 0.3])
+        >>> optimizer = optim.riemannian_sgd(0.2)
         >>> @jax.jit
         ... def step(x, state):
-        ...     gradient = jax.grad(lambda x: poincare.dist(x, target, c=1.0) ** 2)(x)
-        ...     update, state = optimizer.update(gradient, state, x)
+        ...     gradient = jax.grad(space.sqdist)(x, target)
+        ...     update, state = optimizer.update(gradient, state, x, manifold=space)
         ...     return optax.apply_updates(x, update), state
         >>> x, state = jnp.zeros(2), optimizer.init(jnp.zeros(2))
         >>> for _ in range(30):
@@ -102,9 +100,16 @@ def riemannian_sgd(
         return SgdState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params) if momentum else None)
 
     def update(
-        gradients: optax.Updates, state: SgdState, params: optax.Params | None = None
+        gradients: optax.Updates,
+        state: SgdState,
+        params: optax.Params | None = None,
+        *,
+        manifold: Manifold | None = None,
+        **unused: Any,
     ) -> tuple[optax.Updates, SgdState]:
-        points = _needed(params)
+        if not jax.tree.leaves(gradients):  # a partition without points
+            return gradients, state
+        points, manifold = _needed(params, manifold)
         direction = gradient = jax.tree.map(manifold.egrad2rgrad, points, gradients)
         velocity = None
         if momentum:
@@ -117,18 +122,17 @@ def riemannian_sgd(
             velocity = jax.tree.map(manifold.transport, points, moved, velocity)
         return updates, SgdState(state.step + 1, velocity)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def riemannian_adam(
     learning_rate: LearningRate,
-    manifold: Manifold,
     *,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
     use_expmap: bool = True,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam along geodesics, with one step size for each point.
 
     h = rgrad(x);  m ← β₁ m + (1 − β₁)h;  v ← β₂ v + (1 − β₂)‖h‖²_x
@@ -140,25 +144,25 @@ def riemannian_adam(
 
     Args:
         learning_rate: η, or a schedule of it.
-        manifold: where the points live.
         b1: β₁ in [0, 1), of the mean.
         b2: β₂ in [0, 1), of the square.
         eps: ε > 0, in units of the gradient's length.
         use_expmap: whether to walk the geodesic; otherwise the manifold's retraction.
 
     Returns:
-        The transformation; its `update` needs the parameters.
+        The transformation; its `update(gradients, state, params, manifold=...)` needs the points and where they live.
 
     Raises:
         ValueError: for settings out of range; at `init` for a leaf without a last axis of coordinates; at `update`
-        without parameters.
+        without parameters or manifold.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
-        >>> from hypjax import optim
-        >>> optimizer = optim.riemannian_adam(0.1, optim.sphere())
+        >>> from hypjax import geometry, optim
+        >>> optimizer = optim.riemannian_adam(0.1)
         >>> x = jnp.array([[1.0, 0.0]])
-        >>> update, state = optimizer.update(jnp.array([[0.0, -3.0]]), optimizer.init(x), x)
+        >>> update, state = optimizer.update(
+        ...     jnp.array([[0.0, -3.0]]), optimizer.init(x), x, manifold=geometry.Sphere())
         >>> print(jnp.array_str(optax.apply_updates(x, update), precision=3), state.square.shape)
         [[0.995 0.1  ]] (1,)
 
@@ -174,11 +178,18 @@ def riemannian_adam(
         return AdamState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), squares)
 
     def update(
-        gradients: optax.Updates, state: AdamState, params: optax.Params | None = None
+        gradients: optax.Updates,
+        state: AdamState,
+        params: optax.Params | None = None,
+        *,
+        manifold: Manifold | None = None,
+        **unused: Any,
     ) -> tuple[optax.Updates, AdamState]:
-        points = _needed(params)
+        if not jax.tree.leaves(gradients):  # a partition without points
+            return gradients, state
+        points, manifold = _needed(params, manifold)
         gradient = jax.tree.map(manifold.egrad2rgrad, points, gradients)
-        lengths = jax.tree.map(manifold.squared_norm, points, gradient)
+        lengths = jax.tree.map(lambda x, h: manifold.inner(x, h, h), points, gradient)
         mean = jax.tree.map(lambda m, h: b1 * m + (1 - b1) * h, state.mean, gradient)
         square = jax.tree.map(lambda v, s: b2 * v + (1 - b2) * s, state.square, lengths)
         step = state.step + 1
@@ -193,7 +204,7 @@ def riemannian_adam(
         mean = jax.tree.map(manifold.transport, points, moved, mean)
         return updates, AdamState(step, mean, square)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _move(manifold: Manifold, points: Any, steps: Any, use_expmap: bool) -> tuple[Any, Any]:
@@ -208,10 +219,12 @@ def _rate(learning_rate: LearningRate, step: Array) -> Array:
     return jnp.asarray(learning_rate(step) if callable(learning_rate) else learning_rate, float)
 
 
-def _needed(params: optax.Params | None) -> optax.Params:
-    if params is None:
-        raise ValueError("a Riemannian optimizer moves points: call update(gradients, state, params)")
-    return params
+def _needed(params: optax.Params | None, manifold: Manifold | None) -> tuple[optax.Params, Manifold]:
+    if params is None or manifold is None:
+        raise ValueError(
+            "a Riemannian optimizer moves points of a manifold: call update(gradients, state, params, manifold=...)"
+        )
+    return params, manifold
 
 
 def _check_points(params: optax.Params) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hypjax.geometry import numerics
+from hypjax.geometry import Manifold, Sphere, numerics
 from hypjax.retrieval.lift import HYPERBOLIC, flatten, lift_gallery, lift_queries
 from hypjax.retrieval.neighbors import knn
 
@@ -40,16 +40,16 @@ class Index:
     """A gallery to be searched, exactly, for the nearest points in its geometry.
 
     Example:
+        >>> from hypjax.geometry import Poincare
         >>> gallery = np.array([[0.0, 0.0], [0.9, 0.0], [0.0, 0.3]], np.float32)
-        >>> index = Index(gallery, geometry="poincare", c=1.0)
+        >>> index = Index(gallery, Poincare(1.0))
         >>> found = index.search(np.array([[0.1, 0.1]], np.float32), k=2)
         >>> found.indices.tolist(), found.distances.round(3).tolist()
         ([[0, 2]], [[0.285, 0.469]])
 
     Args:
-        points: Points [m, .] of the geometry, float32.
-        geometry: `poincare`, `lorentz`, `euclidean` or `sphere`.
-        c: Curvature parameter of hyperbolic space, positive.
+        points: Points [m, .] of the manifold, float32.
+        manifold: `Poincare`, `Lorentz`, `Euclidean` or `Sphere`.
         distance: `geodesic`; on the sphere also `cosine`, 1 − ⟨x, y⟩.
         backend: `faiss` for an IndexFlatIP, `arrays` for JAX, or `auto` for FAISS where it is installed. Both find
             the same; on a TPU the bound takes for granted that a product at the highest precision is a float32 one.
@@ -62,21 +62,19 @@ class Index:
     def __init__(
         self,
         points: Float[Array | np.ndarray, "m d"],
+        manifold: Manifold,
         *,
-        geometry: str,
-        c: float | None = None,
         distance: str = "geodesic",
         backend: str = "auto",
     ) -> None:
-        if distance != "geodesic" and (distance, geometry) != ("cosine", "sphere"):
-            raise ValueError(f"distance {distance!r} of geometry {geometry!r} has no inner product; use retrieval.knn")
+        if distance != "geodesic" and not (distance == "cosine" and isinstance(manifold, Sphere)):
+            raise ValueError(f"distance {distance!r} of {manifold} has no inner product; use retrieval.knn")
         if backend not in ("auto", "faiss", "arrays"):
             raise ValueError(f"backend {backend!r} is unknown; there are: auto, faiss, arrays")
         if len(points) == 0:
             raise ValueError("an index needs at least one point")
         self.points = np.asarray(points, np.float32)
-        self.geometry, self.c, self.distance = geometry, c, distance
-        self._root = np.sqrt(c or 1.0)  # of the curvature parameter, where there is one
+        self.manifold, self.distance = manifold, distance
         self._longest = 0.0
         faiss = None if backend == "arrays" else _faiss(required=backend == "faiss")
         self.backend = "arrays" if faiss is None else "faiss"
@@ -90,7 +88,7 @@ class Index:
         """The lifted points in blocks, since lifting takes several float64 copies; their greatest length on the way."""
         step = max(1, BLOCK // self.points.shape[1])
         for start in range(0, len(self.points), step):
-            block = lift_gallery(self.points[start : start + step], geometry=self.geometry, c=self.c)
+            block = lift_gallery(self.points[start : start + step], self.manifold)
             self._longest = max(self._longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
             yield block
 
@@ -104,7 +102,7 @@ class Index:
         """Find the k nearest points of each query, in the order of their exact distances.
 
         Args:
-            queries: Points of the same geometry, float32.
+            queries: Points of the same manifold, float32.
             k: Neighbors for each query, 1 ≤ k ≤ the points left to it.
             exclude: For each query a row that must not be found, −1 for none.
 
@@ -122,7 +120,7 @@ class Index:
             raise ValueError(f"queries of shape {queries.shape} for an index of shape {self.points.shape}")
         if not 1 <= k <= available:
             raise ValueError(f"k={k} neighbors asked for, but each query has {available} points to choose from")
-        lifted = lift_queries(queries, geometry=self.geometry, c=self.c)
+        lifted = lift_queries(queries, self.manifold)
         slack = self._slack(lifted)
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k))
         todo = [(np.arange(n), k + SPARE)]
@@ -160,28 +158,28 @@ class Index:
 
     def _gaps(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Σ(b' − b)² a' a in float64 for the candidates [n, width] of each query: what every distance grows with."""
-        base, stretch = flatten(queries, self.geometry, self.c)
+        base, stretch = flatten(queries, self.manifold)
         gaps = np.empty(rows.shape)
         step = max(1, BLOCK // self.points.shape[1])
         for i in range(len(rows)):
             for start in range(0, rows.shape[1], step):
                 part = slice(start, start + step)
-                others, stretches = flatten(self.points[rows[i, part]], self.geometry, self.c)
+                others, stretches = flatten(self.points[rows[i, part]], self.manifold)
                 gaps[i, part] = np.sum(np.square(others - base[i]), axis=1) * stretches * stretch[i]
         return gaps
 
     def _product(self, queries: np.ndarray, gap: np.ndarray) -> np.ndarray:
         """The exact inner product of lifted vectors that belongs to a gap."""
-        if self.geometry in HYPERBOLIC:
+        if isinstance(self.manifold, HYPERBOLIC):
             return -1 - 2 * gap
         return (np.sum(np.square(queries.astype(np.float64)), axis=1) - gap) / 2
 
     def _distance(self, gap: np.ndarray) -> np.ndarray:
-        if self.geometry in HYPERBOLIC:
-            return 2 / self._root * np.arcsinh(np.sqrt(gap))
+        if isinstance(self.manifold, HYPERBOLIC):
+            return 2 / np.sqrt(float(np.asarray(self.manifold.c))) * np.arcsinh(np.sqrt(gap))
         if self.distance == "cosine":
             return gap / 2
-        if self.geometry == "sphere":
+        if isinstance(self.manifold, Sphere):
             return 2 * np.arcsin(np.minimum(np.sqrt(gap) / 2, 1))
         return np.sqrt(gap)
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
+from hypjax.geometry import Manifold
 from hypjax.retrieval.rows import Rows
 
 
@@ -32,8 +34,8 @@ def knn(
     One block of distances, `query_block × gallery_block`, exists at a time and is merged into the k best so
     far; a gallery larger than a slab goes to the device slab by slab. Equal distances keep the lower gallery
     index first. A distance that is not finite ranks behind all others and is returned as inf. Compiled once
-    for each shape and each `distance` object, so pass the same callable again; or bind the curvature with
-    `jax.tree_util.Partial`, and another one compiles nothing.
+    for each shape and each `distance` object, so pass the same callable again. Of a manifold's method, or a
+    `jax.tree_util.Partial`, another curvature compiles nothing.
 
     Example:
         >>> points = jnp.array([[0.0], [1.0], [3.0], [3.5]])
@@ -103,8 +105,12 @@ def _merged(best, found, start, k):
 
 
 def as_argument(function: Callable) -> Partial:
-    """A function as an argument of compiled ones: itself static, what a `Partial` binds traced."""
-    return function if isinstance(function, Partial) else Partial(function)
+    """A function as an argument of compiled ones: itself static; what a `Partial` binds, or a manifold's c, traced."""
+    if isinstance(function, Partial):
+        return function
+    if isinstance(function, MethodType) and isinstance(function.__self__, Manifold):
+        return Partial(function.__func__, function.__self__)
+    return Partial(function)
 
 
 def _excludes_any(exclude: Array | np.ndarray | None) -> bool:

@@ -64,7 +64,7 @@ def create_embedder(
         output: Any = apply_model(model, variables, batch, preprocess, train=False)
         space = space_at(variables.get("objective", {}))
         radius = jnp.linalg.norm(output.tangent, axis=-1)
-        points, uncertainty = space.embed(output.tangent), space.uncertainty(output)
+        points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
         fields: Any = (output.features, points, output.tangent, radius, uncertainty)  # on the device still
         return Embedded(*fields)
 

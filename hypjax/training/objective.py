@@ -71,7 +71,7 @@ class Objective(NamedTuple):
         """
         params = params or {}
         space = self.space_at(params)
-        points, uncertainty = space.embed(output.tangent), space.uncertainty(output)
+        points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
         if memory is None:
             loss = self.loss(space, output.tangent, points, labels, uncertainty, params, self.miner)
         else:
@@ -247,7 +247,7 @@ def _initial_params(
     if hier is not None:
         # N(0, 1) · 0.9 r/√d [code: HIER]: lengths about 0.9 of the clip radius.
         tangent = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
-        params["hier_proxies"] = jax.jit(space_at(params).embed)(tangent)
+        params["hier_proxies"] = jax.jit(space_at(params).manifold.embed)(tangent)
     return params
 
 

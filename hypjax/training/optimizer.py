@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import jax
 import optax
 
 from hypjax import optim
@@ -99,7 +96,7 @@ def create_optimizer(
     groups = {
         "model": model,
         "proxies": optax.adam(scaled(proxy_multiplier)),
-        "points": on_given_manifold(lambda manifold: optim.riemannian_adam(scaled(hier_multiplier), manifold)),
+        "points": optim.riemannian_adam(scaled(hier_multiplier)),
         "curvature": optax.adam(scaled(curvature_multiplier)),
     }
     owners = {"objective/hier_proxies": "points", "objective/curvature": "curvature"}
@@ -108,29 +105,3 @@ def create_optimizer(
         return owners.get(path, "proxies" if path.startswith(OBJECTIVE) else "model")
 
     return optax.partition(groups, lambda params: {path: group_of(path) for path in params})
-
-
-def on_given_manifold(
-    make: Callable[[optim.Manifold], optax.GradientTransformation],
-) -> optax.GradientTransformationExtraArgs:
-    """A Riemannian optimizer that is told its manifold at each update, since a learned curvature changes it.
-
-    Args:
-      make: the optimizer on a manifold.
-    """
-
-    def update(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        *,
-        manifold: optim.Manifold | None = None,
-        **unused: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        if not jax.tree.leaves(updates):
-            return updates, state
-        if manifold is None:
-            raise ValueError("these parameters are points of a manifold: update(..., manifold=space.manifold)")
-        return make(manifold).update(updates, state, params)
-
-    return optax.GradientTransformationExtraArgs(make(optim.euclidean()).init, update)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hypjax import plots
 from hypjax.data.source import Source, own_features
+from hypjax.geometry import Lorentz, Poincare
 from hypjax.retrieval import restrict, risk_coverage
 from hypjax.training.evaluation import Evaluation
 
@@ -50,8 +51,8 @@ def draw_disk(path: Path, source: Source, evaluation: Evaluation) -> None:
     space, count = evaluation.space, len(source)
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
     points = evaluation.embedded.points[shown]
-    if space.ball is not None:
-        points = np.asarray(jax.jit(space.ball)(points))
+    if isinstance(space.manifold, Poincare | Lorentz):
+        points = np.asarray(jax.jit(space.manifold.to_poincare)(points))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:

@@ -52,7 +52,7 @@ def grow(
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
     chosen = np.isin(source.labels, classes)
-    leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.midpoint)
+    leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.manifold.midpoint)
     held = None if proxies is None else jax.jit(space.manifold.project)(proxies)
     distance = partial(_distances, as_argument(space.distance))
     trees = Trees(

@@ -120,6 +120,13 @@ def test_one_tangent_vector_is_one_point_in_both_models():
     close(ball.pairwise_dist(*[ball.embed(tangent)] * 2), sheet.pairwise_dist(*[sheet.embed(tangent)] * 2))
 
 
+def test_lengths_on_the_sheet_keep_their_digits_far_out():
+    """At radius 8 −u_0² + ‖u_s‖² is a difference of millions; the length of log_x(y) is known to be d(x, y)."""
+    sheet = Lorentz(1.0)
+    x, y = sheet.embed(jnp.array([[4.0, 0.0], [3.75, 1e-4]], jnp.float32))
+    np.testing.assert_allclose(sheet.norm(x, sheet.logmap(x, y)), sheet.dist(x, y), rtol=1e-2)
+
+
 def test_curvature_is_a_leaf_that_is_traced_learned_and_mapped():
     x, y = points(Poincare(0.7))[:2]
 

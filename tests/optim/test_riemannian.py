@@ -10,10 +10,10 @@ from hypjax import geometry, optim
 
 C = 0.7
 MANIFOLDS = {
-    "poincare": (optim.poincare(C), geometry.poincare),
-    "lorentz": (optim.lorentz(C), geometry.lorentz),
-    "euclidean": (optim.euclidean(), geometry.euclidean),
-    "sphere": (optim.sphere(), geometry.sphere),
+    "poincare": (geometry.Poincare(C), geometry.poincare),
+    "lorentz": (geometry.Lorentz(C), geometry.lorentz),
+    "euclidean": (geometry.Euclidean(), geometry.euclidean),
+    "sphere": (geometry.Sphere(), geometry.sphere),
 }
 CURVED = ("poincare", "lorentz", "sphere")
 OPTIMIZERS = {
@@ -50,12 +50,12 @@ def draw(name, seed, n):
     return jnp.asarray(x)
 
 
-def descend(optimizer, loss, start, steps):
-    """The trajectory [steps, ...] and the last state, as one compiled scan."""
+def descend(optimizer, loss, start, steps, **told):
+    """The trajectory [steps, ...] and the last state, as one compiled scan; what is told goes to each update."""
 
     def turn(carry, _):
         x, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(x), state, x)
+        updates, state = optimizer.update(jax.grad(loss)(x), state, x, **told)
         x = optax.apply_updates(x, updates)
         return (x, state), x
 
@@ -79,8 +79,8 @@ def test_descent_finds_the_frechet_mean(name, rule, float64):
     """There the logarithms of all targets cancel: the very definition, which no optimizer has a part in."""
     make, settings, rate = OPTIMIZERS[rule]
     targets, start = draw(name, 1, 5), draw(name, 2, 1)[0]
-    path, _ = descend(make(rate, MANIFOLDS[name][0], **settings), mean_squared_distance(name, targets), start, 300)
-    functions = MANIFOLDS[name][1]
+    manifold, functions = MANIFOLDS[name]
+    path, _ = descend(make(rate, **settings), mean_squared_distance(name, targets), start, 300, manifold=manifold)
     logarithms = jax.jit(lambda x, targets: jax.vmap(lambda y: functions.logmap(x, y, c=C))(targets))
     residual = jnp.mean(logarithms(path[-1], targets), axis=0)
     assert jnp.linalg.norm(residual) < (1e-5 if rule == "adam" else 1e-8)
@@ -97,8 +97,8 @@ def test_the_mean_of_two_points_is_their_midpoint(name, float64):
     def loss(x):
         return jnp.sum(jnp.square(jax.vmap(lambda y: functions.dist(x, y, c=C), 1)(targets)))
 
-    optimizer = optim.riemannian_sgd(0.1, manifold, use_expmap=False)
-    path, _ = descend(optimizer, loss, draw(name, 2, 2), 150)
+    optimizer = optim.riemannian_sgd(0.1, use_expmap=False)
+    path, _ = descend(optimizer, loss, draw(name, 2, 2), 150, manifold=manifold)
     np.testing.assert_allclose(path[-1], functions.weighted_midpoint(targets, c=C), rtol=1e-8, atol=1e-10)
 
 
@@ -110,7 +110,7 @@ def rosenbrock(x):
 def test_in_flat_space_sgd_is_that_of_optax(settings, float64):
     start = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)))
     rate = optax.linear_schedule(0.02, 0.001, 30)
-    ours, _ = descend(optim.riemannian_sgd(rate, optim.euclidean(), **settings), rosenbrock, start, 40)
+    ours, _ = descend(optim.riemannian_sgd(rate, **settings), rosenbrock, start, 40, manifold=geometry.Euclidean())
     theirs, _ = descend(optax.sgd(rate, **settings), rosenbrock, start, 40)
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)
 
@@ -118,7 +118,8 @@ def test_in_flat_space_sgd_is_that_of_optax(settings, float64):
 def test_in_one_flat_dimension_adam_is_that_of_optax(float64):
     """One number a point is then one number a coordinate."""
     start = jnp.asarray(np.random.default_rng(0).normal(size=(4, 1)))
-    ours, _ = descend(optim.riemannian_adam(0.1, optim.euclidean(), b1=0.8, b2=0.9), rosenbrock, start, 40)
+    adam = optim.riemannian_adam(0.1, b1=0.8, b2=0.9)
+    ours, _ = descend(adam, rosenbrock, start, 40, manifold=geometry.Euclidean())
     theirs, _ = descend(optax.adam(0.1, b1=0.8, b2=0.9), rosenbrock, start, 40)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
@@ -126,9 +127,9 @@ def test_in_one_flat_dimension_adam_is_that_of_optax(float64):
 def test_adam_scales_points_and_not_coordinates():
     """The first step goes straight down the gradient, η long for every point, however steep it is there."""
     gradient = jnp.array([[3.0, 4.0], [3e-3, 4e-3]])
-    optimizer = optim.riemannian_adam(0.1, optim.euclidean())
+    optimizer = optim.riemannian_adam(0.1)
     points = jnp.zeros((2, 2))
-    updates, state = optimizer.update(gradient, optimizer.init(points), points)
+    updates, state = optimizer.update(gradient, optimizer.init(points), points, manifold=geometry.Euclidean())
     np.testing.assert_allclose(updates, [[-0.06, -0.08]] * 2, rtol=1e-4)
     np.testing.assert_allclose(state.square, [0.025, 2.5e-8], rtol=1e-4)
 
@@ -142,12 +143,15 @@ def test_both_models_of_hyperbolic_space_go_the_same_way(rule, float64):
     def loss(functions, targets):
         return lambda x: jnp.mean(jnp.square(functions.pairwise_dist(x, targets, c=C)) * jnp.arange(1.0, 6.0)[None])
 
-    ball, _ = descend(make(rate, optim.poincare(C), **settings), loss(geometry.poincare, targets), start, 60)
+    ball, _ = descend(
+        make(rate, **settings), loss(geometry.poincare, targets), start, 60, manifold=geometry.Poincare(C)
+    )
     sheet, _ = descend(
-        make(rate, optim.lorentz(C), **settings),
+        make(rate, **settings),
         loss(geometry.lorentz, draw("lorentz", 1, 5)),
         draw("lorentz", 2, 2),
         60,
+        manifold=geometry.Lorentz(C),
     )
     lifted = geometry.lorentz.from_poincare(ball, c=C)
     np.testing.assert_allclose(sheet, lifted, rtol=1e-8, atol=1e-8)
@@ -166,7 +170,7 @@ def test_points_stay_on_the_manifold(name, rule):
             return jnp.sum(functions.dist(x, x[::-1]) * jnp.arange(1.0, 5.0))
         return -jnp.sum(functions.dist0(x, c=C)) + jnp.sum(functions.dist(x, x[::-1], c=C))
 
-    path, _ = descend(make(0.05, manifold, **settings), loss, start, 1000)
+    path, _ = descend(make(0.05, **settings), loss, start, 1000, manifold=manifold)
     assert jnp.all(jnp.isfinite(path))
     np.testing.assert_allclose(path, manifold.project(path), rtol=3e-6, atol=1e-6)
     if name == "sphere":
@@ -184,15 +188,15 @@ def test_momentum_is_carried_along_without_change_of_length(name, float64):
     manifold, _ = MANIFOLDS[name]
     x = draw(name, 1, 3)
     gradient = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
-    optimizer = optim.riemannian_sgd(0.3, manifold, momentum=0.9)
+    optimizer = optim.riemannian_sgd(0.3, momentum=0.9)
 
     @jax.jit
     def twice(x):
         """One step, and one more without a gradient."""
-        updates, state = optimizer.update(gradient, optimizer.init(x), x)
-        onward, _ = optimizer.update(jnp.zeros_like(x), state, x + updates)
+        updates, state = optimizer.update(gradient, optimizer.init(x), x, manifold=manifold)
+        onward, _ = optimizer.update(jnp.zeros_like(x), state, x + updates, manifold=manifold)
         velocity = manifold.egrad2rgrad(x, gradient)
-        lengths = manifold.squared_norm(x, velocity), manifold.squared_norm(x + updates, state.momentum)
+        lengths = manifold.norm(x, velocity), manifold.norm(x + updates, state.momentum)
         return lengths, x + updates + onward, manifold.expmap(x, -0.3 * 1.9 * velocity)
 
     (before, after), arrived, straight = twice(x)
@@ -207,12 +211,12 @@ def test_momentum_is_carried_along_without_change_of_length(name, float64):
 def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
     """Parameters in a tree with leaves of several ranks; the state is arrays, and goes through NumPy and back."""
     make, settings, rate = OPTIMIZERS[rule]
-    optimizer = make(rate, optim.sphere(), **settings)
+    optimizer = make(rate, **settings)
     params = {"one": jnp.array([0.6, 0.8]), "many": draw("sphere", 0, 6).reshape(2, 3, 3)}
 
     def step(params, state):
         gradients = jax.tree.map(lambda x: jnp.cos(3 * x), params)
-        updates, state = optimizer.update(gradients, state, params)
+        updates, state = optimizer.update(gradients, state, params, manifold=geometry.Sphere())
         return optax.apply_updates(params, updates), state
 
     compiled = jax.jit(step)
@@ -227,12 +231,13 @@ def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
 def test_it_composes_with_other_parameters():
     """The way the state of a training uses it, with parameters that are no points beside it."""
     optimizer = optax.partition(
-        {"points": optim.riemannian_adam(0.1, optim.poincare(C)), "other": optax.sgd(0.1)},
+        {"points": optim.riemannian_adam(0.1), "other": optax.sgd(0.1)},
         lambda params: {name: "points" if name == "proxies" else "other" for name in params},
     )
     params = {"proxies": jnp.array([[0.1, 0.2]]), "bias": jnp.array(3.0)}
     state = jax.jit(optimizer.init)(params)
-    updates, _ = jax.jit(optimizer.update)(jax.tree.map(jnp.ones_like, params), state, params)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    updates, _ = jax.jit(optimizer.update)(gradients, state, params, manifold=geometry.Poincare(C))
     np.testing.assert_allclose(updates["bias"], -0.1, rtol=1e-6)
     # η long by the metric of the manifold.
     moved = geometry.poincare.dist(params["proxies"], params["proxies"] + updates["proxies"], c=C)
@@ -244,20 +249,21 @@ def test_what_has_diverged_is_not_hidden(name, rule):
     """Nor does it spread to other points."""
     make, settings, rate = OPTIMIZERS[rule]
     x = draw(name, 0, 2)
-    optimizer = make(rate, MANIFOLDS[name][0], **settings)
+    optimizer = make(rate, **settings)
     gradient = jnp.zeros_like(x).at[0, 1].set(jnp.nan)
-    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(x), x)
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(x), x, manifold=MANIFOLDS[name][0])
     assert jnp.any(jnp.isnan(updates[0]))
     np.testing.assert_allclose(updates[1], jnp.zeros_like(x[1]), atol=1e-6)
 
 
 def test_misuse_is_named():
-    optimizer = optim.riemannian_sgd(0.1, optim.euclidean())
-    with pytest.raises(ValueError, match=r"update\(gradients, state, params\)"):
-        optimizer.update(jnp.zeros(2), optimizer.init(jnp.zeros(2)))
+    optimizer, x = optim.riemannian_sgd(0.1), jnp.zeros(2)
+    for params, told in ((None, {"manifold": geometry.Euclidean()}), (x, {})):
+        with pytest.raises(ValueError, match=r"update\(gradients, state, params, manifold=...\)"):
+            optimizer.update(x, optimizer.init(x), params, **told)
     with pytest.raises(ValueError, match=r"parameter \['c'\] is a scalar"):
-        optim.riemannian_adam(0.1, optim.euclidean()).init({"c": jnp.array(1.0)})
+        optim.riemannian_adam(0.1).init({"c": jnp.array(1.0)})
     with pytest.raises(ValueError, match=r"momentum=1\.0"):
-        optim.riemannian_sgd(0.1, optim.euclidean(), momentum=1.0)
+        optim.riemannian_sgd(0.1, momentum=1.0)
     with pytest.raises(ValueError, match=r"b1=0\.9, b2=1\.0"):
-        optim.riemannian_adam(0.1, optim.euclidean(), b2=1.0)
+        optim.riemannian_adam(0.1, b2=1.0)

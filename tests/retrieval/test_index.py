@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.geometry import lorentz, poincare
+from hypjax.geometry import Euclidean, Poincare, Product, lorentz, named, poincare
 from hypjax.retrieval import Index, knn, lift_gallery, lift_queries
 from hypjax.retrieval.index import SPARE
 
@@ -81,7 +81,7 @@ def test_the_order_is_that_of_exact_hyperbolic_distances(geometry, c, share, bac
     queries[0] = gallery[300]
     if geometry == "lorentz":
         gallery, queries = on_sheet(gallery, c), on_sheet(queries, c)
-    index = Index(gallery, geometry=geometry, c=c, backend=backend)
+    index = Index(gallery, named(geometry, c), backend=backend)
     agree(index.search(queries, 10), by_sorting(geometry, queries, gallery, 10, c))
 
 
@@ -90,7 +90,7 @@ def test_the_order_is_that_of_exact_flat_distances(geometry, backend):
     gallery, queries = directions(500, 6, 0).astype(np.float32), directions(7, 6, 1).astype(np.float32)
     if geometry == "euclidean":
         gallery, queries = gallery + 30, queries + 30  # far from the origin, where products cancel
-    index = Index(gallery, geometry=geometry, backend=backend)
+    index = Index(gallery, named(geometry), backend=backend)
     agree(index.search(queries, 5), by_sorting(geometry, queries, gallery, 5, None))
 
 
@@ -100,11 +100,11 @@ def test_more_candidates_are_taken_where_rounding_hides_the_nearest(backend):
     gallery = in_ball(1, 3, c, BALL_LIMIT, 0) * np.ones((300, 1), np.float32)
     gallery += 1e-4 * np.random.default_rng(1).normal(size=gallery.shape).astype(np.float32)
     gallery = inside(gallery, c)
-    products = lift_queries(gallery[:1], geometry="poincare", c=c) @ lift_gallery(gallery, geometry="poincare", c=c).T
+    products = lift_queries(gallery[:1], named("poincare", c)) @ lift_gallery(gallery, named("poincare", c)).T
     order, _ = expected = by_sorting("poincare", gallery[:1], gallery, 5, c)
     first = np.argsort(-products[0], kind="stable")[: 5 + SPARE]
     assert not set(order[0].tolist()) <= set(first.tolist())  # else this test shows nothing
-    agree(Index(gallery, geometry="poincare", c=c, backend=backend).search(gallery[:1], 5), expected)
+    agree(Index(gallery, named("poincare", c), backend=backend).search(gallery[:1], 5), expected)
 
 
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
@@ -113,13 +113,13 @@ def test_points_are_told_apart_beyond_what_a_product_can(geometry, backend):
     gallery = (0.3 / np.sqrt(c) * directions(400, 6, 0)).astype(np.float32)  # one radius, but for rounding
     if geometry == "lorentz":
         gallery, origin = on_sheet(gallery, c), on_sheet(origin, c)
-    index = Index(gallery, geometry=geometry, c=c, backend=backend)
+    index = Index(gallery, named(geometry, c), backend=backend)
     agree(index.search(origin, 10), by_sorting(geometry, origin, gallery, 10, c))
 
 
 def test_duplicates_are_found_by_row_and_the_excluded_one_is_not(backend):
     gallery = np.repeat(in_ball(3, 4, 0.5, 0.8, 0), 60, axis=0)
-    index = Index(gallery, geometry="poincare", c=0.5, backend=backend)
+    index = Index(gallery, named("poincare", 0.5), backend=backend)
     exclude = np.array([0, 70])
     found = index.search(gallery[exclude], 4, exclude=exclude)
     np.testing.assert_array_equal(found.indices, [[1, 2, 3, 4], [60, 61, 62, 63]])
@@ -131,14 +131,14 @@ def test_it_finds_what_knn_finds(backend):
     c = 0.1
     gallery, queries = in_ball(300, 5, c, 0.9, 0), in_ball(6, 5, c, 0.9, 1)
     indices, distances = knn(queries, gallery, k=7, distance=lambda x, y: poincare.pairwise_dist(x, y, c=c))
-    found = Index(gallery, geometry="poincare", c=c, backend=backend).search(queries, 7)
+    found = Index(gallery, named("poincare", c), backend=backend).search(queries, 7)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-5)
 
 
 def test_cosine_distances_on_the_sphere():
     gallery = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    found = Index(gallery, geometry="sphere", distance="cosine", backend="arrays").search(gallery[:1], 2)
+    found = Index(gallery, named("sphere"), distance="cosine", backend="arrays").search(gallery[:1], 2)
     np.testing.assert_allclose(found.distances, [[0, 1]])
 
 
@@ -146,7 +146,7 @@ def test_cosine_distances_on_the_sphere():
 def test_the_product_of_lifted_points_is_the_cosh_of_their_distance(geometry):
     c, ball = 0.3, in_ball(5, 3, 0.3, 0.7, 0)
     points = ball if geometry == "poincare" else np.asarray(lorentz.from_poincare(jnp.asarray(ball), c=c))
-    product = lift_queries(points, geometry=geometry, c=c) @ lift_gallery(points, geometry=geometry, c=c).T
+    product = lift_queries(points, named(geometry, c)) @ lift_gallery(points, named(geometry, c)).T
     expected = np.stack([exact("poincare", x, ball, c) for x in ball])
     np.testing.assert_allclose(-product, np.cosh(np.sqrt(c) * expected), rtol=1e-5)
 
@@ -154,19 +154,19 @@ def test_the_product_of_lifted_points_is_the_cosh_of_their_distance(geometry):
 def test_the_search_does_not_need_faiss(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
     points = directions(4, 3, 0).astype(np.float32)
-    assert Index(points, geometry="sphere").backend == "arrays"
+    assert Index(points, named("sphere")).backend == "arrays"
     with pytest.raises(ImportError, match=r"pip install .*\[search\]"):
-        Index(points, geometry="sphere", backend="faiss")
+        Index(points, named("sphere"), backend="faiss")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"geometry": "klein"}, "'klein' is unknown"),
-        ({"geometry": "poincare"}, "needs a curvature"),
-        ({"geometry": "poincare", "c": 2.0}, r"inside the ball of radius 1/√c = 0.7071"),
-        ({"geometry": "euclidean", "distance": "hybrid"}, "use retrieval.knn"),
-        ({"geometry": "euclidean", "backend": "annoy"}, "'annoy' is unknown"),
+        ({"manifold": Product((Euclidean(),), (2,))}, "use retrieval.knn"),
+        ({"manifold": Poincare(np.float32(-1.0))}, "needs a curvature"),
+        ({"manifold": Poincare(2.0)}, r"inside the ball of radius 1/√c = 0.7071"),
+        ({"manifold": Euclidean(), "distance": "hybrid"}, "use retrieval.knn"),
+        ({"manifold": Euclidean(), "backend": "annoy"}, "'annoy' is unknown"),
     ],
 )
 def test_what_makes_no_index_is_refused(options, message):
@@ -176,14 +176,14 @@ def test_what_makes_no_index_is_refused(options, message):
 
 def test_impossible_searches_are_refused():
     points = directions(4, 3, 0).astype(np.float32)
-    index = Index(points, geometry="sphere", backend="arrays")
+    index = Index(points, named("sphere"), backend="arrays")
     with pytest.raises(ValueError, match=r"k=5 .* 4 points"):
         index.search(points, 5)
     with pytest.raises(ValueError, match=r"k=4 .* 3 points"):
         index.search(points, 4, exclude=np.arange(4))
     with pytest.raises(ValueError, match="finite"):
-        Index(points * np.float32(np.nan), geometry="sphere")
+        Index(points * np.float32(np.nan), named("sphere"))
     with pytest.raises(ValueError, match="at least one"):
-        Index(points[:0], geometry="sphere")
+        Index(points[:0], named("sphere"))
     with pytest.raises(ValueError, match="shape"):
         index.search(points[:, :2], 1)

@@ -7,10 +7,11 @@ from hypjax import losses
 from hypjax.encoders.model import ModelOutput
 from hypjax.errors import UsageError
 from hypjax.geometry import poincare
+from hypjax.geometry.manifold import NAMED
 from hypjax.settings import default_settings
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.parts import LOSSES, MINERS, create_miner
-from hypjax.training.space import GEOMETRIES, UNCERTAINTIES, create_space
+from hypjax.training.space import UNCERTAINTIES, create_space
 
 SETTINGS = default_settings().loss.to_dict() | {"temperature": 0.2, "strength": 1.0}
 HIER = {"weight": 0.5, "proxies": 6, "margin": 0.1, "neighbors": 5, "triplets": 4, "temperature": 0.1}
@@ -58,7 +59,7 @@ def assert_alive(value, grads):
 
 
 # Not the products, which take minutes to compile: here each loss in two geometries and each geometry with half of them.
-ROTATED = [(loss, list(GEOMETRIES)[(i + j) % 4]) for i, loss in enumerate(LOSSES) for j in range(2)]
+ROTATED = [(loss, list(NAMED)[(i + j) % 4]) for i, loss in enumerate(LOSSES) for j in range(2)]
 
 
 @pytest.mark.slow
@@ -79,7 +80,7 @@ def test_aware_losses_compose_with_every_uncertainty(geometry, loss, uncertainty
 MIXTURES = [
     (miner, geometry, ("geodesic", "hybrid")[(i + j) % 2], MINED[(i + 4 * j) % len(MINED)])
     for i, miner in enumerate([*MINERS, "easy_positive+semihard_negative", "hard_positive+hard_negative"])
-    for j, geometry in enumerate([list(GEOMETRIES)[i % 4], list(GEOMETRIES)[(i + 1) % 4]])
+    for j, geometry in enumerate([list(NAMED)[i % 4], list(NAMED)[(i + 1) % 4]])
 ]
 
 

@@ -21,7 +21,7 @@ def test_of_many_classes_evenly_spaced_ones_are_the_leaves(monkeypatch):
     space = create_space("poincare", c=0.1, distance="geodesic", uncertainty="radius", clip_radius=2.3)
     key = jax.random.key(0)
     groups = jax.random.normal(key, (3, 8))[Many.ancestors[Many.labels, 0]]
-    points = np.asarray(space.embed(groups + 0.01 * jax.random.normal(key, (24, 8))))
+    points = np.asarray(space.manifold.embed(groups + 0.01 * jax.random.normal(key, (24, 8))))
     grow = partial(trees.grow, points, Many, space, None)
     whole, figures = grow()
     assert whole.classes.tolist() == list(range(12))
