@@ -4,11 +4,11 @@
     d = space.pairwise_dist(z, z)
 
 Each is a frozen dataclass and a pytree whose leaf is c, so that it goes through `jit`, `vmap` and `grad` as an argument
-like any array; and each has the same methods, so that swapping one for another changes one word.
+like any array; and each has the same methods, so that swapping one for another changes one word. Methods are compiled.
 """
 
 import dataclasses
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import jax
@@ -18,7 +18,18 @@ from jaxtyping import Array, Float
 
 from hypjax.geometry import euclidean, lorentz, numerics, poincare, sphere
 
+UNCOMPILED = ("origin", "split")  # methods of shapes rather than of points
 
+
+def compiled(cls: Any) -> Any:
+    """Compiles the methods that a class defines, so that each is one program where it is called by itself too."""
+    for name, function in list(vars(cls).items()):
+        if isinstance(function, FunctionType) and not name.startswith("_") and name not in UNCOMPILED:
+            setattr(cls, name, jax.jit(function))
+    return cls
+
+
+@compiled
 class Manifold:
     """The methods that every manifold has; points x, y [..., d] and tangent vectors u, v [..., d] at x.
 
@@ -113,6 +124,7 @@ class Manifold:
         return self.functions.weighted_midpoint(x, weights, **self._bound())
 
 
+@compiled
 @dataclasses.dataclass(frozen=True)
 class _Curved(Manifold):
     """A hyperbolic space of curvature −c.
@@ -139,6 +151,7 @@ class _Curved(Manifold):
         return x
 
 
+@compiled
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Poincare(_Curved):
@@ -155,6 +168,7 @@ class Poincare(_Curved):
     functions: ClassVar[ModuleType] = poincare
 
 
+@compiled
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Lorentz(_Curved):
@@ -195,6 +209,7 @@ class Lorentz(_Curved):
         return lorentz.project_tangent(x, u, c=self.c)
 
 
+@compiled
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Euclidean(Manifold):
@@ -212,6 +227,7 @@ class Euclidean(Manifold):
         return euclidean.expmap(x, u)
 
 
+@compiled
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sphere(Manifold):

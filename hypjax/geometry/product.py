@@ -10,11 +10,12 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics
-from hypjax.geometry.manifold import Lorentz, Manifold
+from hypjax.geometry.manifold import Lorentz, Manifold, compiled
 
 COMBINATIONS = ("squares", "sum")
 
 
+@compiled
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Product(Manifold):
