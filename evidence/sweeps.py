@@ -20,7 +20,7 @@ from hypjax import cli, compare, provenance
 
 RESULTS = Path(__file__).parent / "results"
 
-VIT, UML = "configs/hyp_vit.py:frozen", "configs/hyp_uml.py:frozen"
+VIT, UML = "configs/hyp_vit.py:frozen,head=trained", "configs/hyp_uml.py:frozen,head=trained"
 TUNED = {  # of `geometries`, by Recall@1 on the validation classes with its first two seeds
     "ball": "geometry=poincare,loss.temperature=0.4,curvature=0.03",
     "flat": "geometry=euclidean,loss.temperature=0.4,head.clip_radius=4.6,head.start_radius=2.3",

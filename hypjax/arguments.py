@@ -50,6 +50,12 @@ HEADS: dict[str, Callable[[ConfigDict], None]] = {
 }
 
 
+def suit_frozen_features(config: ConfigDict) -> None:
+    """Fits the head in closed form where a doubt is left to learn, and else trains it, since something must learn."""
+    learns_doubt = "learned" in (config.head.radius, config.uncertainty)
+    HEADS["discriminant" if learns_doubt else "trained"](config)
+
+
 def _choose_head(config: ConfigDict, value: str) -> None:
     if value not in HEADS:
         raise UsageError(f"head {value!r} is unknown; there are: {', '.join(HEADS)}")
@@ -179,6 +185,7 @@ def adapt_to_features(config: ConfigDict, words: Sequence[str]) -> None:
                 f"config argument {word!r} makes no sense with data=features: there are no images to encode; "
                 "python -m hypjax.embed --features makes features of images by any encoder"
             )
+    suit_frozen_features(config)
     config.encoder.update(name="none", weights="", frozen=())
     config.augment.degrade_share = 0.0
     config.evaluation.update(batch=1024, queries=10_000, degraded_queries=0, degraded_test_queries=0)
@@ -235,7 +242,7 @@ def rehearse(config: ConfigDict) -> None:
 
 def freeze(config: ConfigDict) -> None:
     """Trains the head alone, on features that are computed once and kept on disk."""
-    train_head(config)
+    suit_frozen_features(config)
     config.features.cached = True
     config.encoder.frozen = ("encoder/",)
 

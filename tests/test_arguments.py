@@ -100,6 +100,8 @@ def test_a_checkpoint_of_an_unknown_encoder_is_refused():
         ("encoder=vit_s16,weights=w.npz", "kept", "pca"),
         ("encoder=vit_s16", "trained", "orthogonal"),  # a random encoder has no directions worth keeping
         ("frozen", "trained", "pca"),  # or nothing would learn
+        ("frozen,head.radius=learned", "kept", "pca"),  # but a doubt
+        ("data=features,data_dir=rows.npz,uncertainty=learned", "kept", "pca"),
         ("data=cub,encoder=vit_s16,weights=w.npz", "trained", "orthogonal"),  # as in the paper
         ("data=cub,encoder=vit_s16,weights=w.npz,head=principal", "kept", "pca"),
         ("head=trained,data=folder", "trained", "pca"),
