@@ -35,18 +35,12 @@ SPACES = {
     "ball_t0.05": "loss.temperature=0.05",
     "ball_t0.1": "loss.temperature=0.1",
     "ball_t0.2": "loss.temperature=0.2",
-    "ball_t0.1_c0.5": "loss.temperature=0.1,curvature=0.5",
-    "ball_t0.1_centered": "loss.temperature=0.1,head.normalize=center",
+    "flat_t0.03": "geometry=euclidean,loss.temperature=0.03",
     "flat_t0.05": "geometry=euclidean,loss.temperature=0.05",
     "flat_t0.1": "geometry=euclidean,loss.temperature=0.1",
-    "flat_t0.2": "geometry=euclidean,loss.temperature=0.2",
-    "flat_t0.05_wide": "geometry=euclidean,loss.temperature=0.05,head.clip_radius=4.6",
-    "flat_t0.1_centered": "geometry=euclidean,loss.temperature=0.1,head.normalize=center",
-    "sphere_t0.02": "geometry=sphere,distance=cosine,loss.temperature=0.02",
     "sphere_t0.03": "geometry=sphere,distance=cosine,loss.temperature=0.03",
     "sphere_t0.05": "geometry=sphere,distance=cosine,loss.temperature=0.05",
-    "sphere_t0.1_angle": "geometry=sphere,loss.temperature=0.1",
-    "sphere_t0.03_centered": "geometry=sphere,distance=cosine,loss.temperature=0.03,head.normalize=center",
+    "sphere_t0.07": "geometry=sphere,distance=cosine,loss.temperature=0.07",
 }
 PLAIN = ["recall@1", "map@r", "body_recall@1", "direction_recall@1", "direction_agreement", "saturated_share"]
 KINDS = ("blur", "noise", "occlusion")
@@ -192,28 +186,25 @@ def heads() -> Sweep:
         "pulled": "head.kernel=residual,head.rank=0,optimizer.head_decay=20",
         "kept": "head=principal",
         "kept_centered": "head=principal,head.normalize=center",
-        "kept_no_dropout": "head=principal,head.dropout=0",
         "kept_t0.05": "head=principal,loss.temperature=0.05",
-        "kept_t0.2": "head=principal,loss.temperature=0.2",
-        "kept_d64": "head=principal,head.dim=64",
-        "trained_d64": "head=trained,head.dim=64",
+        "discriminant": "head=discriminant",
     }
     entries = {name: f"configs/hyp_uml.py:{small},{words}" for name, words in kinds.items()}
     return Sweep(entries, PLAIN, seeds="0")
 
 
 def methods() -> Sweep:
-    """Each config as it is, fine-tuned on small pictures, with its head trained and kept."""
+    """Each config as it is, fine-tuned on small pictures, with its head trained and fitted in closed form."""
     entries = {
         f"{method}_{head}": f"configs/{method}.py:{SMALL},head={head}"
         for method in ("hyp_vit", "eps", "ghm", "hier")
-        for head in ("trained", "principal")
+        for head in ("trained", "principal" if method == "hier" else "discriminant")
     }
     return Sweep(entries, PLAIN, seeds="0")
 
 
 def spaces() -> Sweep:
-    """Temperature, scale and centering of three geometries under a kept head, fine-tuned on small pictures."""
+    """The temperature of three geometries under a kept head, fine-tuned on small pictures."""
     return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0")
 
 

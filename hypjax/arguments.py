@@ -53,7 +53,7 @@ HEADS: dict[str, Callable[[ConfigDict], None]] = {
 def suit_frozen_features(config: ConfigDict) -> None:
     """Fits the head in closed form where a doubt is left to learn, and else trains it, since something must learn."""
     learns_doubt = "learned" in (config.head.radius, config.uncertainty)
-    HEADS["discriminant" if learns_doubt else "trained"](config)
+    HEADS["discriminant" if learns_doubt and config.regularizer != "hier" else "trained"](config)
 
 
 def _choose_head(config: ConfigDict, value: str) -> None:
@@ -110,7 +110,8 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
         adapt_to_photographs(config)
         adapt_to_encoder(config)
         if config.encoder.weights:  # a random encoder has no directions worth keeping
-            fit_discriminant_directions(config)
+            # HIER's proxies live among the embeddings, which a head that is fitted anew would move.
+            HEADS["principal" if config.regularizer == "hier" else "discriminant"](config)
         recipes.apply_recipe(config)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):

@@ -326,6 +326,11 @@ def create_refit(config: ConfigDict, parts: Parts, evaluator: Evaluator) -> Refi
             f"head.refit fits a kernel that training keeps, of features as they are or centered: head.kernel "
             f"{head.kernel!r} must be 'kept', head.normalize {head.normalize!r} 'none' or 'center'"
         )
+    if config.regularizer == "hier":
+        raise UsageError(
+            "head.refit would move the embeddings away from HIER's proxies, which lie among them: head=principal, or "
+            "regularizer=none"
+        )
     if not head.shrinkage > 0:
         raise UsageError(f"head.shrinkage must be positive, not {head.shrinkage}")
     return Refit(

@@ -118,3 +118,18 @@ def test_the_head_is_kept_where_a_pretrained_encoder_is_tuned_on_ones_own_pictur
 def test_an_unknown_head_is_refused():
     with pytest.raises(UsageError, match="head 'kept' is unknown; there are: discriminant, principal, trained"):
         apply_arguments(default_settings(), "head=kept")
+
+
+@pytest.mark.parametrize(
+    ("words", "refit"),
+    [
+        ("", True),
+        ("head=principal", False),
+        ("regularizer=hier", False),  # its proxies lie among the embeddings
+        ("frozen", False),
+        ("frozen,head.radius=learned", True),
+        ("data=cub,encoder=vit_s16,weights=w.npz", False),
+    ],
+)
+def test_the_head_is_fitted_to_what_was_learned_unless_something_hangs_on_it(words, refit):
+    assert apply_arguments(default_settings(), words).head.refit == refit

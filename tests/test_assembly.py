@@ -65,3 +65,21 @@ def test_few_images_get_fewer_steps(epochs, steps):
     config.most_epochs = epochs
     assert limited(config, Forty(class_names=list("abcdefgh"))).steps == steps  # 24 images a step
     assert config.steps == 420
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"head.kernel": "trained"}, "head.kernel 'trained' must be 'kept'"),
+        ({"head.normalize": "layer"}, "head.normalize 'layer' 'none' or 'center'"),
+        ({"head.shrinkage": 0.0}, "head.shrinkage must be positive, not 0.0"),
+        ({"regularizer": "hier"}, "away from HIER's proxies"),
+    ],
+)
+def test_a_head_that_cannot_be_fitted_anew_is_refused(changed, words):
+    config = default_settings()
+    config.update_from_flattened_dict({"head.refit": True, "head.kernel": "kept", **changed})
+    with pytest.raises(UsageError, match=words):
+        assembly.create_refit(config, types.SimpleNamespace(), types.SimpleNamespace())
+    config.head.refit = False
+    assert assembly.create_refit(config, types.SimpleNamespace(), types.SimpleNamespace()) is None
