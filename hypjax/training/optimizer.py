@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import jax
 import optax
 
 from hypjax import optim
@@ -71,10 +73,18 @@ def create_optimizer(
     multipliers = {"head": head_multiplier, "doubt": doubt_multiplier}
 
     def is_decayed(params: Params, *, head: bool) -> dict[str, bool]:
-        return {path: value.ndim > 1 and path.startswith("head/") == head for path, value in params.items()}
+        def matrices(path: str, value: Any) -> Any:
+            # Another group's parameters are empty here, and stay so.
+            return jax.tree.map(lambda leaf: path.startswith("head/") == head and leaf.ndim > 1, value)
+
+        return {path: matrices(path, value) for path, value in params.items()}
 
     def scale(updates: Params, params: Params | None = None) -> Params:
-        return {path: update * multipliers.get(path.partition("/")[0], 1.0) for path, update in updates.items()}
+        scaled = dict(updates)
+        for path in updates:
+            if (factor := multipliers.get(path.partition("/")[0])) is not None:
+                scaled[path] = updates[path] * factor
+        return scaled
 
     def scaled(factor: float) -> optax.Schedule:
         return lambda step: factor * schedule(step)

@@ -4,6 +4,7 @@ import optax
 import pytest
 
 from hypjax.errors import UsageError
+from hypjax.geometry import Poincare
 from hypjax.training.optimizer import create_optimizer, learning_rate_schedule
 
 
@@ -63,6 +64,22 @@ def test_the_head_may_decay_by_itself():
     plain, decayed = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, weight_decay=0.5, head_decay=2.0)
     np.testing.assert_allclose(decayed["encoder/kernel"] - plain["encoder/kernel"], -0.1 * 0.5 * 3, rtol=1e-5)
     np.testing.assert_allclose(decayed["head/kernel"] - plain["head/kernel"], -0.1 * 2.0, rtol=1e-5)
+
+
+def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own():
+    params = {**PARAMS, "objective/class_proxies": jnp.ones((3, 2)), "objective/hier_proxies": jnp.full((4, 2), 0.1)}
+    grads = {path: jnp.ones_like(value) for path, value in params.items()}
+    settings = {"weight_decay": 0.5, "clip_norm": 3.0, "proxy_multiplier": 3.0, "hier_multiplier": 2.0}
+    optimizer = create_optimizer(optax.constant_schedule(0.1), **settings)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params, manifold=Poincare(0.1))
+    np.testing.assert_allclose(updates["objective/class_proxies"], -0.3, rtol=1e-5)
+    moved = Poincare(0.1).dist(
+        params["objective/hier_proxies"], (params["objective/hier_proxies"] + updates["objective/hier_proxies"])
+    )
+    np.testing.assert_allclose(moved, 0.2, rtol=1e-3)
+    plain = updates_of(PARAMS, GRADS, weight_decay=0.5, clip_norm=3.0)
+    for path in PARAMS:
+        assert jnp.sign(updates[path]).tolist() == jnp.sign(plain[path]).tolist()
 
 
 def test_gradients_are_clipped_together():
