@@ -233,8 +233,10 @@ def final() -> Sweep:
 
 def finetuned() -> Sweep:
     """The test classes, once: Hyp-UML, and the geometries with the settings that `geometries` chose, fine-tuned."""
-    entries = {"uml": "configs/hyp_uml.py"}
-    entries |= {f"vit_{space}": f"configs/hyp_vit.py:{TUNED[space]}" for space in ("flat", "sphere", "ball")}
+    entries = {"uml": "configs/hyp_uml.py:head=trained"}
+    entries |= {
+        f"vit_{space}": f"configs/hyp_vit.py:head=trained,{TUNED[space]}" for space in ("flat", "sphere", "ball")
+    }
     figures = ["recall@1", "map@r", *DOUBT, "uncertainty_aurc", *DEGRADED, *RADIUS]
     return Sweep(entries, figures, seeds="0,1,2", split="test")
 
