@@ -101,7 +101,8 @@ def test_miners_and_hier_compose_with_geometries_distances_and_losses(miner, geo
 @pytest.mark.parametrize("loss", [name for name in MINED if name not in GROUPED])
 def test_a_memory_serves_every_loss_of_pairs(loss):
     made = objective(loss, memory_size=20)
-    memory = losses.remember(losses.create_memory(20, 5, jnp.float32), space().manifold.embed(output(1).tangent), LABELS)
+    points = space().manifold.embed(output(1).tangent)
+    memory = losses.remember(losses.create_memory(20, 5, jnp.float32), points, LABELS)
     assert_alive(*gradients(made, memory=memory))
     empty = losses.create_memory(20, 5, jnp.float32)
     plain, with_empty = gradients(objective(loss))[0], gradients(made, memory=empty)[0]
