@@ -29,7 +29,7 @@ WORSE = 0.01  # of Recall@1, by which an embedding may stay behind its encoder's
 
 
 def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
-    """A few lines on an evaluation, for the console: figures, the plain things beside them, and warnings."""
+    """Two lines on an evaluation, for the console: its figures, and recall of the plain things beside them."""
     shown = {
         "recall@1": "recall@1",
         "map@r": "map@r",
