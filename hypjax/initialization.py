@@ -68,7 +68,7 @@ def _state(
     memory = None
     if objective.memory_size:
         width = jax.eval_shape(parts.space_at(own).manifold.embed, jnp.zeros((1, config.head.dim))).shape[-1]
-        memory = losses.create_memory(objective.memory_size, width, jnp.float32)
+        memory = losses.create_cross_batch_memory(objective.memory_size, width, jnp.float32)
     with as_usage():
         return create_state(
             variables,

@@ -18,6 +18,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
@@ -61,6 +62,16 @@ def curvature(c: ArrayLike, dtype: DTypeLike) -> Float[Array, ""]:
         raise ValueError(f"c must be a scalar, got shape {jnp.shape(c)}; use jax.vmap for several curvatures")
     boundary_eps(dtype)
     return jnp.asarray(c, dtype)
+
+
+def require_positive(value: ArrayLike, name: str, hint: str) -> None:
+    """Says what is wrong where a number, or every number of an array, should be above 0; a traced one cannot be asked.
+
+    Raises:
+        ValueError: If one is not, NaN included.
+    """
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{name}={value} must be above 0; {hint}")
 
 
 def safe_sqrt(s: Float[Array, "..."]) -> Float[Array, "..."]:

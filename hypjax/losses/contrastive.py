@@ -1,156 +1,138 @@
 """Contrastive losses: hinges on pairs, and a softmax over the batch that should pick the other image of a class."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
-from hypjax.losses.pairs import (
-    Distance,
-    Miner,
-    anchor_column,
-    check_batch,
-    masked_logsumexp,
-    pair_weights,
-    safe_ratio,
-)
+from hypjax.geometry.numerics import require_positive
+from hypjax.losses.pairs import Pairs, check_pairs
+from hypjax.losses.terms import Term, Terms, anchor_column, safe_log
 
 
-def pairwise_cross_entropy(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    *,
-    distance: Distance,
-    temperature: ArrayLike,
-    samples_per_class: int,
-    miner: Miner | None = None,
-) -> Float[Array, ""]:
-    r"""Cross-entropy of finding an image's classmate among all classes, for every two samples of a class.
+def pairwise_cross_entropy(distances: Float[Array, "n m"], pairs: Pairs, *, temperature: ArrayLike) -> Terms:
+    r"""Cross-entropy of finding an anchor's classmate among one image of every other class, for every positive pair.
 
-    The batch is K classes × m samples, class after class; Z_ka is sample a of class k. With
-    s_ka,lb = −d(Z_ka, Z_lb) / τ_ka, for every ordered pair of samples a ≠ b::
+    With s_ij = −d(i,j) / τ_i, r the rank of an image within its class and N(i) the negatives of anchor i, for every
+    positive pair (i, p)::
 
-        ℓ_kab = −s_ka,kb + log( Σ_l exp s_ka,lb + Σ_{l≠k} exp s_ka,la )
+        ℓ_ip = −s_ip + log( exp s_ip + Σ_{n ∈ N(i), r_n ∈ {r_i, r_p}} w_in exp s_in )        L = Σ w_ip ℓ_ip / Σ w_ip
 
-    the cross-entropy over one row [s_ka,lb]_l ‖ [s_ka,la]_{l≠k} with target l = k [code: Hyp-ViT]. The loss
-    is the MEAN over all ordered pairs, where Hyp-ViT adds up the m(m−1) means over anchors and HIER divides
-    that by m²: theirs are m(m−1) and (m−1)/m times ours.
+    where w are the pairs' weights. In a batch of K classes × m samples that is the cross-entropy over one row of
+    logits: the positive and its slot's images of the other K − 1 classes, and those of the anchor's slot
+    [code: Hyp-ViT]. The loss is the MEAN over all ordered pairs, where Hyp-ViT adds up the m(m−1) means over anchors
+    and HIER divides that by m²: theirs are m(m−1) and (m−1)/m times ours.
 
-    Their code never looks at labels. Here they only repair what a batch can get wrong [ours]: a class that
-    was drawn twice is not its own negative, and a pair whose two labels differ (a padded or torn group) is
-    left out. On a batch of K different classes both change nothing. Without a valid pair the loss is 0.
-
-    A miner's positive weights weigh the pairs, L = Σ w_ka,kb ℓ_kab / Σ w_ka,kb, and its negative weights the
-    opponents, w_ka,lb exp s_ka,lb in both sums over l ≠ k; the target's own term keeps weight 1. A classmate chosen
-    from another group, where a class was drawn twice, is no pair here and drops out [ours].
-
-    All pairs come from one [b, b] matrix of distances; memory is a few of its size, never b·b·m.
+    Their code knows a class by its place in the batch; here ranks come from the labels, so that images may come in any
+    order, and any number of a class [ours]. Rank r of the references holds one image at most of each class: a pair is
+    told apart from one or two images of every class that reaches so far. In a query's search of a gallery r_i counts
+    among the queries, r_p in the gallery; a memory goes on counting where the batch ends.
 
     Args:
-        embeddings: [b, d] points, b = K·m, class-major.
-        labels: [b] classes.
-        distance: all-pairs distance, ``([n, d], [m, d]) -> [n, m]``; a negated inner product serves the
-        sphere.
-        temperature: τ > 0, one value, or [b] with one for each anchor. May be traced. Hyp-ViT: 0.2.
-        samples_per_class: m ≥ 2.
-        miner: weighs positives and negatives of each anchor; None takes all.
+        distances: [n, m] of anchors to references; negated inner products serve the sphere.
+        pairs: their positives and negatives.
+        temperature: τ > 0, one value, or [n] with one for each anchor. May be traced. Hyp-ViT: 0.2.
 
     Returns:
-        The loss, a scalar ≥ 0.
+        One term for each anchor, over its positives; the loss is ≥ 0.
 
     Raises:
-        ValueError: when b is no multiple of m, m < 2, τ ≤ 0 or shapes do not agree.
+        ValueError: when τ ≤ 0 or shapes do not agree.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses import pairwise_cross_entropy
-        >>> x = jnp.array([[0.0], [0.1], [2.0], [2.1]])
-        >>> y = jnp.array([0, 0, 1, 1])
-        >>> distance = lambda x, y: jnp.abs(x[:, None, 0] - y[None, :, 0])
-        >>> loss = pairwise_cross_entropy(x, y, distance=distance, temperature=0.5, samples_per_class=2)
-        >>> print(f"{loss:.4f}")
+        >>> from hypjax import losses
+        >>> x = jnp.array([0.0, 0.1, 2.0, 2.1])
+        >>> distances = jnp.abs(x[:, None] - x[None])
+        >>> both = losses.pairs(jnp.array([0, 0, 1, 1]))
+        >>> print(f"{losses.mean(losses.pairwise_cross_entropy(distances, both, temperature=0.5)):.4f}")
         0.0442
 
     References:
         Ermolov et al., Hyperbolic Vision Transformers: Combining Improvements in Metric Learning, CVPR 2022.
     """
-    check_batch(embeddings, labels)
-    batch, slots = embeddings.shape[0], samples_per_class
-    if slots < 2:
-        raise ValueError(f"samples_per_class={slots}: a pair takes two images of a class, so give at least 2")
-    if batch % slots:
-        raise ValueError(f"a batch of {batch} is no multiple of samples_per_class={slots}; give whole classes")
-    if isinstance(temperature, int | float) and temperature <= 0:
-        raise ValueError(f"temperature={temperature} must be above 0, for instance 0.2")
+    logits, positive, negative = scaled_logits(distances, pairs, temperature)
+    by_rank = _logsumexp_by_rank(jnp.where(pairs.is_negative, logits + safe_log(negative), -jnp.inf), pairs)
+    column = jnp.arange(distances.shape[0])
+    at_anchor = by_rank.at[pairs.rank, column].get(mode="fill", fill_value=-jnp.inf)
+    at_positive = by_rank[pairs.reference_rank].T
+    apart = pairs.reference_rank[None, :] != pairs.rank[:, None]
+    # The positive first: it is finite, where both sums may be empty, log 0.
+    total = jnp.logaddexp(jnp.logaddexp(logits, at_positive), jnp.where(apart, at_anchor[:, None], -jnp.inf))
+    losses = jnp.where(pairs.is_positive, positive * (total - logits), 0)
+    return (Term(losses.sum(axis=1), positive.sum(axis=1)),)
 
-    classes = batch // slots
-    grid = (classes, slots, classes, slots)
-    distances = distance(embeddings, embeddings)
-    logits = (-distances / anchor_column(temperature, batch, "temperature")).reshape(grid)
-    positive, negative = (weights.reshape(grid) for weights in pair_weights(distances, labels, miner))
 
-    own = jnp.eye(classes, dtype=bool)[:, None, :, None]
-    weighted = logits + jnp.where(own, 0, jnp.log(negative))
-    target = jnp.einsum("kakb->kab", logits)
-    others = masked_logsumexp(weighted, own | (negative > 0), axis=2)  # [k, a, b]: classes l at b, target with them
-    twins = masked_logsumexp(  # [k, a]: the other classes at the anchor's own sample a
-        jnp.einsum("kala->kal", weighted), jnp.einsum("kala->kal", (negative > 0) & ~own), axis=2
-    )
-    losses = jnp.logaddexp(others, twins[:, :, None]) - target
-    return _weighted_mean(losses, jnp.einsum("kakb->kab", positive))
+def _logsumexp_by_rank(values: Float[Array, "n m"], pairs: Pairs) -> Float[Array, "m n"]:
+    """Log Σ exp over the references of each rank, which is below their number; −inf where there is none."""
+    ranks, count = pairs.reference_rank, values.shape[1]
+    largest = jax.lax.stop_gradient(jax.ops.segment_max(values.T, ranks, count))
+    largest = jnp.where(largest == -jnp.inf, 0, largest)
+    return safe_log(jax.ops.segment_sum(jnp.exp(values.T - largest[ranks]), ranks, count)) + largest
 
 
 def contrastive(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    *,
-    distance: Distance,
-    pos_margin: ArrayLike = 0.0,
-    neg_margin: ArrayLike = 1.0,
-    miner: Miner | None = None,
-) -> Float[Array, ""]:
+    distances: Float[Array, "n m"], pairs: Pairs, *, pos_margin: ArrayLike = 0.0, neg_margin: ArrayLike = 1.0
+) -> Terms:
     r"""Contrastive loss: classmates within one distance, everything else beyond another.
 
     L = Σ_ip w_ip [d(i,p) − m₊]_+ / Σ_ip w_ip 1[d(i,p) > m₊] + Σ_in w_in [m₋ − d(i,n)]_+ / Σ_in w_in 1[d(i,n) < m₋]
 
-    the mean over the non-zero terms of positive pairs plus that of negative pairs, where w are the miner's
-    weights or 1. A side without non-zero terms is 0.
+    the mean over the non-zero terms of positive pairs plus that of negative pairs, where w are the pairs' weights. A
+    side without non-zero terms is 0.
 
     Args:
-        embeddings: [b, d] points.
-        labels: [b] classes, in any order.
-        distance: all-pairs distance, ``([n, d], [m, d]) -> [n, m]``.
-        pos_margin: m₊ ≥ 0 in units of the distance, one value, or [b] with one for each anchor.
+        distances: [n, m] of anchors to references.
+        pairs: their positives and negatives.
+        pos_margin: m₊ ≥ 0 in units of the distance, one value, or [n] with one for each anchor.
         neg_margin: m₋ > 0, likewise.
-        miner: weighs positives and negatives of each anchor; None takes all.
 
     Returns:
-        The loss, a scalar ≥ 0.
+        Two terms for each anchor, over its positives and over its negatives; the loss is ≥ 0.
 
     Raises:
         ValueError: when shapes do not agree.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses import contrastive
-        >>> x, y = jnp.array([[0.0], [0.5], [0.6], [3.0]]), jnp.array([0, 0, 1, 1])
-        >>> distance = lambda x, y: jnp.abs(x[:, None, 0] - y[None, :, 0])
-        >>> print(f"{contrastive(x, y, distance=distance):.4f}")
+        >>> from hypjax import losses
+        >>> x = jnp.array([0.0, 0.5, 0.6, 3.0])
+        >>> both = losses.pairs(jnp.array([0, 0, 1, 1]))
+        >>> print(f"{losses.mean(losses.contrastive(jnp.abs(x[:, None] - x[None]), both)):.4f}")
         2.1000
 
     References:
         Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006 (there with squares).
     """
-    check_batch(embeddings, labels)
-    distances = distance(embeddings, embeddings)
-    positive, negative = pair_weights(distances, labels, miner)
-    too_far = distances - anchor_column(pos_margin, labels.shape[0], "pos_margin")
-    too_near = anchor_column(neg_margin, labels.shape[0], "neg_margin") - distances
+    check_pairs(distances, pairs)
+    anchors = distances.shape[0]
+    too_far = distances - anchor_column(pos_margin, anchors, "pos_margin")
+    too_near = anchor_column(neg_margin, anchors, "neg_margin") - distances
+    return _of_what_violates(too_far, pairs.positive), _of_what_violates(too_near, pairs.negative)
+
+
+def _of_what_violates(violation: Array, weights: Array) -> Term:
     # What fulfills its margin is left out of the mean; a NaN does not, and so is seen.
-    return _weighted_mean(too_far, jnp.where(too_far <= 0, 0, positive)) + _weighted_mean(
-        too_near, jnp.where(too_near <= 0, 0, negative)
-    )
+    weights = jnp.where(violation <= 0, 0, weights.astype(violation.dtype))
+    return Term(jnp.where(weights > 0, weights * violation, 0).sum(axis=1), weights.sum(axis=1))
 
 
-def _weighted_mean(values: Array, weights: Array) -> Array:
-    """Σ w v / Σ w over what weighs more than 0, whatever stands elsewhere; 0 when nothing does."""
-    return safe_ratio(jnp.where(weights > 0, weights * values, 0).sum(), weights.sum())
+def scaled_logits(
+    distances: Float[Array, "n m"], pairs: Pairs, temperature: ArrayLike
+) -> tuple[Float[Array, "n m"], Float[Array, "n m"], Float[Array, "n m"]]:
+    """−d/τ of the pairs that count, 0 elsewhere, and the weights of positives and of negatives.
+
+    Args:
+        distances: [n, m].
+        pairs: of the same shape.
+        temperature: τ > 0, one value or [n].
+
+    Returns:
+        Three arrays [n, m].
+
+    Raises:
+        ValueError: when τ ≤ 0 or shapes do not agree.
+    """
+    check_pairs(distances, pairs)
+    require_positive(temperature, "temperature", "0.2 is usual")
+    distances = jnp.where(pairs.is_positive | pairs.is_negative, distances, 0)
+    logits = -distances / anchor_column(temperature, distances.shape[0], "temperature")
+    return logits, pairs.positive.astype(logits.dtype), pairs.negative.astype(logits.dtype)

@@ -2,76 +2,77 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float
 
-from hypjax.losses.pairs import Distance, check_batch, class_masks, masked_mean
+from hypjax.losses.pairs import Pairs, check_pairs
+from hypjax.losses.terms import Term, Terms
 
 
-def nearest_is_wrong(
-    embeddings: Float[Array, "b d"], labels: Integer[Array, " b"], *, distance: Distance
-) -> tuple[Bool[Array, " b"], Bool[Array, " b"]]:
-    """Whether the nearest other image of the batch is of another class, and for which images that can be asked.
+def nearest_is_wrong(distances: Float[Array, "n m"], pairs: Pairs) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
+    """Whether an anchor's nearest reference is of another class, and of which anchors that can be asked.
 
     Args:
-        embeddings: [b, d] points.
-        labels: [b].
-        distance: ``([n, d], [m, d]) -> [n, m]``.
+        distances: [n, m] of anchors to references.
+        pairs: their positives and negatives; weights do not matter.
 
     Returns:
-        wrong [b], and asked [b]: the images with both a partner and an opponent in the batch.
+        wrong [n], and asked [n]: the anchors with both a positive and a negative.
+
+    Raises:
+        ValueError: when shapes do not agree.
 
     Example:
-        >>> points, labels = jnp.array([[0.0], [1.0], [1.2], [9.0]]), jnp.array([0, 0, 1, 2])
-        >>> wrong, asked = nearest_is_wrong(points, labels, distance=lambda x, y: jnp.abs(x - y.T))
-        >>> print(wrong, asked)
+        >>> from hypjax import losses
+        >>> x = jnp.array([0.0, 1.0, 1.2, 9.0])
+        >>> print(*nearest_is_wrong(jnp.abs(x[:, None] - x[None]), losses.pairs(jnp.array([0, 0, 1, 2]))))
         [False  True  True  True] [ True  True False False]
     """
-    check_batch(embeddings, labels)
-    same, other = class_masks(labels)
-    distances = distance(embeddings, embeddings)
-    partner = jnp.min(jnp.where(same, distances, jnp.inf), axis=1)
-    opponent = jnp.min(jnp.where(other, distances, jnp.inf), axis=1)
-    return opponent < partner, same.any(axis=1) & other.any(axis=1)
+    check_pairs(distances, pairs)
+    partner = jnp.min(jnp.where(pairs.is_positive, distances, jnp.inf), axis=1)
+    opponent = jnp.min(jnp.where(pairs.is_negative, distances, jnp.inf), axis=1)
+    return opponent < partner, pairs.is_positive.any(axis=1) & pairs.is_negative.any(axis=1)
 
 
 def failure_cross_entropy(
-    doubt: Float[Array, " b"],
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
+    doubt: Float[Array, " n"],
+    distances: Float[Array, "n m"],
+    pairs: Pairs,
     *,
-    distance: Distance,
-    prior: Float[Array, " b"] | None = None,
-    level: Float[Array, " b"] | None = None,
-) -> Float[Array, ""]:
+    prior: Float[Array, " n"] | None = None,
+    level: Float[Array, " n"] | None = None,
+) -> Terms:
     r"""Cross-entropy of a doubt in (0, 1) against failures of retrieval, the mean over the images that can fail.
 
     ℓ_i = −t_i log q_i − (1 − t_i) log(1 − q_i),   t_i = max(½ (f_i + w_i), s_i)   [ours]
 
-    w_i is 1 where the nearest other image of the batch is of another class. Classes in training soon stop failing,
-    which says nothing about unseen ones; so f_i, the failure of the image *before* training among all training
+    w_i is 1 where the nearest reference, the rest of the batch say, is of another class. Classes in training soon stop
+    failing, which says nothing about unseen ones; so f_i, the failure of the image *before* training among all training
     images, when every class was an unseen class, is half of the target; without it w_i is all. s_i is how much the
     image was degraded: an encoder trained on degraded images finds their class in a small batch, not among thousands.
 
     Args:
-        doubt: [b] q, the foretold probability that the nearest neighbor is wrong.
-        embeddings: [b, d] points; they set the targets and get no gradient.
-        labels: [b].
-        distance: ``([n, d], [m, d]) -> [n, m]``.
-        prior: [b] f in [0, 1], or None.
-        level: [b] s in [0, 1], or None for images as they are.
+        doubt: [n] q, the foretold probability that the nearest neighbor is wrong.
+        distances: [n, m] of anchors to references; they set the targets and get no gradient.
+        pairs: their positives and negatives.
+        prior: [n] f in [0, 1], or None.
+        level: [n] s in [0, 1], or None for images as they are.
 
     Returns:
-        [] ≥ 0; 0 when no image has both a partner and an opponent. Gradients reach the doubt alone.
+        One term for each anchor, that counts 1 where it has both a positive and a negative. Gradients reach the doubt
+        alone; the loss is ≥ 0.
+
+    Raises:
+        ValueError: when shapes do not agree.
 
     Example:
-        >>> points, labels = jnp.array([[0.0], [1.0], [1.2], [2.0]]), jnp.array([0, 0, 1, 1])
+        >>> from hypjax import losses
+        >>> x, both = jnp.array([0.0, 1.0, 1.2, 2.0]), losses.pairs(jnp.array([0, 0, 1, 1]))
         >>> def value(doubt):
-        ...     q = jnp.array(doubt)
-        ...     return failure_cross_entropy(q, points, labels, distance=lambda x, y: jnp.abs(x - y.T))
+        ...     return losses.mean(failure_cross_entropy(jnp.array(doubt), jnp.abs(x[:, None] - x[None]), both))
         >>> value([0.1, 0.9, 0.9, 0.1]) < value([0.5, 0.5, 0.5, 0.5]) < value([0.9, 0.1, 0.1, 0.9])
         Array(True, dtype=bool)
     """
-    wrong, asked = nearest_is_wrong(jax.lax.stop_gradient(embeddings), labels, distance=distance)
+    wrong, asked = nearest_is_wrong(jax.lax.stop_gradient(distances), pairs)
     target = wrong.astype(doubt.dtype)
     if prior is not None:
         target = (target + prior.astype(doubt.dtype)) / 2
@@ -80,4 +81,5 @@ def failure_cross_entropy(
     # Away from 0 and 1 by the smallest step that log can still see.
     tiny = jnp.finfo(doubt.dtype).eps
     q = tiny + (1 - 2 * tiny) * doubt
-    return masked_mean(-target * jnp.log(q) - (1 - target) * jnp.log1p(-q), asked)
+    losses = -target * jnp.log(q) - (1 - target) * jnp.log1p(-q)
+    return (Term(jnp.where(asked, losses, 0), asked.astype(losses.dtype)),)

@@ -9,24 +9,26 @@ from jax.scipy.linalg import block_diag
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
-from hypjax.losses.pairs import Distance, check_batch, hinge, masked_mean
+from hypjax.geometry.numerics import require_positive
+from hypjax.losses.pairs import Pairs, check_pairs
+from hypjax.losses.terms import Term, Terms, hinge, in_blocks
 
 # Numbers in one array of noise, 2 MB in float32: larger blocks leave a CPU's cache, smaller ones cost more turns.
 _BLOCK = 2**19
 
 
 def hier(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    proxies: Float[Array, "p d"],
+    distances: Float[Array, "b b"],
+    to_proxies: Float[Array, "b p"],
+    between_proxies: Float[Array, "p p"],
+    pairs: Pairs,
     key: PRNGKeyArray,
     *,
-    distance: Distance,
     margin: ArrayLike = 0.1,
     neighbors: int = 20,
     triplets_per_anchor: int = 50,
     temperature: ArrayLike = 0.1,
-) -> Float[Array, ""]:
+) -> Terms:
     r"""HIER's regularizer: related points should share an ancestor that an unrelated one is far from.
 
     For triplets (i, j, k) where j is a reciprocal neighbor of i and k is none, with the lowest common
@@ -42,21 +44,22 @@ def hier(
     `neighbors` reaches the number of points, since all are related then.
 
     The [triplets, p] arrays are made in blocks of anchors and again for the gradient, from the same keys:
-    a few blocks of 2 MB exist at a time in float32, and the result does not depend on the blocks.
+    a few blocks of 2 MB exist at a time in float32, shared out over devices with the anchors. The result does not
+    depend on the blocks, nor on rows of nobody behind the others.
 
     Args:
-        embeddings: [b, d] points.
-        labels: [b] classes, in any order.
-        proxies: [p, d] points of the same geometry, learned.
+        distances: [b, b] among the embeddings, finite; only who is near whom is read from them.
+        to_proxies: [b, p] from the embeddings to the proxies, points of the same geometry, learned.
+        between_proxies: [p, p].
+        pairs: of the embeddings among themselves.
         key: of the triplets and the ancestors.
-        distance: all-pairs distance, ``([n, d], [m, d]) -> [n, m]``, finite.
         margin: δ ≥ 0 in units of the distance.
         neighbors: size of the neighborhoods, at least 2; a point is part of its own.
         triplets_per_anchor: draws for each anchor, with replacement.
         temperature: of the ancestors' softmax, positive, in units of the distance.
 
     Returns:
-        The loss, a scalar ≥ 0.
+        Two terms, for each embedding [b] and for each proxy [p], that count 1 where it is an anchor; the loss is ≥ 0.
 
     Raises:
         ValueError: when shapes do not agree or a number is out of range.
@@ -64,49 +67,56 @@ def hier(
     Example:
         Proxies amid two classes make a perfect hierarchy of them; two that all images are as far from do not.
 
-        >>> import jax, jax.numpy as jnp
-        >>> from hypjax.geometry import euclidean
-        >>> from hypjax.losses import hier
+        >>> from hypjax import geometry, losses
         >>> x = jnp.array([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0], [5.0, 0.0], [5.1, 0.0], [5.2, 0.0]])
-        >>> y = jnp.array([0, 0, 0, 1, 1, 1])
+        >>> both = losses.pairs(jnp.array([0, 0, 0, 1, 1, 1]))
+        >>> dist = geometry.Euclidean().pairwise_dist
         >>> @jax.jit
         ... def loss(proxies, key):
-        ...     return hier(x, y, proxies, key, distance=euclidean.pairwise_dist, neighbors=3)
+        ...     return losses.hier(dist(x, x), dist(x, proxies), dist(proxies, proxies), both, key, neighbors=3)
         >>> for proxies in (x[jnp.array([1, 4])], jnp.array([[2.6, 1.0], [2.6, -1.0]])):
-        ...     print(f"{loss(proxies, jax.random.key(0)):.2f}")
+        ...     print(f"{losses.mean(loss(proxies, jax.random.key(0))):.2f}")
         0.00
-        0.15
+        0.16
 
     References:
         Kim et al., HIER: Metric Learning Beyond Class Labels via Hierarchical Regularization, CVPR 2023.
     """
-    check_batch(embeddings, labels)
-    if proxies.ndim != 2 or proxies.shape[1] != embeddings.shape[1] or not proxies.size:
-        raise ValueError(f"proxies of shape {proxies.shape} are no [p, {embeddings.shape[1]}] like the embeddings")
-    for name, value in {"margin": margin, "temperature": temperature}.items():
-        if isinstance(value, int | float) and (value < 0 or (value == 0 and name == "temperature")):
-            raise ValueError(f"{name} must be {'positive' if name == 'temperature' else 'at least 0'}, got {value}")
-    b, p = embeddings.shape[0], proxies.shape[0]
-    draw_key, noise_key = jax.random.split(key)
+    check_pairs(distances, pairs)
+    (b, p), shapes = to_proxies.shape, (distances.shape, to_proxies.shape, between_proxies.shape)
+    if shapes != ((b, b), (b, p), (p, p)) or not p:
+        raise ValueError(f"distances of shapes {shapes} do not go together; give [b, b], [b, p] and [p, p]")
+    require_positive(temperature, "temperature", "0.1 is usual")
+    if not isinstance(margin, jax.core.Tracer) and jnp.any(jnp.asarray(margin) < 0):
+        raise ValueError(f"margin must be at least 0, got {margin}")
 
-    detached = lax.stop_gradient(embeddings)
-    between_proxies = distance(proxies, proxies)
+    candidate = pairs.is_positive | pairs.is_negative
+    itself = jnp.eye(b, dtype=bool)
+    # Nobody is near to anybody, itself included.
+    similarity = jnp.exp(-lax.stop_gradient(jnp.where(candidate, distances, 0))) + (pairs.is_positive | itself)
     similarities = (
-        jnp.exp(-lax.stop_gradient(distance(detached, detached))) + (labels[:, None] == labels[None, :]),
+        jnp.where(candidate | (itself & pairs.somebody[:, None]), similarity, -1),
         jnp.exp(-lax.stop_gradient(between_proxies)),
     )
     # Both terms in one go: embeddings and proxies are two groups of points, and nothing joins them.
-    related = block_diag(*(reciprocal_neighbors(similarity, neighbors) for similarity in similarities))
-    group = jnp.repeat(jnp.arange(2), jnp.array([b, p]), total_repeat_length=b + p)
-    unrelated = (group[:, None] == group[None, :]) & ~related & ~jnp.eye(b + p, dtype=bool)
-    near, far, valid = sample_triplets(related, unrelated, draw_key, triplets_per_anchor)
+    together = block_diag(candidate, ~jnp.eye(p, dtype=bool))
+    related = together & block_diag(*(reciprocal_neighbors(each, neighbors) for each in similarities))
+    each = jax.random.split(key, 4)
+    draw_keys, noise_keys = (jnp.concatenate([_keys(x, b), _keys(y, p)]) for x, y in (each[:2], each[2:]))
+    near, far, valid = sample_triplets(related, together & ~related, draw_keys, triplets_per_anchor)
 
-    distances = jnp.concatenate([distance(embeddings, proxies), between_proxies])
-    losses = anchor_losses(distances, near, far, noise_key, margin=margin, temperature=temperature)
-    loss = masked_mean(losses[:b], valid[:b]) + masked_mean(losses[b:], valid[b:])
+    points = jnp.concatenate([jnp.where(pairs.somebody[:, None], to_proxies, 0), between_proxies])
+    values = anchor_losses(points, near, far, noise_keys, margin=margin, temperature=temperature)
     # A diverged point may be no anchor and never be drawn, and is to be seen all the same.
-    diverged = jnp.isnan(distances).any() | jnp.isnan(similarities[0]).any()
-    return loss * jnp.where(diverged, jnp.nan, 1).astype(loss.dtype)
+    diverged = jnp.isnan(points).any() | jnp.isnan(jnp.where(candidate, distances, 0)).any()
+    count = valid.astype(values.dtype)
+    total = jnp.where(valid, values, 0) + jnp.where(diverged, jnp.nan, 0).astype(values.dtype)
+    return Term(total[:b], count[:b]), Term(total[b:], count[b:])
+
+
+def _keys(key: PRNGKeyArray, count: int) -> PRNGKeyArray:
+    """A key for each point, whatever the number of points."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
 def reciprocal_neighbors(similarity: Float[Array, "n n"], neighbors: int) -> Bool[Array, "n n"]:
@@ -135,7 +145,7 @@ def reciprocal_neighbors(similarity: Float[Array, "n n"], neighbors: int) -> Boo
 
 
 def sample_triplets(
-    related: Bool[Array, "n n"], unrelated: Bool[Array, "n n"], key: PRNGKeyArray, triplets_per_anchor: int
+    related: Bool[Array, "n n"], unrelated: Bool[Array, "n n"], keys: PRNGKeyArray, triplets_per_anchor: int
 ) -> tuple[Integer[Array, "n t"], Integer[Array, "n t"], Bool[Array, " n"]]:
     """Draws for each anchor i a related j and an unrelated k, each uniformly, with replacement.
 
@@ -145,7 +155,7 @@ def sample_triplets(
         related: [n, n], row by anchor, R = 1.
         unrelated: [n, n], likewise. `hier` gives {R < 1} without the diagonal, which the authors' code leaves
             in, so that there an anchor may be drawn as unrelated to itself.
-        key: of the draws; the same in every precision.
+        keys: [n] of the anchors' draws, the same in every precision.
         triplets_per_anchor: t ≥ 1.
 
     Returns:
@@ -156,8 +166,8 @@ def sample_triplets(
     """
     if triplets_per_anchor < 1:
         raise ValueError(f"triplets_per_anchor must be at least 1, got {triplets_per_anchor}")
-    uniform = jax.random.uniform(key, (2, related.shape[0], triplets_per_anchor), jnp.float32)
-    near, far = _draw(related, uniform[0]), _draw(unrelated, uniform[1])
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (2, triplets_per_anchor), jnp.float32))(keys)
+    near, far = _draw(related, uniform[:, 0]), _draw(unrelated, uniform[:, 1])
     return near, far, (related.sum(1) >= 2) & unrelated.any(1)
 
 
@@ -173,7 +183,7 @@ def anchor_losses(
     distances: Float[Array, "n p"],
     near: Integer[Array, "n t"],
     far: Integer[Array, "n t"],
-    key: PRNGKeyArray,
+    keys: PRNGKeyArray,
     *,
     margin: ArrayLike,
     temperature: ArrayLike,
@@ -184,27 +194,24 @@ def anchor_losses(
         distances: [n, p] of the points to the proxies.
         near: [n, t] indices j of points.
         far: [n, t] indices k.
-        key: of the noise. Anchor i uses `gumbel(fold_in(key, i), (2, t, p))` of float32 in every precision.
+        keys: [n] of the anchors' noise, `gumbel(key, (2, t, p))` of float32 in every precision.
         margin: of `triplet_losses`.
         temperature: of `triplet_losses`.
 
     Returns:
         [n] losses ≥ 0.
     """
-    (n, p), t = distances.shape, near.shape[1]
-    turns = -(-n * 2 * t * p // _BLOCK)
-    block = -(-n // turns)
+    p, t = distances.shape[1], near.shape[1]
 
-    # Rematerialized: what is kept for a gradient is the key of the noise, not the noise.
-    @jax.checkpoint
-    def loss(i):
-        noise = jax.random.gumbel(jax.random.fold_in(key, i), (2, t, p), jnp.float32).astype(distances.dtype)
-        rows = distances[i][None, :], distances[near[i]], distances[far[i]]
-        return triplet_losses(*rows, noise, margin=margin, temperature=temperature).mean()
+    def losses(anchors):
+        def loss(anchor, near, far, key):
+            noise = jax.random.gumbel(key, (2, t, p), jnp.float32).astype(distances.dtype)
+            rows = anchor[None, :], distances[near], distances[far]
+            return triplet_losses(*rows, noise, margin=margin, temperature=temperature).mean()
 
-    # Up to a whole number of blocks, with copies of the last anchor: a smaller one would be compiled again.
-    anchors = jnp.minimum(jnp.arange(block * -(-n // block)), n - 1)
-    return lax.map(loss, anchors, batch_size=block)[:n]
+        return jax.vmap(loss)(*anchors)
+
+    return in_blocks(losses, (distances, near, far, keys), size=max(1, _BLOCK // (2 * t * p)))
 
 
 def triplet_losses(

@@ -10,26 +10,58 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics
-from hypjax.losses.pairs import Distance
 
 
-def hybrid_distance(
-    geometric: Distance,
-    *,
-    alpha: ArrayLike,
-    order: ArrayLike = 1.0,
-    divergence: str = "hellinger",
-    temperature: ArrayLike = 1.0,
-) -> Distance:
-    r"""GHM: an embedding compared as a point and, by the softmax of its coordinates, as a distribution.
+def hybrid(
+    distances: Float[Array, "n m"], divergences: Float[Array, "n m"], *, alpha: ArrayLike, order: ArrayLike = 1.0
+) -> Float[Array, "n m"]:
+    r"""GHM: geometric and probabilistic proximity in one distance, for any loss, miner or search.
 
-        D(x, y) = (α d_geo(x, y)^p + (1 − α) d_prob(P_x, P_y)^p)^{1/p},    P_x = softmax(x/T)    [ours]
+        D = (α d_geo^p + (1 − α) d_prob^p)^{1/p}    [ours]
 
-    That one coefficient trades geometric against probabilistic distance is the paper's idea; this form, the
-    softmax and the choice of divergences are ours. With Q = P_y, M = (P + Q)/2 and natural logarithms:
+    That one coefficient trades geometric against probabilistic distance is the paper's idea; this form is ours. D is
+    a metric where both parts are and α > 0. It is finite, with finite gradients, everywhere; where both parts are 0
+    its gradient is 0.
+
+    Args:
+        distances: [n, m] d_geo ≥ 0, of any geometry.
+        divergences: [n, m] d_prob ≥ 0, see `divergence`.
+        alpha: α in [0, 1], possibly traced. At 1 and 0 D is exactly d_geo and d_prob; a traced one has a zero
+            derivative there unless the order is 1.
+        order: p ≥ 1, possibly traced.
+
+    Returns:
+        [n, m] D ≥ 0.
+
+    Raises:
+        ValueError: a number out of range (a traced one cannot be checked).
+
+    Example:
+        >>> from hypjax.geometry import Euclidean
+        >>> x = jnp.array([[0.0, 0.0], [3.0, 0.0]])
+        >>> distances = hybrid(Euclidean().pairwise_dist(x, x), divergence(x, x), alpha=0.5, order=2.0)
+        >>> print(jnp.array_str(distances, precision=3))
+        [[0.   2.14]
+         [2.14 0.  ]]
+    """
+    if _known(alpha) and not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], from all probabilistic to all geometric, got {alpha}")
+    if _known(order) and not 1 <= order < float("inf"):
+        raise ValueError(f"order must be finite and at least 1, for the triangle inequality, got {order}")
+    if _known(alpha) and alpha in (0, 1):
+        return distances if alpha else divergences
+    return _power_mean(distances, divergences, alpha, order)
+
+
+def divergence(
+    x: Float[Array, "n d"], y: Float[Array, "m d"], *, kind: str = "hellinger", temperature: ArrayLike = 1.0
+) -> Float[Array, "n m"]:
+    r"""All divergences of points compared, by the softmax of their coordinates, as distributions P = softmax(x/T).
+
+    That and the choice are ours. With Q = softmax(y/T), M = (P + Q)/2 and natural logarithms:
 
     ================  ===========================  ======  =========  ========
-    divergence        d_prob                       range   symmetric  a metric
+    kind              d_prob                       range   symmetric  a metric
     ================  ===========================  ======  =========  ========
     hellinger         ‖√P − √Q‖/√2                 [0, 1]  yes        yes
     jensen_shannon    √(½KL(P‖M) + ½KL(Q‖M))       ≤ √ln2  yes        yes
@@ -38,68 +70,47 @@ def hybrid_distance(
     kl                KL(P‖Q) = Σ_k P_k ln P_k/Q_k  ≥ 0    **no**     no
     ================  ===========================  ======  =========  ========
 
-    D is a metric where both parts are and α > 0 (softmax does not tell x from x + const, so α = 0 leaves a
-    pseudometric). `kl` is not even symmetric: row x is the distribution P that the mean is taken under.
-
-    It is finite, with finite gradients, everywhere: where points coincide the gradient of both metrics is 0,
-    and probabilities are handled by their logarithms, so that a small T underflows nothing. No n×m×d array
-    is made, in value or gradient.
+    Softmax does not tell x from x + const, so a metric of distributions is a pseudometric of points. `kl` is not even
+    symmetric: row x is the distribution P that the mean is taken under. Gradients are finite everywhere: where points
+    coincide that of both metrics is 0, and probabilities are handled by their logarithms, so that a small T underflows
+    nothing. No n×m×d array is made, in value or gradient.
 
     Args:
-        geometric: d_geo, any geometry's all-pairs distance, ``([n, d], [m, d]) -> [n, m]``, ≥ 0.
-        alpha: α in [0, 1], possibly traced. At 1 and 0 D is exactly d_geo and d_prob; a Python number then
-            leaves the other part uncomputed, a traced one has a zero derivative there unless the order is 1.
-        order: p ≥ 1, possibly traced.
-        divergence: a key of `DIVERGENCES`.
+        x: [n, d].
+        y: [m, d].
+        kind: a key of `DIVERGENCES`.
         temperature: T > 0, in units of the coordinates: in a ball of curvature −c those are below 1/√c.
 
     Returns:
-        The distance, ``([n, d], [m, d]) -> [n, m]``; bind it once and pass the same object again.
+        [n, m].
 
     Raises:
-        ValueError: an unknown divergence, or a number out of range (a traced one cannot be checked).
+        ValueError: an unknown divergence, or a temperature that is not positive (a traced one cannot be checked).
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.geometry import euclidean
-        >>> from hypjax.losses import hybrid_distance
-        >>> distance = hybrid_distance(euclidean.pairwise_dist, alpha=0.5, order=2.0)
         >>> x = jnp.array([[0.0, 0.0], [3.0, 0.0]])
-        >>> print(jnp.array_str(distance(x, x), precision=3))
-        [[0.   2.14]
-         [2.14 0.  ]]
+        >>> print(jnp.array_str(divergence(x, x, kind="jeffreys"), precision=3))
+        [[0.    1.358]
+         [1.358 0.   ]]
 
     References:
         Endres and Schindelin, A New Metric for Probability Distributions, IEEE Trans. Inf. Theory 2003 (√JS).
     """
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence {divergence!r} is unknown; choose one of {', '.join(DIVERGENCES)}")
-    if _number(alpha) and not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1], from all probabilistic to all geometric, got {alpha}")
-    if _number(order) and not 1 <= order < float("inf"):
-        raise ValueError(f"order must be finite and at least 1, for the triangle inequality, got {order}")
-    if _number(temperature) and not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-
-    def probabilistic(x: Array, y: Array) -> Array:
-        return DIVERGENCES[divergence](jax.nn.log_softmax(x / temperature), jax.nn.log_softmax(y / temperature))
-
-    def hybrid(x: Array, y: Array) -> Array:
-        return _power_mean(geometric(x, y), probabilistic(x, y), alpha, order)
-
-    if _number(alpha) and alpha in (0, 1):
-        return geometric if alpha else probabilistic
-    return hybrid
+    if kind not in DIVERGENCES:
+        raise ValueError(f"divergence {kind!r} is unknown; choose one of {', '.join(DIVERGENCES)}")
+    numerics.require_positive(temperature, "temperature", "1 is usual")
+    return DIVERGENCES[kind](jax.nn.log_softmax(x / temperature), jax.nn.log_softmax(y / temperature))
 
 
-def _number(value: ArrayLike) -> TypeGuard[float]:
-    return isinstance(value, int | float)
+def _known(value: ArrayLike) -> TypeGuard[float]:
+    """Whether a number can be asked now."""
+    return not isinstance(value, jax.core.Tracer)
 
 
 def _power_mean(a: Array, b: Array, alpha: ArrayLike, order: ArrayLike) -> Array:
     """(α a^p + (1 − α) b^p)^{1/p}, with derivative 0 where both are 0."""
     alpha = jnp.asarray(alpha, a.dtype)
-    if _number(order) and order == 1:
+    if _known(order) and order == 1:
         return alpha * a + (1 - alpha) * b
     a, b = (jnp.where(part <= 0, 0, part) for part in (a, b))
     both_zero = (a <= 0) & (b <= 0)

@@ -1,144 +1,218 @@
-"""Which pairs of a batch count, and means over them that are 0 rather than NaN when none does."""
+"""Which pairs of anchors and references count, and how much: the data that miners map and losses read."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Integer, Num
-
-Distance = Callable[[Array, Array], Array]
-"""``([n, d], [m, d]) -> [n, m]``; any geometry's ``pairwise_dist`` bound to its curvature, or any other."""
-
-Miner = Callable[[Array, Array], tuple[Array, Array]]
-"""``(distances [b, b], labels [b]) -> (positive weights [b, b], negative weights [b, b])``.
-
-Row i weighs the positives and the negatives of anchor i; a triplet's weight is the product of its two."""
+from jaxtyping import Array, Bool, Float, Int
 
 
-def class_masks(labels: Integer[Array, " b"]) -> tuple[Bool[Array, "b b"], Bool[Array, "b b"]]:
-    """Positive and negative pairs of a batch: same class but not the image itself, and other classes.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pairs:
+    """Positives and negatives of n anchors among m references; a pytree of arrays, made by `pairs`.
 
-    Args:
-        labels: [b] class of each image.
-
-    Returns:
-        Two [b, b] masks. They leave out the diagonal by index, so duplicate images stay positives.
+    Attributes:
+      positive: [n, m] weights of the anchors' classmates, as booleans while each of them weighs 1.
+      negative: [n, m] weights of images of other classes, likewise.
+      rank: [n] the place of each anchor within its class, from 0.
+      reference_rank: [m] that of each reference.
+      somebody: [n] which anchors count at all; others have neither positives nor negatives.
+      one_positive: whether a miner has chosen one positive at most for each anchor, so that a loss needs no sort.
+      one_negative: likewise one negative.
     """
-    same = labels[:, None] == labels[None, :]
-    return same & ~jnp.eye(labels.shape[0], dtype=bool), ~same
+
+    positive: Bool[Array, "n m"] | Float[Array, "n m"]
+    negative: Bool[Array, "n m"] | Float[Array, "n m"]
+    rank: Int[Array, " n"]
+    reference_rank: Int[Array, " m"]
+    somebody: Bool[Array, " n"]
+    one_positive: bool = field(default=False, metadata={"static": True})
+    one_negative: bool = field(default=False, metadata={"static": True})
+
+    @property
+    def is_positive(self) -> Bool[Array, "n m"]:
+        """Which pairs are positives of any weight."""
+        return self.positive > 0
+
+    @property
+    def is_negative(self) -> Bool[Array, "n m"]:
+        """Which pairs are negatives of any weight."""
+        return self.negative > 0
+
+    def weigh(
+        self, positive: Float[Array, "n m"] | None = None, negative: Float[Array, "n m"] | None = None
+    ) -> "Pairs":
+        """These pairs with other weights; what was no pair of that side stays none.
+
+        Args:
+            positive: [n, m] ≥ 0, or None to leave that side as it is.
+            negative: likewise.
+
+        Returns:
+            The pairs. Weights pass a gradient on; the miners of `hypjax.mining` stop it.
+
+        Example:
+            >>> print(pairs(jnp.array([0, 0, 1])).weigh(positive=jnp.full((3, 3), 0.5)).positive)
+            [[0.  0.5 0. ]
+             [0.5 0.  0. ]
+             [0.  0.  0. ]]
+        """
+        weighed = self
+        if positive is not None:
+            weighed = replace(weighed, positive=jnp.where(self.is_positive, positive, 0))
+        if negative is not None:
+            weighed = replace(weighed, negative=jnp.where(self.is_negative, negative, 0))
+        return weighed
+
+    def choose(self, positive: Int[Array, " n"] | None = None, negative: Int[Array, " n"] | None = None) -> "Pairs":
+        """These pairs with one reference a side for each anchor, of weight 1.
+
+        Args:
+            positive: [n] the column chosen for each anchor, none where that is no positive; None leaves the side as it
+                is.
+            negative: likewise.
+
+        Returns:
+            The pairs.
+
+        Example:
+            >>> print(pairs(jnp.array([0, 0, 0, 1])).choose(positive=jnp.array([2, 3, 0, 0])).positive.astype(int))
+            [[0 0 1 0]
+             [0 0 0 0]
+             [1 0 0 0]
+             [0 0 0 0]]
+        """
+        column = jnp.arange(self.positive.shape[1])[None, :]
+        chosen = self
+        if positive is not None:
+            chosen = replace(chosen, positive=self.is_positive & (column == positive[:, None]), one_positive=True)
+        if negative is not None:
+            chosen = replace(chosen, negative=self.is_negative & (column == negative[:, None]), one_negative=True)
+        return chosen
 
 
-def pair_weights(
-    distances: Float[Array, "b b"], labels: Integer[Array, " b"], miner: Miner | None = None
-) -> tuple[Float[Array, "b b"], Float[Array, "b b"]]:
-    """Weights of all positive and all negative pairs, by a miner or 1 for each.
+def pairs(
+    labels: ArrayLike,
+    references: ArrayLike | None = None,
+    *,
+    where: ArrayLike | None = None,
+    reference_where: ArrayLike | None = None,
+    ids: ArrayLike | None = None,
+    reference_ids: ArrayLike | None = None,
+) -> Pairs:
+    r"""Which references are positives and which are negatives of each anchor, by their labels.
 
-    Choosing carries no gradient; what is chosen does. Whatever a miner puts outside its class mask is
-    dropped, since one wrong pair there would train the opposite of what was asked without any sign of it.
+    Without references the anchors are their own, and none is paired with itself. An image of label −1, or where a mask
+    says False, is nobody: neither anchor nor positive nor negative, whatever else stands in its row. Two of the same id
+    are one image and no pair, so that anchors may stand among the references: rows of a batch against all of it, a
+    batch against itself and a memory.
+
+    The rank of a reference is its place among the references of its class, in their order; that of an anchor is the
+    same where the references hold it, by its id, and its place among the anchors elsewhere.
 
     Args:
-        distances: [b, b] all pairs of the batch.
-        labels: [b] class of each image.
-        miner: see `Miner`; None weighs every pair 1.
+        labels: [n] classes of the anchors, integers of any kind.
+        references: [m] classes of what they are compared with; None for the anchors.
+        where: [n] which anchors are somebody, or None for all.
+        reference_where: [m] which references are.
+        ids: [n] integers, by which an image is known among the references.
+        reference_ids: [m] likewise.
 
     Returns:
-        Positive and negative weights, [b, b] each, row by anchor.
-    """
-    positive, negative = class_masks(labels)
-    if miner is None:
-        return positive.astype(distances.dtype), negative.astype(distances.dtype)
-    positive_weights, negative_weights = jax.lax.stop_gradient(miner(jax.lax.stop_gradient(distances), labels))
-    return (
-        jnp.where(positive, positive_weights, 0).astype(distances.dtype),
-        jnp.where(negative, negative_weights, 0).astype(distances.dtype),
-    )
-
-
-def safe_ratio(total: Num[Array, ""], count: Num[Array, ""]) -> Float[Array, ""]:
-    r"""A sum over a count, 0 when nothing was counted.
-
-    Only the divisor is replaced, never the result. A sum of nothing is 0 already, so an empty batch gives
-    0/1 = 0, with zero gradient; a NaN that reached the sum still reaches the loss, whatever the count.
-    Replacing the *result* where the count is 0 would turn a diverged batch, whose NaN hinges count as "not
-    above zero", into a perfect one.
-
-    Args:
-        total: the sum.
-        count: how many terms (or how much weight) it has.
-
-    Returns:
-        The mean.
-    """
-    return total / jnp.where(count > 0, count, 1)
-
-
-def masked_mean(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
-    """Mean of the values under a mask; 0 with zero gradient when it is empty, NaN when one of them is NaN.
-
-    Args:
-        values: what to average. Values outside the mask may be anything, but a *gradient* that is NaN there
-            stays NaN (0 · NaN), so they must be differentiable; the geometries' distances are.
-        mask: which of them count.
-
-    Returns:
-        The mean, see `safe_ratio` for the empty one.
-    """
-    return safe_ratio(jnp.where(mask, values, 0).sum(), mask.sum())
-
-
-def masked_logsumexp(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], *, axis: int) -> Float[Array, "..."]:
-    """Log of the sum of exponentials under a mask along an axis; −inf, with zero gradient, where it is empty.
-
-    Args:
-        values: the exponents.
-        mask: which of them count.
-        axis: the axis to reduce.
-
-    Returns:
-        The reduced array. Adding it to something finite by `jnp.logaddexp` is safe in value and gradient.
-    """
-    largest = jax.lax.stop_gradient(jnp.where(mask, values, -jnp.inf).max(axis, keepdims=True))
-    largest = jnp.where(largest == -jnp.inf, 0, largest)
-    total = jnp.exp(jnp.where(mask, values - largest, -jnp.inf)).sum(axis)
-    # Two wheres: log's own derivative at 0 would be inf, and inf times the zero cotangent NaN.
-    log_total = jnp.log(jnp.where(total == 0, 1, total)) + jnp.squeeze(largest, axis)
-    return jnp.where(total == 0, -jnp.inf, log_total)
-
-
-def hinge(x: Array) -> Array:
-    """The hinge [x]_+ with derivative 0 at the tie; NaN stays NaN, where asking x > 0 would call it fulfilled."""
-    return jnp.where(x <= 0, 0, x)
-
-
-def anchor_column(value: ArrayLike, anchors: int, name: str) -> Array:
-    """A setting for each anchor as a column [b, 1], from one value for all or an array [b].
-
-    Args:
-        value: a scalar or [b].
-        anchors: b.
-        name: what to call it in the error.
-
-    Returns:
-        [1, 1] or [b, 1].
+        The pairs, [n, m], each of weight 1.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: labels that are no vectors of integers or do not fit 32 bits; masks or ids of another length; ids
+            of one side only; `reference_where` or `reference_ids` without references.
+
+    Example:
+        >>> both = pairs(jnp.array([0, 0, 1, -1]))
+        >>> print(both.positive.astype(int), both.negative.astype(int), both.rank[:3], sep="\n")
+        [[0 1 0 0]
+         [1 0 0 0]
+         [0 0 0 0]
+         [0 0 0 0]]
+        [[0 0 1 0]
+         [0 0 1 0]
+         [1 1 0 0]
+         [0 0 0 0]]
+        [0 1 0]
     """
-    value = jnp.asarray(value)
-    if value.shape not in ((), (anchors,)):
-        raise ValueError(f"{name} has shape {value.shape}; give one value, or one for each of the {anchors} anchors")
-    return value.reshape(-1, 1)
+    anchors = _as_labels(labels, "labels")
+    somebody = _mask(where, anchors, "where")
+    own: Array | None = None if ids is None else _fitting(ids, anchors, "ids")
+    theirs: Array | None
+    if references is None:
+        if reference_where is not None or reference_ids is not None:
+            raise ValueError("reference_where and reference_ids belong to references; give those, too")
+        others, known = anchors, somebody
+        own = theirs = jnp.arange(anchors.shape[0]) if own is None else own
+    else:
+        if (ids is None) != (reference_ids is None):
+            raise ValueError("ids say which anchor is which reference: give both ids and reference_ids, or neither")
+        others = _as_labels(references, "references")
+        known = _mask(reference_where, others, "reference_where")
+        theirs = None if reference_ids is None else _fitting(reference_ids, others, "reference_ids")
+    candidate = somebody[:, None] & known[None, :]
+    reference_rank = _rank(others, known)
+    rank = reference_rank if references is None else _rank(anchors, somebody)
+    if own is not None and theirs is not None:
+        candidate &= own[:, None] != theirs[None, :]
+        if references is not None:
+            rank = _looked_up(own, theirs, reference_rank, rank)
+    same = anchors[:, None] == others[None, :]
+    return Pairs(candidate & same, candidate & ~same, rank, reference_rank, somebody)
 
 
-def check_batch(embeddings: Array, labels: Array) -> None:
-    """Say what is wrong when labels do not belong to embeddings.
+def check_pairs(distances: Array, pairs: Pairs, what: str = "distances") -> None:
+    """Says what is wrong when pairs do not belong to distances.
 
     Raises:
-        ValueError: unless embeddings are [b, d] and labels [b].
+        ValueError: unless both are [n, m].
     """
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+    if distances.shape[:2] != pairs.positive.shape:
         raise ValueError(
-            f"embeddings of shape {embeddings.shape} and labels of shape {labels.shape} do not go together; "
-            "give [b, d] and [b]"
+            f"{what} of shape {distances.shape} and pairs of shape {pairs.positive.shape} do not go together"
         )
+
+
+def _rank(labels: Array, somebody: Array) -> Int[Array, " n"]:
+    """How many images of its class stand before each; a stable sort lays each class out as a run."""
+    n = labels.shape[0]
+    labels = jnp.where(somebody, labels, -1)
+    order = jnp.argsort(labels, stable=True)
+    in_runs = labels[order]
+    place = jnp.arange(n) - jnp.searchsorted(in_runs, in_runs)
+    return jnp.zeros(n, jnp.int32).at[order].set(place.astype(jnp.int32), unique_indices=True)
+
+
+def _looked_up(ids: Array, reference_ids: Array, reference_rank: Array, otherwise: Array) -> Array:
+    """The rank of the reference of each id; something else where no reference has it."""
+    order = jnp.argsort(reference_ids)
+    in_order = reference_ids[order]
+    found = jnp.minimum(jnp.searchsorted(in_order, ids), reference_ids.shape[0] - 1)
+    return jnp.where(in_order[found] == ids, reference_rank[order[found]], otherwise)
+
+
+def _as_labels(labels: ArrayLike, name: str) -> Int[Array, " n"]:
+    given = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer):
+        raise ValueError(f"{name} of shape {given.shape} and type {given.dtype}: give a vector of integers")
+    if isinstance(given, np.ndarray) and given.size and given.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} up to {given.max()} do not fit 32 bits; number the classes from 0")
+    return jnp.asarray(given).astype(jnp.int32)
+
+
+def _mask(where: ArrayLike | None, labels: Array, name: str) -> Bool[Array, " n"]:
+    known = labels >= 0
+    return known if where is None else known & _fitting(where, labels, name).astype(bool)
+
+
+def _fitting(values: ArrayLike, labels: Array, name: str) -> Array:
+    values = jnp.asarray(values)
+    if values.shape != labels.shape:
+        raise ValueError(f"{name} has shape {values.shape} and its labels {labels.shape}; give one for each image")
+    return values

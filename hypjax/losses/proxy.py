@@ -1,31 +1,32 @@
-"""Losses against learned representatives of classes, proxies, on the directions of embeddings and proxies.
+"""Losses against learned representatives of classes, proxies.
 
 Every class has its proxy in a table that is trained with the encoder, so the number of terms grows with
-batch × classes and no pair has to be sampled. Only directions matter: a vector counts as x/‖x‖, a zero vector has
-cosine 0 with everything and gets no gradient, and the gradient is orthogonal to what it belongs to. An image whose
-label is not the row of a proxy (−1, say, for padding) is left out.
+batch × classes and no pair has to be sampled. Their authors compare by the cosine; here a loss takes any similarities
+of images to proxies, and ``losses.pairs(labels, jnp.arange(p))``, in which the proxies are the references. An image
+whose label is not that of a proxy (−1, say, for padding) is left out.
 """
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float
 
 from hypjax.geometry import numerics, sphere
-from hypjax.losses.pairs import masked_logsumexp, masked_mean, safe_ratio
+from hypjax.geometry.numerics import require_positive
+from hypjax.losses.pairs import Pairs, check_pairs
+from hypjax.losses.terms import Term, Terms, masked_logsumexp, masked_mean
 
 
 def proxy_anchor(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    proxies: Float[Array, "p d"],
+    similarities: Float[Array, "b p"],
+    pairs: Pairs,
     *,
     margin: ArrayLike = 0.1,
     alpha: ArrayLike = 32.0,
-) -> Float[Array, ""]:
+) -> Terms:
     r"""Proxy-Anchor loss: each proxy draws its images near and drives all others away, the hardest most.
 
-    With s the cosine, P all proxies and P⁺ those with an image in the batch::
+    With s the similarities, P all proxies and P⁺ those with an image in the batch::
 
         L = 1/|P⁺| Σ_{p∈P⁺} log(1 + Σ_{i: y_i = p} exp(−α(s_ip − δ)))
           + 1/|P|  Σ_{p∈P}  log(1 + Σ_{i: y_i ≠ p} exp(α(s_ip + δ)))
@@ -33,49 +34,49 @@ def proxy_anchor(
     The first is a mean over the proxies that have positives, the second over ALL proxies [code: Proxy-Anchor].
 
     Args:
-        embeddings: [b, d], any length.
-        labels: [b] rows of the proxies.
-        proxies: [p, d], one for each class, any length.
-        margin: δ in units of the cosine.
+        similarities: [b, p] of images to proxies, in [−1, 1] if cosines.
+        pairs: each image's own proxy and the others.
+        margin: δ in units of the similarity.
         alpha: α > 0, the sharpness.
 
     Returns:
-        The loss, a scalar ≥ 0; 0 when every label is out of range.
+        Two terms for each *proxy*, [p]: its images, counted 1 where it has any, and all others, counted 1. The loss is
+        ≥ 0, 0 when every label is out of range.
 
     Raises:
         ValueError: when shapes do not agree or α ≤ 0.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses.proxy import proxy_anchor
-        >>> x, y = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([0, 1])
-        >>> print(f"{proxy_anchor(x, y, jnp.eye(2)):.4f} {proxy_anchor(x, 1 - y, jnp.eye(2)):.4f}")
-        3.2400 38.4400
+        >>> from hypjax import losses
+        >>> for labels in (jnp.array([0, 1]), jnp.array([1, 0])):
+        ...     print(f"{losses.mean(proxy_anchor(jnp.eye(2), losses.pairs(labels, jnp.arange(2)))):.4f}")
+        3.2400
+        38.4400
 
     References:
         Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020.
     """
-    _check(embeddings, labels, proxies, ("p", "d"))
-    _check_positive("alpha", alpha, "32")
+    check_pairs(similarities, pairs, "similarities")
+    require_positive(alpha, "alpha", "32 is usual")
     margin, alpha = jnp.asarray(margin), jnp.asarray(alpha)
-    similarity = _cosines(embeddings, proxies)
-    own, known = _memberships(labels, proxies.shape[0])
-    attraction = _softplus_of_sum(-alpha * (similarity - margin), own)
-    repulsion = _softplus_of_sum(alpha * (similarity + margin), known[:, None] & ~own)
-    # A sum, not a masked mean: where a proxy has no positive its term is log 1 = 0 already.
-    return safe_ratio(attraction.sum(), own.any(axis=0).sum()) + repulsion.mean()
+    own, known = _memberships(pairs)
+    others = known[:, None] & pairs.is_negative
+    attraction = _softplus_of_sum(-alpha * (similarities - margin), own)
+    repulsion = _softplus_of_sum(alpha * (similarities + margin), others)
+    # Where a proxy has no positive its total is log 1 = 0 already.
+    count = own.any(axis=0).astype(similarities.dtype)
+    return Term(attraction, count), Term(repulsion, jnp.ones_like(count))
 
 
 def proxy_nca(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    proxies: Float[Array, "p d"],
+    similarities: Float[Array, "b p"],
+    pairs: Pairs,
     *,
     scale: ArrayLike = 1.0,
-) -> Float[Array, ""]:
+) -> Terms:
     r"""ProxyNCA loss: an image should be nearer to its class's proxy than to those of other classes.
 
-    On unit vectors, with D_ip = σ‖x_i − p‖² = 2σ(1 − s_ip)::
+    With D_ip = 2σ(1 − s_ip), which is σ‖x_i − p‖² for the cosine s of unit vectors::
 
         L = mean_i −log( exp(−D_{i,y_i}) / Σ_{p ≠ y_i} exp(−D_ip) )
 
@@ -84,49 +85,47 @@ def proxy_nca(
     sharpens it (σ = 9); the constants 2σ cancel there and here.
 
     Args:
-        embeddings: [b, d], any length.
-        labels: [b] rows of the proxies.
-        proxies: [p, d], one for each class, p ≥ 2.
+        similarities: [b, p] of images to proxies, in [−1, 1] if cosines.
+        pairs: each image's own proxy and the others.
         scale: σ > 0. Rescaling all vectors to length ℓ instead of 1 is σ = ℓ².
 
     Returns:
-        The loss, a mean over images; 0 when every label is out of range.
+        One term for each image, that counts 1 where it has a proxy.
 
     Raises:
         ValueError: when shapes do not agree, there are fewer than 2 proxies, or σ ≤ 0.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses.proxy import proxy_nca
-        >>> x, y = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([0, 1])
-        >>> print(f"{proxy_nca(x, y, jnp.eye(2)):.4f} {proxy_nca(x, 1 - y, jnp.eye(2)):.4f}")
-        -2.0000 2.0000
+        >>> from hypjax import losses
+        >>> for labels in (jnp.array([0, 1]), jnp.array([1, 0])):
+        ...     print(f"{losses.mean(proxy_nca(jnp.eye(2), losses.pairs(labels, jnp.arange(2)))):.4f}")
+        -2.0000
+        2.0000
 
     References:
         Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, ICCV 2017.
     """
-    _check(embeddings, labels, proxies, ("p", "d"))
-    _check_positive("scale", scale, "1")
-    if proxies.shape[0] < 2:
-        raise ValueError(f"{proxies.shape[0]} proxies: every image needs one of another class, so give at least 2")
-    logits = 2 * jnp.asarray(scale) * (_cosines(embeddings, proxies) - 1)
-    own, known = _memberships(labels, proxies.shape[0])
-    losses = masked_logsumexp(logits, ~own, axis=1) - jnp.where(own, logits, 0).sum(axis=1)
-    return masked_mean(losses, known)
+    check_pairs(similarities, pairs, "similarities")
+    require_positive(scale, "scale", "1 is usual")
+    if similarities.shape[1] < 2:
+        raise ValueError(f"{similarities.shape[1]} proxies: every image needs one of another class, so give at least 2")
+    logits = 2 * jnp.asarray(scale) * (similarities - 1)
+    own, known = _memberships(pairs)
+    losses = masked_logsumexp(logits, pairs.is_negative, axis=1) - jnp.where(own, logits, 0).sum(axis=1)
+    return (Term(jnp.where(known, losses, 0), known.astype(losses.dtype)),)
 
 
 def soft_triple(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    centers: Float[Array, "p k d"],
+    similarities: Float[Array, "b p k"],
+    pairs: Pairs,
     *,
     scale: ArrayLike = 20.0,
     gamma: ArrayLike = 0.1,
     margin: ArrayLike = 0.01,
-) -> Float[Array, ""]:
+) -> Terms:
     r"""SoftTriple loss: a cross-entropy over classes that have several centers each.
 
-    With s_ipk the cosine of image i to center k of class p, the similarity to a class is the mean over its
+    With s_ipk the similarity of image i to center k of class p, the similarity to a class is the mean over its
     centers, weighted towards the nearest by a softmax of s/γ::
 
         S_ip = Σ_k q_ipk s_ipk,   q_ipk = exp(s_ipk/γ) / Σ_l exp(s_ipl/γ)
@@ -136,39 +135,37 @@ def soft_triple(
     [code: SoftTriple]. The authors add 0.2 times `soft_triple_regularizer`.
 
     Args:
-        embeddings: [b, d], any length.
-        labels: [b] rows of the centers.
-        centers: [p, k, d], k for each class, any length.
+        similarities: [b, p, k] of images to the k centers of each class, in [−1, 1] if cosines.
+        pairs: each image's own class and the others, [b, p].
         scale: λ > 0.
-        gamma: γ > 0, in units of the cosine.
+        gamma: γ > 0, in units of the similarity.
         margin: δ, taken off the similarity to the true class.
 
     Returns:
-        The loss, a scalar ≥ 0, a mean over images; 0 when every label is out of range.
+        One term for each image, that counts 1 where it has a class; the loss is ≥ 0.
 
     Raises:
         ValueError: when shapes do not agree, λ ≤ 0 or γ ≤ 0.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses.proxy import soft_triple
-        >>> x, y = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([0, 1])
+        >>> from hypjax import losses
+        >>> x, both = jnp.eye(2), losses.pairs(jnp.array([0, 1]), jnp.arange(2))
         >>> centers = jnp.array([[[1.0, 0.0], [0.0, -1.0]], [[-1.0, 0.0], [0.6, 0.8]]])
-        >>> print(f"{soft_triple(x, y, centers, scale=5.0):.4f}")
+        >>> similarities = jnp.einsum("bd,pkd->bpk", x, centers)
+        >>> print(f"{losses.mean(soft_triple(similarities, both, scale=5.0)):.4f}")
         0.0761
 
     References:
         Qian et al., SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019.
     """
-    _check(embeddings, labels, centers, ("p", "k", "d"))
-    _check_positive("scale", scale, "20")
-    _check_positive("gamma", gamma, "0.1")
-    classes, count, size = centers.shape
-    similarity = _cosines(embeddings, centers.reshape(-1, size)).reshape(-1, classes, count)
-    to_class = (jax.nn.softmax(similarity / gamma, axis=2) * similarity).sum(axis=2)
-    own, known = _memberships(labels, classes)
+    check_pairs(similarities, pairs, "similarities")
+    require_positive(scale, "scale", "20 is usual")
+    require_positive(gamma, "gamma", "0.1 is usual")
+    own, known = _memberships(pairs)
+    similarities = jnp.where(known[:, None, None], similarities, 0)
+    to_class = (jax.nn.softmax(similarities / gamma, axis=2) * similarities).sum(axis=2)
     log_share = jax.nn.log_softmax(scale * (to_class - margin * own), axis=1)
-    return masked_mean(-jnp.where(own, log_share, 0).sum(axis=1), known)
+    return (Term(-jnp.where(own, log_share, 0).sum(axis=1), known.astype(log_share.dtype)),)
 
 
 def soft_triple_regularizer(centers: Float[Array, "p k d"]) -> Float[Array, ""]:
@@ -205,30 +202,11 @@ def soft_triple_regularizer(centers: Float[Array, "p k d"]) -> Float[Array, ""]:
     return masked_mean(chords, apart) / 2
 
 
-def _cosines(x: Array, y: Array) -> Array:
-    return numerics.matmul(sphere.project(x), sphere.project(y).T)
-
-
 def _softplus_of_sum(exponents: Array, mask: Bool[Array, "b p"]) -> Array:
     """Log(1 + Σ_i exp e_ip) for each proxy over the images under the mask, 0 where there is none."""
     return jnp.logaddexp(0.0, masked_logsumexp(exponents, mask, axis=0))
 
 
-def _memberships(labels: Array, classes: int) -> tuple[Bool[Array, "b p"], Bool[Array, " b"]]:
+def _memberships(pairs: Pairs) -> tuple[Bool[Array, "b p"], Bool[Array, " b"]]:
     """Which proxy is an image's own, and which images have one."""
-    own = labels[:, None] == jnp.arange(classes, dtype=labels.dtype)[None, :]
-    return own, own.any(axis=1)
-
-
-def _check(embeddings: Array, labels: Array, proxies: Array, axes: tuple[str, ...]) -> None:
-    fits = embeddings.ndim == 2 and labels.shape == embeddings.shape[:1] and proxies.shape[-1:] == embeddings.shape[1:]
-    if not fits or proxies.ndim != len(axes):
-        raise ValueError(
-            f"embeddings of shape {embeddings.shape}, labels of shape {labels.shape} and proxies of shape "
-            f"{proxies.shape} do not go together; give [b, d], [b] and [{', '.join(axes)}]"
-        )
-
-
-def _check_positive(name: str, value: ArrayLike, example: str) -> None:
-    if isinstance(value, int | float) and not value > 0:
-        raise ValueError(f"{name}={value} must be above 0, for instance {example}")
+    return pairs.is_positive, pairs.is_positive.any(axis=1)

@@ -1,4 +1,4 @@
-"""Hyp-UML: the uncertainty of an embedding, and two losses that listen to it.
+"""Hyp-UML: the uncertainty of an embedding, and what makes a loss listen to it: a temperature or a margin by anchor.
 
 What we know of it is that an image gets an uncertainty from a hyperbolic embedding and that there is an
 uncertainty-aware loss for contrastive and one for margin-based learning [abstract]. Every formula here is
@@ -8,13 +8,9 @@ uncertainty-aware loss for contrastive and one for margin-based learning [abstra
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
-from hypjax.geometry.numerics import safe_norm
-from hypjax.losses.contrastive import pairwise_cross_entropy
-from hypjax.losses.margin import margin as margin_loss
-from hypjax.losses.margin import triplet
-from hypjax.losses.pairs import Distance, Miner
+from hypjax.geometry.numerics import require_positive, safe_norm
 
 
 def radial_uncertainty(embeddings: Float[Array, "*batch d"], *, c: ArrayLike) -> Float[Array, "*batch"]:
@@ -38,7 +34,7 @@ def radial_uncertainty(embeddings: Float[Array, "*batch d"], *, c: ArrayLike) ->
         >>> print(radial_uncertainty(jnp.array([[0.0, 0.0], [0.6, 0.0], [0.0, -1.0]]), c=1.0).round(3))
         [1.  0.4 0. ]
     """
-    _require_positive(c, "c", "the ball has radius 1/√c")
+    require_positive(c, "c", "the ball has radius 1/√c")
     return _outside_in(jnp.sqrt(jnp.asarray(c, embeddings.dtype)) * safe_norm(embeddings))
 
 
@@ -66,25 +62,16 @@ def distance_uncertainty(tangent: Float[Array, "*batch d"], *, clip_radius: Arra
         >>> print(distance_uncertainty(jnp.array([[0.0, 0.0], [0.0, 0.5], [2.0, 0.0]]), clip_radius=2.0))
         [1.   0.75 0.  ]
     """
-    _require_positive(clip_radius, "clip_radius", "2.3 is usual")
+    require_positive(clip_radius, "clip_radius", "2.3 is usual")
     return _outside_in(safe_norm(tangent) / jnp.asarray(clip_radius, tangent.dtype))
 
 
-def uncertainty_contrastive(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    uncertainty: Float[Array, " b"],
-    *,
-    distance: Distance,
-    temperature: ArrayLike,
-    strength: ArrayLike,
-    samples_per_class: int,
-    center: ArrayLike = 0.5,
-    miner: Miner | None = None,
-) -> Float[Array, ""]:
-    r"""Pairwise cross-entropy in which each anchor's uncertainty sets its temperature.
+def anchor_temperature(
+    uncertainty: Float[Array, " n"], temperature: ArrayLike, *, strength: ArrayLike, center: ArrayLike = 0.5
+) -> Float[Array, " n"]:
+    r"""Hyp-UML's contrastive loss: each anchor's uncertainty sets its temperature.
 
-    τ_i = τ · exp(λ (u_i − u₀)) [ours], then `pairwise_cross_entropy`.
+    τ_i = τ · exp(λ (u_i − u₀)) [ours], for `pairwise_cross_entropy` or another softmax loss.
 
     An ambiguous anchor lowers its loss by growing uncertain (a flatter softmax pays less for a mistake), a
     clear one by growing certain: a trade that calibrates itself and needs no extra term, so u keeps its
@@ -92,122 +79,72 @@ def uncertainty_contrastive(
     the batch's mean lets all radii drift outward together.
 
     Args:
-        embeddings: [b, d] points, class-major.
-        labels: [b] classes.
-        uncertainty: [b] u in [0, 1]. The gradient flows through it.
-        distance: all-pairs distance, ``([n, d], [m, d]) -> [n, m]``.
+        uncertainty: [n] u in [0, 1]. The gradient flows through it.
         temperature: τ > 0, the temperature where u = u₀.
-        strength: λ ≥ 0; 0 is `pairwise_cross_entropy` exactly.
-        samples_per_class: m ≥ 2.
+        strength: λ ≥ 0; at 0 each anchor has τ exactly.
         center: u₀, the uncertainty of a middling radius.
-        miner: weighs positives and negatives of each anchor; None takes all.
 
     Returns:
-        The loss, a scalar ≥ 0; 0 without a valid pair.
+        [n] temperatures > 0.
 
     Raises:
-        ValueError: as `pairwise_cross_entropy`, and when uncertainty is not [b].
+        ValueError: when τ ≤ 0.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses import uncertainty_contrastive
-        >>> x = jnp.array([[0.0], [1.0], [0.2], [1.2]])  # two classes that cannot be told apart
-        >>> y, distance = jnp.array([0, 0, 1, 1]), lambda x, y: jnp.abs(x[:, None, 0] - y[None, :, 0])
+        >>> from hypjax import losses
+        >>> x = jnp.array([0.0, 1.0, 0.2, 1.2])  # two classes that cannot be told apart
+        >>> both = losses.pairs(jnp.array([0, 0, 1, 1]))
         >>> for u in 0.2, 0.8:
-        ...     u = jnp.full(4, u)
-        ...     loss = uncertainty_contrastive(
-        ...         x, y, u, distance=distance, temperature=0.2, strength=2.0, samples_per_class=2
-        ...     )
-        ...     print(f"u = {u[0]:.1f}: {loss:.3f}")
+        ...     tau = losses.anchor_temperature(jnp.full(4, u), 0.2, strength=2.0)
+        ...     loss = losses.pairwise_cross_entropy(jnp.abs(x[:, None] - x[None]), both, temperature=tau)
+        ...     print(f"u = {u:.1f}: {losses.mean(loss):.3f}")
         u = 0.2: 7.291
         u = 0.8: 2.409
     """
-    _require_one_each(uncertainty, labels)
-    tau = temperature * jnp.exp(strength * (uncertainty - center))
-    return pairwise_cross_entropy(
-        embeddings, labels, distance=distance, temperature=tau, samples_per_class=samples_per_class, miner=miner
-    )
+    require_positive(temperature, "temperature", "0.2 is usual")
+    return jnp.asarray(temperature) * jnp.exp(strength * (uncertainty - center))
 
 
-def uncertainty_margin(
-    embeddings: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
-    uncertainty: Float[Array, " b"],
-    *,
-    distance: Distance,
-    margin: ArrayLike,
-    strength: ArrayLike,
-    miner: Miner | None = None,
-    form: str = "triplet",
-    beta: ArrayLike = 1.2,
-    detach: bool = True,
-) -> Float[Array, ""]:
-    r"""Triplet or margin loss in which an anchor's uncertainty scales its margin.
+def anchor_margin(
+    uncertainty: Float[Array, " n"], margin: ArrayLike, *, strength: ArrayLike, detach: bool = True
+) -> Float[Array, " n"]:
+    r"""Hyp-UML's margin loss: each anchor's uncertainty scales its margin.
 
-    [d(a,p) − d(a,n) + α h(u_a)]_+ with h(u) = 1 − λu [ours], averaged as in `triplet`; or both hinges of
-    `margin` with α h(u_a) in place of α.
+    α_i = α (1 − λ u_i) [ours], for `triplet` or `margin`.
 
     With λ = 1 a certain image is held to the full margin and a wholly uncertain one to none. A negative λ
-    asks *more* of uncertain images, h(u) = 1 + |λ|u.
+    asks *more* of uncertain images.
 
-    Unlike the temperature of `uncertainty_contrastive`, a margin is no trade: growing u lowers every hinge
+    Unlike the temperature of `anchor_temperature`, a margin is no trade: growing u lowers every hinge
     (λ > 0), so with its gradient on, the loss pays each point for moving to the origin, and where labels
     are noisy they go. So u is a constant here unless told otherwise.
 
     That stops the pull, not the triplet loss's own: under heavy label noise triplets draw a batch together
     with u or without, and λ = 1 leaves no margin at the origin to stop them. A smaller λ only
-    slows that; the margin form, whose β holds the scale, was seen to keep its radius.
+    slows that; the margin loss, whose β holds the scale, was seen to keep its radius.
 
     Args:
-        embeddings: [b, d] points.
-        labels: [b] classes, in any order.
-        uncertainty: [b] u in [0, 1].
-        distance: all-pairs distance, ``([n, d], [m, d]) -> [n, m]``.
+        uncertainty: [n] u in [0, 1].
         margin: α in units of the distance, the margin where u = 0.
-        strength: λ; 0 is the plain loss exactly, 1 gives h(u) = 1 − u, −1 gives 1 + u.
-        miner: weighs positives and negatives of each anchor; None takes all.
-        form: "triplet" or "margin".
-        beta: β of the margin form, one value or [b]; unused by the triplet form.
+        strength: λ; at 0 each anchor has α exactly.
         detach: stop the gradient at u. False lets it through, at the price said above.
 
     Returns:
-        The loss, a scalar ≥ 0; 0 without a triplet.
-
-    Raises:
-        ValueError: for an unknown form, or when shapes do not agree.
+        [n] margins.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from hypjax.losses import uncertainty_margin
-        >>> x, y = jnp.array([[0.0], [0.5], [0.6], [3.0]]), jnp.array([0, 0, 1, 1])
-        >>> u = jnp.array([0.1, 0.9, 0.9, 0.1])
-        >>> distance = lambda x, y: jnp.abs(x[:, None, 0] - y[None, :, 0])
-        >>> print(f"{uncertainty_margin(x, y, u, distance=distance, margin=0.2, strength=1.0):.4f}")
+        >>> from hypjax import losses
+        >>> x, u = jnp.array([0.0, 0.5, 0.6, 3.0]), jnp.array([0.1, 0.9, 0.9, 0.1])
+        >>> both = losses.pairs(jnp.array([0, 0, 1, 1]))
+        >>> alpha = losses.anchor_margin(u, 0.2, strength=1.0)
+        >>> print(f"{losses.mean(losses.triplet(jnp.abs(x[:, None] - x[None]), both, margin=alpha)):.4f}")
         0.9440
     """
-    _require_one_each(uncertainty, labels)
-    if form not in ("triplet", "margin"):
-        raise ValueError(f"form={form!r} is unknown; give 'triplet' or 'margin'")
     if detach:
         uncertainty = jax.lax.stop_gradient(uncertainty)
-    anchor_margin = margin * (1 - strength * uncertainty)
-    if form == "triplet":
-        return triplet(embeddings, labels, distance=distance, margin=anchor_margin, miner=miner)
-    return margin_loss(embeddings, labels, distance=distance, margin=anchor_margin, beta=beta, miner=miner)
+    return jnp.asarray(margin) * (1 - jnp.asarray(strength) * uncertainty)
 
 
 def _outside_in(share: Array) -> Array:
     """1 − share of the way to the rim, 0 beyond it; a NaN stays one."""
     return jnp.where(share > 1, 0, 1 - share)
-
-
-def _require_positive(value: ArrayLike, name: str, hint: str) -> None:
-    if isinstance(value, int | float) and value <= 0:
-        raise ValueError(f"{name}={value} must be above 0; {hint}")
-
-
-def _require_one_each(uncertainty: Array, labels: Array) -> None:
-    if uncertainty.shape != labels.shape:
-        raise ValueError(
-            f"uncertainty has shape {uncertainty.shape} and labels {labels.shape}; give one for each image"
-        )

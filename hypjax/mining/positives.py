@@ -1,13 +1,12 @@
-"""Miners of positives: the classmate an anchor is pulled to. Every negative weighs 1."""
+"""Miners of positives: the classmate an anchor is pulled to. Negatives stay as they are."""
 
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
-from hypjax.mining.pairing import all_pairs, nearest_of
+from hypjax.losses.pairs import Pairs, check_pairs
+from hypjax.mining.pairing import nearest_of
 
 
-def easy_positive(
-    distances: Float[Array, "b b"], labels: Integer[Array, " b"]
-) -> tuple[Float[Array, "b b"], Float[Array, "b b"]]:
+def easy_positive(distances: Float[Array, "n m"], pairs: Pairs) -> Pairs:
     """Easy positive sampling (EPS): of its classmates each anchor takes the nearest.
 
     p*(i) = argmin_{j≠i, y_j=y_i} d(i,j)
@@ -17,37 +16,34 @@ def easy_positive(
     more.
 
     Args:
-        distances: [b, b] all pairs of the batch, finite.
-        labels: [b] class of each image.
+        distances: [n, m] of anchors to references, finite.
+        pairs: those it may take.
 
     Returns:
-        Positive and negative weights, [b, b] each, row by anchor. Positive rows are one-hot: of equally near
-        classmates, duplicates say, that of lowest index; 0 for an anchor without a classmate. All negatives
-        weigh 1.
+        The pairs with one positive for each anchor, of weight 1: of equally near classmates, duplicates say, that of
+        lowest index; none for an anchor without a classmate.
 
     Raises:
-        ValueError: unless distances are [b, b] for the b labels.
+        ValueError: when shapes do not agree.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> x, labels = jnp.array([0.0, 1.0, 3.0, 0.5]), jnp.array([0, 0, 0, 1])
-        >>> positive, negative = easy_positive(jnp.abs(x[:, None] - x[None]), labels)
-        >>> print(positive)
-        [[0. 1. 0. 0.]
-         [1. 0. 0. 0.]
-         [0. 1. 0. 0.]
-         [0. 0. 0. 0.]]
+        >>> from hypjax import losses
+        >>> x, both = jnp.array([0.0, 1.0, 3.0, 0.5]), losses.pairs(jnp.array([0, 0, 0, 1]))
+        >>> print(easy_positive(jnp.abs(x[:, None] - x[None]), both).positive.astype(int))
+        [[0 1 0 0]
+         [1 0 0 0]
+         [0 1 0 0]
+         [0 0 0 0]]
 
     References:
         Levi et al., Rethinking Preventing Class-Collapsing in Metric Learning with Margin-Based Losses, ICCV 2021.
     """
-    positive, negative = all_pairs(distances, labels)
-    return nearest_of(distances, positive > 0), negative
+    check_pairs(distances, pairs)
+    return pairs.choose(positive=nearest_of(distances, pairs.is_positive))
 
 
-def hard_positive(
-    distances: Float[Array, "b b"], labels: Integer[Array, " b"]
-) -> tuple[Float[Array, "b b"], Float[Array, "b b"]]:
+def hard_positive(distances: Float[Array, "n m"], pairs: Pairs) -> Pairs:
     """Of its classmates each anchor takes the farthest.
 
     p(i) = argmax_{j≠i, y_j=y_i} d(i,j)
@@ -55,24 +51,24 @@ def hard_positive(
     With `hard_negative` this is the batch-hard triplet.
 
     Args:
-        distances: [b, b] all pairs of the batch, finite.
-        labels: [b] class of each image.
+        distances: [n, m] of anchors to references, finite.
+        pairs: those it may take.
 
     Returns:
-        Positive and negative weights as those of `easy_positive`, ties and missing classmates likewise.
+        The pairs with one positive for each anchor; ties and missing classmates as in `easy_positive`.
 
     Raises:
-        ValueError: unless distances are [b, b] for the b labels.
+        ValueError: when shapes do not agree.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> x, labels = jnp.array([0.0, 1.0, 3.0, 0.5]), jnp.array([0, 0, 0, 1])
-        >>> positive, negative = hard_positive(jnp.abs(x[:, None] - x[None]), labels)
-        >>> print(positive[0])
-        [0. 0. 1. 0.]
+        >>> from hypjax import losses
+        >>> x, both = jnp.array([0.0, 1.0, 3.0, 0.5]), losses.pairs(jnp.array([0, 0, 0, 1]))
+        >>> print(hard_positive(jnp.abs(x[:, None] - x[None]), both).positive[0].astype(int))
+        [0 0 1 0]
 
     References:
         Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
     """
-    positive, negative = all_pairs(distances, labels)
-    return nearest_of(-distances, positive > 0), negative
+    check_pairs(distances, pairs)
+    return pairs.choose(positive=nearest_of(-distances, pairs.is_positive))

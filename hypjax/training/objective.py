@@ -11,25 +11,26 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from hypjax import losses, optim
+from hypjax import losses, mining, optim
 from hypjax.encoders.model import ModelOutput
 from hypjax.errors import UsageError
-from hypjax.geometry import sphere
-from hypjax.losses.memory import Memory
-from hypjax.losses.pairs import Miner
-from hypjax.training.parts import LOSSES, REGULARIZERS, LossPart, create_miner
-from hypjax.training.space import Space, choose
+from hypjax.losses.memory import CrossBatchMemory, References
+from hypjax.training.parts import FORMS, LOSSES, REGULARIZERS, LossPart, Miner, create_miner
+from hypjax.training.space import Space, choose, cosine
 
 Params = Mapping[str, jax.Array]
 
 
+# Numbers in one array of a block of anchors against all references: 128 MB in float32.
+_BLOCK = 2**25
+
+
 class Objective(NamedTuple):
-    """Maps the model's output on a class-major batch to the loss and what is logged beside it.
+    """Maps the model's output on a batch to the loss and what is logged beside it.
 
     Attributes:
       space_at: the objective's own parameters to the space the embeddings live in.
-      loss: `(space, tangent, points, labels, uncertainty, params, miner) -> scalar`.
-      miner: weighs positives and negatives, or None for all of them.
+      loss: `(space, tangent, anchors, known, params) -> terms`.
       regularizer: `(space, points, labels, params, key) -> scalar`, or None.
       initial: `(key, dim) -> params`, the objective's own parameters at step 0: proxies, boundary, curvature.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
@@ -37,8 +38,7 @@ class Objective(NamedTuple):
     """
 
     space_at: Callable[[Params], Space]
-    loss: Callable[..., jax.Array]
-    miner: Miner | None
+    loss: Callable[..., losses.Terms]
     regularizer: Callable[..., jax.Array] | None
     initial: Callable[[jax.Array, int], dict[str, jax.Array]]
     failure_weight: float = 1.0
@@ -51,10 +51,10 @@ class Objective(NamedTuple):
         *,
         params: Params | None = None,
         key: jax.Array | None = None,
-        memory: Memory | None = None,
+        memory: CrossBatchMemory | None = None,
         prior: Float[Array, " b"] | None = None,
         level: Float[Array, " b"] | None = None,
-    ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Memory | None]]:
+    ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], CrossBatchMemory | None]]:
         """Evaluates the loss of the global batch.
 
         Args:
@@ -72,11 +72,10 @@ class Objective(NamedTuple):
         params = params or {}
         space = self.space_at(params)
         points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
-        if memory is None:
-            loss = self.loss(space, output.tangent, points, labels, uncertainty, params, self.miner)
-        else:
-            loss = self.loss(space, output.tangent, *self._recalled(memory, points, labels, uncertainty, params))
-            memory = losses.remember(memory, points, labels)
+        batch = References(points, labels, jnp.arange(len(labels)))
+        known = batch if memory is None else losses.references(memory, points, labels)
+        anchors = Anchors(*batch, uncertainty)
+        loss = losses.mean(self.loss(space, output.tangent, anchors, known, params))
         figures = {"uncertainty": jnp.mean(uncertainty)}
         if "curvature" in params:
             figures["curvature"] = jnp.asarray(space.curvature)
@@ -88,22 +87,21 @@ class Objective(NamedTuple):
             figures["regularizer"] = extra
             total = total + extra
         if output.doubt is not None and self.failure_weight:
-            failure = losses.failure_cross_entropy(
-                output.doubt, points, labels, distance=space.distance, prior=prior, level=level
-            )
+            failure = losses.mean(_failures(space, output.doubt, anchors, batch, prior, level))
             figures["failure_loss"] = failure
             total = total + self.failure_weight * failure
         if total is not loss:
             figures["metric_loss"] = loss
-        return total, (figures, memory)
+        return total, (figures, None if memory is None else losses.remember(memory, points, labels))
 
-    def _recalled(
-        self, memory: Memory, points: jax.Array, labels: jax.Array, uncertainty: jax.Array, params: Params
-    ) -> tuple[Any, ...]:
-        everything, every_label, miner = losses.recall(memory, points, labels, self.miner)
-        # Images of the memory are never anchors, so that what is put here for them is never read.
-        known = jnp.concatenate([uncertainty, jnp.zeros(len(memory.labels), uncertainty.dtype)])
-        return everything, every_label, known, params, miner
+
+class Anchors(NamedTuple):
+    """A batch as anchors, or a block of its rows: points, labels, ids among the references, uncertainty."""
+
+    points: Float[Array, "n d"]
+    labels: Int[Array, " n"]
+    ids: Int[Array, " n"]
+    uncertainty: Float[Array, " n"]
 
 
 def create_objective(
@@ -127,7 +125,7 @@ def create_objective(
     Args:
       space_at: the objective's own parameters to the space.
       loss: a key of `hypjax.training.parts.LOSSES`.
-      samples_per_class: images of each class in a class-major batch, at least 2.
+      samples_per_class: images of each class in a batch, at least 2.
       settings: of the losses: shared ones by name, a loss's own in a mapping under its name.
       miner: see `hypjax.training.parts.create_miner`.
       regularizer: one of `hypjax.training.parts.REGULARIZERS`.
@@ -150,22 +148,21 @@ def create_objective(
     part = choose(LOSSES, loss, "loss")
     if regularizer not in REGULARIZERS:
         raise UsageError(f"regularizer {regularizer!r} is unknown; there are: {', '.join(REGULARIZERS)}")
-    if miner != "all" and not part.mined:
-        raise UsageError(f"miner {miner!r} makes no sense with loss {loss!r}, which compares images with proxies")
-    if memory_size and (part.grouped or not part.mined):
-        reason = "takes whole classes of one batch" if part.grouped else "compares images with proxies"
-        raise UsageError(f"memory.size {memory_size} makes no sense with loss {loss!r}, which {reason}")
+    if part.proxies and (miner != "all" or memory_size):
+        word = f"miner {miner!r}" if miner != "all" else f"memory.size {memory_size}"
+        raise UsageError(f"{word} makes no sense with loss {loss!r}, which compares images with proxies")
     of_loss = settings.get(loss)  # `margin` is both a loss and a number
-    own = {**settings, **(of_loss if isinstance(of_loss, Mapping) else {}), "samples_per_class": samples_per_class}
-    missing = [name for name in part.settings if name not in own]
+    own = {**settings, **(of_loss if isinstance(of_loss, Mapping) else {})}
+    missing = [name for name in part.names() if name not in own]
     if missing:
         raise UsageError(f"loss {loss!r} needs the setting loss.{missing[0]}; give it a default in hypjax/settings.py")
-    chosen = {name: own[name] for name in part.settings}
+    if "form" in part.settings:
+        choose(dict.fromkeys(FORMS), own["form"], "loss.form")
+    mined = create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2))
     hier = dict(hier or {})
     return Objective(
         space_at,
-        partial(_evaluate, part, chosen),
-        create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2)),
+        partial(_to_proxies, part, own) if part.proxies else partial(_among_images, part, own, mined),
         partial(_hier, hier) if regularizer == "hier" else None,
         partial(
             _initial_params,
@@ -182,46 +179,93 @@ def create_objective(
     )
 
 
-def _evaluate(
+def _among_images(
     part: LossPart,
-    chosen: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    miner: Miner,
     space: Space,
     tangent: jax.Array,
-    points: jax.Array,
-    labels: jax.Array,
-    uncertainty: jax.Array,
+    anchors: Anchors,
+    known: References,
     params: Params,
-    miner: Miner | None,
-) -> jax.Array:
-    if part.proxies is not None:  # on directions, whatever the geometry, as their authors do
-        return part.function(sphere.project(tangent), labels, params["class_proxies"], **chosen)
-    arguments: dict[str, Any] = dict(chosen)
-    arguments |= {"similarity": space.similarity} if part.similar else {"distance": space.distance}
-    if miner is not None:
-        arguments["miner"] = miner
-    if "beta" in params:
-        arguments["beta"] = params["beta"]
-    known = (points, labels, uncertainty) if part.aware else (points, labels)
-    value = part.function(*known, **arguments)
-    # A mean over all images counts those of the memory, which are no anchors.
-    return value * (len(labels) / len(tangent)) if part.similar else value
+) -> losses.Terms:
+    learned = {name: params[name] for name in ("beta",) if name in params}
+
+    def compare(rows: Anchors) -> tuple[jax.Array, jax.Array, losses.Pairs]:
+        compared = (space.similarity if part.similar else space.distance)(rows.points, known.points)
+        return compared, -compared if part.similar else compared, _pairs(rows, known)
+
+    def terms(rows: Anchors) -> losses.Terms:
+        compared, distances, pairs = compare(rows)
+        return part.function(
+            compared, miner(distances, pairs, scale), **(part.at(settings, rows.uncertainty) | learned)
+        )
+
+    scale = None
+    if miner.measures:
+        among = losses.mean(_by_rows(lambda rows: mining.negative_distance(*compare(rows)[1:]), anchors, known))
+        scale = jnp.where(among > 0, among / 2**0.5, 1)  # of distances that have no unit
+    return _by_rows(terms, anchors, known)
+
+
+def _to_proxies(
+    part: LossPart,
+    settings: Mapping[str, Any],
+    space: Space,
+    tangent: jax.Array,
+    anchors: Anchors,
+    known: References,
+    params: Params,
+) -> losses.Terms:
+    proxies = params["class_proxies"]  # by their directions, whatever the geometry, as their authors do
+    similarities = cosine(tangent, proxies.reshape(-1, proxies.shape[-1])).reshape(-1, *proxies.shape[:-1])
+    pairs = losses.pairs(anchors.labels, jnp.arange(proxies.shape[0]))
+    return part.function(similarities, pairs, **part.at(settings, anchors.uncertainty))
+
+
+def _failures(
+    space: Space,
+    doubt: jax.Array,
+    anchors: Anchors,
+    batch: References,
+    prior: jax.Array | None,
+    level: jax.Array | None,
+) -> losses.Terms:
+    batch = batch._replace(points=jax.lax.stop_gradient(batch.points))
+
+    def terms(block: tuple[Any, ...]) -> losses.Terms:
+        rows, doubt, known = block
+        distances = space.distance(jax.lax.stop_gradient(rows.points), batch.points)
+        return losses.failure_cross_entropy(doubt, distances, _pairs(rows, batch), **known)
+
+    given = {name: value for name, value in (("prior", prior), ("level", level)) if value is not None}
+    return _by_rows(terms, (anchors, doubt, given), batch)
+
+
+def _pairs(rows: Anchors, known: References) -> losses.Pairs:
+    return losses.pairs(rows.labels, known.labels, ids=rows.ids, reference_ids=known.ids)
+
+
+def _by_rows(terms: Callable[[Any], losses.Terms], anchors: Any, known: References) -> losses.Terms:
+    return losses.in_blocks(terms, anchors, size=max(1, _BLOCK // len(known.labels)))
 
 
 def _hier(
     settings: Mapping[str, Any], space: Space, points: jax.Array, labels: jax.Array, params: Params, key: jax.Array
 ) -> jax.Array:
-    value = losses.hier(
-        points,
-        labels,
-        space.manifold.project(params["hier_proxies"]),
+    proxies = space.manifold.project(params["hier_proxies"])
+    terms = losses.hier(
+        space.distance(points, points),
+        space.distance(points, proxies),
+        space.distance(proxies, proxies),
+        losses.pairs(labels),
         key,
-        distance=space.distance,
         margin=settings["margin"],
         neighbors=settings["neighbors"],
         triplets_per_anchor=settings["triplets"],
         temperature=settings["temperature"],
     )
-    return settings["weight"] * value
+    return settings["weight"] * losses.mean(terms)
 
 
 def _initial_params(

@@ -47,8 +47,15 @@ def _exponential(distance: Distance) -> Distance:
     return lambda x, y: jax.numpy.exp(-distance(x, y))
 
 
-def _cosine(x: jax.Array, y: jax.Array) -> jax.Array:
-    return 1 - sphere.pairwise_cosine_distance(x, y)
+def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The cosines of [n, d] and [m, d], of any length."""
+    return 1 - sphere.pairwise_cosine_distance(sphere.project(x), sphere.project(y))
+
+
+def _hybrid(distance: Distance, *, divergence: str = "hellinger", temperature: ArrayLike = 1.0, **how: Any) -> Distance:
+    return lambda x, y: losses.hybrid(
+        distance(x, y), losses.divergence(x, y, kind=divergence, temperature=temperature), **how
+    )
 
 
 def _radius(output: ModelOutput, manifold: Manifold, r: float) -> jax.Array:
@@ -103,7 +110,7 @@ def create_space(
       distance: `geodesic`; `cosine` on the sphere; or `hybrid`, of the geodesic and a divergence.
       uncertainty: a key of `UNCERTAINTIES`.
       clip_radius: of the head, the length at which `distance` uncertainty is 0.
-      hybrid: settings of `losses.hybrid_distance`, for the distance of that name.
+      hybrid: α and order of `losses.hybrid`, divergence and temperature of `losses.divergence`, for that distance.
 
     Returns:
       The space.
@@ -119,7 +126,7 @@ def create_space(
     geodesic: Distance = as_argument(manifold.pairwise_dist)
     distances: dict[str, Distance] = {
         "geodesic": geodesic,
-        "hybrid": losses.hybrid_distance(geodesic, **(hybrid or {"alpha": 0.5})),
+        "hybrid": _hybrid(geodesic, **(hybrid or {"alpha": 0.5})),
     }
     on_sphere = isinstance(manifold, Sphere)
     if on_sphere:
@@ -128,6 +135,6 @@ def create_space(
     return Space(
         manifold=manifold,
         distance=chosen,
-        similarity=_cosine if on_sphere and distance != "hybrid" else _exponential(chosen),
+        similarity=cosine if on_sphere and distance != "hybrid" else _exponential(chosen),
         uncertainty=lambda output: measure(output, manifold, clip_radius),
     )

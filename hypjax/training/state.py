@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from hypjax.losses.memory import Memory
+from hypjax.losses.memory import CrossBatchMemory
 
 Params = dict[str, jax.Array]  # by path, such as "encoder/stem/kernel"
 OBJECTIVE = "objective/"  # what the objective learns beside the model: proxies, boundary, curvature
@@ -41,7 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
     average: Params | None
     failures: jax.Array | None = None
-    memory: Memory | None = None
+    memory: CrossBatchMemory | None = None
 
     def variables(self, params: Params | None = None) -> dict[str, Any]:
         """The model's variables, with `params` in place of the current ones if given.
@@ -79,7 +79,7 @@ def create_state(
     frozen: Iterable[str] = (),
     average: bool = False,
     failures: jax.Array | None = None,
-    memory: Memory | None = None,
+    memory: CrossBatchMemory | None = None,
 ) -> TrainState:
     """Makes the state of step 0.
 
