@@ -9,7 +9,7 @@ from jax.scipy.linalg import block_diag
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
-from hypjax.geometry.numerics import require_positive
+from hypjax.geometry.numerics import known, require_positive
 from hypjax.losses.pairs import Pairs, check_pairs
 from hypjax.losses.terms import Term, Terms, hinge, in_blocks
 
@@ -87,7 +87,8 @@ def hier(
     if shapes != ((b, b), (b, p), (p, p)) or not p:
         raise ValueError(f"distances of shapes {shapes} do not go together; give [b, b], [b, p] and [p, p]")
     require_positive(temperature, "temperature", "0.1 is usual")
-    if not isinstance(margin, jax.core.Tracer) and jnp.any(jnp.asarray(margin) < 0):
+    number = known(margin)
+    if number is not None and not number >= 0:
         raise ValueError(f"margin must be at least 0, got {margin}")
 
     candidate = pairs.is_positive | pairs.is_negative
@@ -114,7 +115,7 @@ def hier(
     return Term(total[:b], count[:b]), Term(total[b:], count[b:])
 
 
-def _keys(key: PRNGKeyArray, count: int) -> PRNGKeyArray:
+def _keys(key: PRNGKeyArray, count: int) -> Array:
     """A key for each point, whatever the number of points."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
@@ -145,7 +146,7 @@ def reciprocal_neighbors(similarity: Float[Array, "n n"], neighbors: int) -> Boo
 
 
 def sample_triplets(
-    related: Bool[Array, "n n"], unrelated: Bool[Array, "n n"], keys: PRNGKeyArray, triplets_per_anchor: int
+    related: Bool[Array, "n n"], unrelated: Bool[Array, "n n"], keys: Array, triplets_per_anchor: int
 ) -> tuple[Integer[Array, "n t"], Integer[Array, "n t"], Bool[Array, " n"]]:
     """Draws for each anchor i a related j and an unrelated k, each uniformly, with replacement.
 
@@ -183,7 +184,7 @@ def anchor_losses(
     distances: Float[Array, "n p"],
     near: Integer[Array, "n t"],
     far: Integer[Array, "n t"],
-    keys: PRNGKeyArray,
+    keys: Array,
     *,
     margin: ArrayLike,
     temperature: ArrayLike,

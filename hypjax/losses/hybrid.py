@@ -1,7 +1,6 @@
 """GHM's hybrid distance: a geometric and a probabilistic distance in one."""
 
 from collections.abc import Callable
-from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -44,12 +43,13 @@ def hybrid(
         [[0.   2.14]
          [2.14 0.  ]]
     """
-    if _known(alpha) and not 0 <= alpha <= 1:
+    share, power = numerics.known(alpha), numerics.known(order)
+    if share is not None and not 0 <= share <= 1:
         raise ValueError(f"alpha must lie in [0, 1], from all probabilistic to all geometric, got {alpha}")
-    if _known(order) and not 1 <= order < float("inf"):
+    if power is not None and not 1 <= power < float("inf"):
         raise ValueError(f"order must be finite and at least 1, for the triangle inequality, got {order}")
-    if _known(alpha) and alpha in (0, 1):
-        return distances if alpha else divergences
+    if share is not None and share in (0, 1):
+        return distances if share else divergences
     return _power_mean(distances, divergences, alpha, order)
 
 
@@ -102,15 +102,10 @@ def divergence(
     return DIVERGENCES[kind](jax.nn.log_softmax(x / temperature), jax.nn.log_softmax(y / temperature))
 
 
-def _known(value: ArrayLike) -> TypeGuard[float]:
-    """Whether a number can be asked now."""
-    return not isinstance(value, jax.core.Tracer)
-
-
 def _power_mean(a: Array, b: Array, alpha: ArrayLike, order: ArrayLike) -> Array:
     """(α a^p + (1 − α) b^p)^{1/p}, with derivative 0 where both are 0."""
     alpha = jnp.asarray(alpha, a.dtype)
-    if _known(order) and order == 1:
+    if numerics.known(order) == 1:
         return alpha * a + (1 - alpha) * b
     a, b = (jnp.where(part <= 0, 0, part) for part in (a, b))
     both_zero = (a <= 0) & (b <= 0)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,7 @@ from hypjax.training.space import UNCERTAINTIES, create_space
 SETTINGS = default_settings().loss.to_dict() | {"temperature": 0.2, "strength": 1.0}
 HIER = {"weight": 0.5, "proxies": 6, "margin": 0.1, "neighbors": 5, "triplets": 4, "temperature": 0.1}
 LABELS = jnp.repeat(jnp.arange(3), 4)
-GROUPED = [name for name, part in LOSSES.items() if part.grouped]
-MINED = [name for name, part in LOSSES.items() if part.mined]
+MINED = [name for name, part in LOSSES.items() if not part.proxies]
 
 
 def output(seed=0, doubt=None):
@@ -98,29 +99,38 @@ def test_miners_and_hier_compose_with_geometries_distances_and_losses(miner, geo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", [name for name in MINED if name not in GROUPED])
+@pytest.mark.parametrize("loss", MINED)
 def test_a_memory_serves_every_loss_of_pairs(loss):
     made = objective(loss, memory_size=20)
     points = space().manifold.embed(output(1).tangent)
-    memory = losses.remember(losses.create_memory(20, 5, jnp.float32), points, LABELS)
+    memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     assert_alive(*gradients(made, memory=memory))
-    empty = losses.create_memory(20, 5, jnp.float32)
+    empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
     plain, with_empty = gradients(objective(loss))[0], gradients(made, memory=empty)[0]
     np.testing.assert_allclose(with_empty, plain, rtol=1e-5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "miner"),
+    [("uncertainty_contrastive", "easy_positive"), ("margin", "easy_positive+distance_weighted_negative")],
+)
+def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkeypatch):
+    """What is measured of the whole batch is measured before."""
+    points = space().manifold.embed(output(1).tangent)
+    memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
+    made = objective(loss, miner=miner, memory_size=20)
+    whole = gradients(made, memory=memory)
+    monkeypatch.setattr("hypjax.training.objective._BLOCK", 5 * 32)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), gradients(made, memory=memory), whole)
+
+
+@pytest.mark.slow
 def test_hyp_uml_is_the_loss_one_would_write_by_hand():
     points = poincare.expmap0(output().tangent, c=0.3)
-    by_hand = losses.uncertainty_contrastive(
-        points,
-        LABELS,
-        losses.radial_uncertainty(points, c=0.3),
-        distance=lambda x, y: poincare.pairwise_dist(x, y, c=0.3),
-        temperature=0.2,
-        strength=1.0,
-        samples_per_class=4,
-    )
+    distances = poincare.pairwise_dist(points, points, c=0.3)
+    tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
+    by_hand = losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
     np.testing.assert_allclose(objective("uncertainty_contrastive")(output(), LABELS)[0], by_hand, rtol=1e-6)
 
 
@@ -156,7 +166,10 @@ def test_a_learned_curvature_is_bounded_logged_and_has_a_gradient():
         (lambda: objective("triplet", regularizer="l2"), "regularizer 'l2' is unknown; there are: none, hier"),
         (lambda: objective("proxy_nca", miner="easy_positive"), "compares images with proxies"),
         (lambda: objective("proxy_nca", memory_size=8), "compares images with proxies"),
-        (lambda: objective("pairwise_cross_entropy", memory_size=8), "whole classes of one batch"),
+        (
+            lambda: objective("uncertainty_margin", settings=SETTINGS | {"form": "hinge"}),
+            "loss.form 'hinge' is unknown",
+        ),
         (lambda: create_miner("hard_negative+easy_positive", dimension=4, margin=0.2), "one for positives"),
     ],
 )
