@@ -67,6 +67,23 @@ class Pairs:
             weighed = replace(weighed, negative=jnp.where(self.is_negative, negative, 0))
         return weighed
 
+    def keep(self, positive: Bool[Array, "n m"] | None = None, negative: Bool[Array, "n m"] | None = None) -> "Pairs":
+        """Those of these pairs that a mask names, with the weights they have.
+
+        Args:
+            positive: [n, m], or None to leave that side as it is.
+            negative: likewise.
+
+        Returns:
+            The pairs.
+        """
+        kept = self
+        if positive is not None:
+            kept = replace(kept, positive=jnp.where(positive, self.positive, jnp.zeros_like(self.positive)))
+        if negative is not None:
+            kept = replace(kept, negative=jnp.where(negative, self.negative, jnp.zeros_like(self.negative)))
+        return kept
+
     def choose(self, positive: Int[Array, " n"] | None = None, negative: Int[Array, " n"] | None = None) -> "Pairs":
         """These pairs with one reference a side for each anchor, of weight 1.
 
