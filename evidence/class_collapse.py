@@ -23,16 +23,16 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from hypjax import losses, mining
-from hypjax.geometry import euclidean, poincare, sphere
+from hypjax import geometry, losses, mining
+from hypjax.geometry import sphere
 from hypjax.retrieval import knn, recall_at_k
 
 CURVATURE, DIM, RADIUS = 0.1, 16, 2.3
 STEPS, BATCH, RATE = 600, 128, 3e-3
-SPACES = {
-    "euclidean": (lambda v: v, euclidean.pairwise_dist),
-    "sphere": (sphere.expmap0, sphere.pairwise_dist),
-    "poincare": (partial(poincare.expmap0, c=CURVATURE), partial(poincare.pairwise_dist, c=CURVATURE)),
+SPACES: dict[str, geometry.Manifold] = {
+    "euclidean": geometry.Euclidean(),
+    "sphere": geometry.Sphere(),
+    "poincare": geometry.Poincare(CURVATURE),
 }
 LOSSES: dict[str, Callable] = {
     "contrastive": partial(losses.contrastive, neg_margin=1.0),
@@ -40,7 +40,10 @@ LOSSES: dict[str, Callable] = {
     "margin": partial(losses.margin, margin=0.2, beta=1.0),
     "multi_similarity": losses.multi_similarity,
 }
-MINERS = {"all positives": None, "easy positives": mining.easy_positive}
+MINERS: dict[str, Callable] = {
+    "all positives": lambda distances, pairs: pairs,
+    "easy positives": mining.easy_positive,
+}
 
 
 class Network(nn.Module):
@@ -72,18 +75,18 @@ def train(space: str, loss: str, miner: str, seed: int) -> dict[str, float]:
     images = (digits.data[order] / 16).astype(np.float32)
     labels = digits.target[order].astype(np.int32)
     half = len(order) // 2
-    embed, distance = SPACES[space]
+    manifold = SPACES[space]
     network = Network()
     optimizer = optax.adam(RATE)
-    part = LOSSES[loss]
-    if loss == "multi_similarity":
-        similarity = (lambda x, y: 1 - sphere.pairwise_cosine_distance(x, y)) if space == "sphere" else None
-        part = partial(part, similarity=similarity or (lambda x, y: jnp.exp(-distance(x, y))))
-    else:
-        part = partial(part, distance=distance)
 
     def value(params: dict, batch: jax.Array, parity: jax.Array) -> jax.Array:
-        return part(embed(network.apply(params, batch)), parity, miner=MINERS[miner])
+        points = manifold.embed(network.apply(params, batch))
+        compared = distances = manifold.pairwise_dist(points, points)
+        if loss == "multi_similarity":
+            cosine = space == "sphere"
+            compared = 1 - sphere.pairwise_cosine_distance(points, points) if cosine else jnp.exp(-distances)
+            distances = -compared
+        return losses.mean(LOSSES[loss](compared, MINERS[miner](distances, losses.pairs(parity))))
 
     @jax.jit
     def run(key: jax.Array) -> dict:
@@ -99,9 +102,9 @@ def train(space: str, loss: str, miner: str, seed: int) -> dict[str, float]:
         keys = jax.random.split(jax.random.fold_in(key, 1), STEPS)
         return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]
 
-    points = embed(network.apply(run(jax.random.key(seed)), images[half:]))
+    points = manifold.embed(network.apply(run(jax.random.key(seed)), images[half:]))
     held = labels[half:]
-    neighbors, _ = knn(points, points, k=1, distance=distance, exclude=np.arange(len(held)))
+    neighbors, _ = knn(points, points, k=1, distance=manifold.pairwise_dist, exclude=np.arange(len(held)))
     return {
         "digit": float(recall_at_k(held[np.asarray(neighbors)], held, k=1)),
         "parity": float(recall_at_k(held[np.asarray(neighbors)] % 2, held % 2, k=1)),

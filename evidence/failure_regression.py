@@ -136,7 +136,8 @@ def step(params: dict, state: optax.OptState, average: dict, x: jax.Array, y: ja
 
     def value(params: dict) -> jax.Array:
         points = poincare.expmap0(HEAD.apply(params, x, train=True, rngs={"dropout": key}), c=0.1)
-        return losses.pairwise_cross_entropy(points, y, distance=DISTANCE, temperature=0.1, samples_per_class=SAMPLES)
+        distances = DISTANCE(points, points)
+        return losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(y), temperature=0.1))
 
     update, state = OPTIMIZER.update(jax.grad(value)(params), state, params)
     params = optax.apply_updates(params, update)
