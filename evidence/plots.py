@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from hypjax.plots import style
 
@@ -36,10 +37,9 @@ def dot(axes: Axes, x: Any, y: Any, **options: Any) -> None:
     axes.errorbar(*places, xerr=xerr, yerr=yerr, **options)
 
 
-def geometries() -> None:
+def geometries() -> Figure:
     """Recall over the temperature in units of the largest distance that a setting allows."""
-    picture = style.figure(6.4, 3.8)
-    axes = picture.subplots()
+    figure, (axes,) = style.panels(None, 1, (6.4, 3.8))
     axes.set_title("Three geometries over their temperature (validation, frozen)")
     seen = set()
     for run, figures in results("geometries").items():
@@ -63,14 +63,13 @@ def geometries() -> None:
     axes.set_xlabel("temperature : largest distance; curvature of the ball ▾ 0.03, ● 0.1, ▴ 0.3")
     axes.set_ylabel("Recall@1")
     axes.legend()
-    style.save(picture, HERE / "geometries.png")
+    return figure
 
 
-def clips() -> None:
+def clips() -> Figure:
     """How far the geometry's nearest neighbor is the cosine's, and the recall of both rankings."""
     runs = results("clips")
-    picture = style.figure(8.4, 4.2)
-    left, right = picture.subplots(1, 2, sharey=True)
+    figure, (left, right) = style.panels(None, 2, (8.4, 4.2), sharey=True)
     left.set_title("Recall@1")
     right.set_title("Nearest neighbor is the cosine's")
     for row, figures in enumerate(runs.values()):
@@ -83,35 +82,33 @@ def clips() -> None:
     left.set_yticks(range(len(runs)), list(runs))
     left.invert_yaxis()
     left.legend()
-    style.save(picture, HERE / "clips.png")
+    return figure
 
 
-def by_run(name: str, height: float) -> None:
+def by_run(name: str, height: float) -> Figure:
     """Recall and what the uncertainty foretells, run by run; a faint dot for each seed."""
     runs = results(name)
-    picture = style.figure(8.4, height)
-    panels = picture.subplots(1, 2, sharey=True)
+    figure, panels = style.panels(None, 2, (8.4, height), sharey=True)
     figures = {"recall@1": "Recall@1", "uncertainty_auroc": "AUROC of u"}
-    for axes, (figure, title) in zip(panels, figures.items(), strict=True):
+    for axes, (key, title) in zip(panels, figures.items(), strict=True):
         axes.set_title(title)
-        for row, values in enumerate(run[figure] for run in runs.values()):
+        for row, values in enumerate(run[key] for run in runs.values()):
             dot(axes, values, row, color=BALL)
             axes.scatter(values, np.full(len(values), row + 0.3), s=8, color=BALL, alpha=0.5, linewidth=0)
     panels[0].set_yticks(range(len(runs)), list(runs))
     panels[0].invert_yaxis()
-    style.save(picture, HERE / f"{name}.png")
+    return figure
 
 
-def uncertainty() -> None:
+def uncertainty() -> Figure:
     """The parts of Hyp-UML, put in or taken out, on the validation classes."""
-    by_run("uncertainty", 4.4)
+    return by_run("uncertainty", 4.4)
 
 
-def class_collapse() -> None:
+def class_collapse() -> Figure:
     """All positives against easy ones: a line from the one to the other."""
     rows = json.loads((HERE / "results" / "class_collapse.json").read_text())["rows"]
-    picture = style.figure(6.4, 3.8)
-    axes = picture.subplots()
+    figure, (axes,) = style.panels(None, 1, (6.4, 3.8))
     axes.set_title("Trained on parity, asked for the digit")
     for row, entry in enumerate(rows):
         every, easy = (np.array(entry["figures"][miner]["digit"]) for miner in ("all positives", "easy positives"))
@@ -121,34 +118,32 @@ def class_collapse() -> None:
     axes.set_yticks(range(len(rows)), [f"{entry['space']}, {entry['loss'].replace('_', '-')}" for entry in rows])
     axes.invert_yaxis()
     axes.set_xlabel("Recall@1 on held-out images")
-    picture.legend(loc="outside lower center", ncols=2)
-    style.save(picture, HERE / "class_collapse.png")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
 
 
-def hierarchy() -> None:
+def hierarchy() -> Figure:
     """Recall and agreement of the tree over HIER's weight."""
     runs = results("hierarchy")
-    picture = style.figure(8.4, 3.4)
-    panels = picture.subplots(1, 2)
+    figure, panels = style.panels(None, 2, (8.4, 3.4))
     figures = {"recall@1": "Recall@1", "minimax_tree_triplets@subgroup": "triplets of subgroups right in the tree"}
-    for axes, (figure, title) in zip(panels, figures.items(), strict=True):
+    for axes, (key, title) in zip(panels, figures.items(), strict=True):
         axes.set_title(title)
         for loss, color in (("pairwise_cross_entropy", BALL), ("multi_similarity", FLAT)):
             for rate, marker in ((5, "v"), (20, "^")):
                 for place, weight in enumerate(("0.1", "0.5", "2"), start=1):
                     shift = 0.12 if rate == 20 else -0.12
-                    dot(axes, place + shift, runs[f"{loss}_w{weight}_m{rate}"][figure], color=color, marker=marker)
-            dot(axes, 0, runs[loss][figure], color=color, label=loss.replace("_", " "))
+                    dot(axes, place + shift, runs[f"{loss}_w{weight}_m{rate}"][key], color=color, marker=marker)
+            dot(axes, 0, runs[loss][key], color=color, label=loss.replace("_", " "))
         axes.set_xticks(range(4), ["without", "0.1", "0.5", "2"])
         axes.set_xlabel("weight of HIER; ▾ proxies' learning rate × 5, ▴ × 20")
     panels[0].legend()
-    style.save(picture, HERE / "hierarchy.png")
+    return figure
 
 
-def hybrid() -> None:
+def hybrid() -> Figure:
     """Recall over α^(1/p), the factor that is left on the geodesic."""
-    picture = style.figure(6.4, 3.6)
-    axes = picture.subplots()
+    figure, (axes,) = style.panels(None, 1, (6.4, 3.6))
     axes.set_title("GHM: only α^(1/p) matters (validation, frozen)")
     for run, figures in results("hybrid").items():
         space, alpha, order = re.fullmatch(r"(\w+?)_a([\d.]+?)(?:_p(\d))?", run).groups()
@@ -159,15 +154,15 @@ def hybrid() -> None:
     axes.set_xlabel("α^(1/p); ● p = 1, ■ p = 2, ◆ p = 4")
     axes.set_ylabel("Recall@1")
     axes.legend()
-    style.save(picture, HERE / "hybrid.png")
+    return figure
 
 
-def final() -> None:
+def final() -> Figure:
     """The test classes, once."""
-    by_run("final", 4.8)
+    return by_run("final", 4.8)
 
 
-PLOTS: Mapping[str, Callable[[], None]] = {
+PLOTS: Mapping[str, Callable[[], Figure]] = {
     plot.__name__: plot for plot in (geometries, clips, uncertainty, class_collapse, hierarchy, hybrid, final)
 }
 
@@ -176,7 +171,7 @@ def main() -> None:
     """Draws what is named, or all."""
     with matplotlib.rc_context(style.RC):
         for name in sys.argv[1:] or PLOTS:
-            PLOTS[name]()
+            style.save(PLOTS[name](), HERE / f"{name}.png")
 
 
 if __name__ == "__main__":

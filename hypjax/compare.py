@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import matplotlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from hypjax import cli, comparison, evaluate, train
+from hypjax import cli, comparison, evaluate, plots, train
 from hypjax.comparison import Comparison, Entry
 from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
-from hypjax.plots.comparison import comparison as draw_comparison
+from hypjax.plots import style
 from hypjax.training.metrics import read_metrics
 
 
@@ -201,7 +202,8 @@ def report(workdir: Path, table: Comparison) -> None:
         for metric in table.metrics
     }
     title = f"{table.split.capitalize()} classes: mean ± standard deviation over seeds"
-    draw_comparison(workdir / "comparison.png", drawn, baseline=table.baseline, title=title)
+    with matplotlib.rc_context(style.RC):
+        style.save(plots.comparison(drawn, baseline=table.baseline, title=title), workdir / "comparison.png")
     print(f"\n{workdir / 'comparison.md'}, comparison.json and comparison.png are written")
 
 

@@ -1,5 +1,10 @@
-"""Pictures of a run: training curves, embeddings in the disk, galleries of neighbors, trees, reliability."""
+"""Pictures of a run: training curves, embeddings in the disk, galleries of neighbors, trees, reliability.
 
+Each function draws into the axes that it is given, or into a figure of its own, in the style that is set where it is
+called. It returns the figure and writes nothing.
+"""
+
+from hypjax.plots.comparison import comparison
 from hypjax.plots.curves import PANELS, Panel, training_curves
 from hypjax.plots.disk import disk
 from hypjax.plots.gallery import gallery

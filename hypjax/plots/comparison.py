@@ -2,60 +2,54 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from os import PathLike
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from hypjax.plots import style
 
 LANE = 0.27  # how far below its mean the dots of a run's seeds lie, in rows
 
 
-@matplotlib.rc_context(style.RC)
 def comparison(
-    path: str | PathLike[str],
     figures: Mapping[str, Mapping[str, Sequence[float]]],
     *,
     baseline: str | None = None,
     title: str = "Mean ± standard deviation over seeds",
-) -> None:
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> Figure:
     """Draw one panel for each figure, one row for each run: a dot with an error bar, small dots for the seeds.
 
     The bar is the standard deviation (n − 1) of the seeds, not an interval of the mean. A dashed line marks the
     baseline's mean.
 
     Args:
-        path: Where the PNG goes.
         figures: Title of the panel → run → its value with each seed, in [n]; a run may lack a figure.
         baseline: The run that the others are compared with.
-        title: Title of the whole.
+        title: Title of a new figure.
+        axes: Where the panels go, one for each figure with a finite value; those of a new figure by default.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: there is nothing to draw, or there are fewer axes than panels.
     """
     shown = {name: finite for name, runs in figures.items() if (finite := _finite(runs))}
     if not shown:
         raise ValueError(f"no finite value among the {len(figures)} figures {list(figures)}: nothing to draw")
     runs = list(dict.fromkeys(run for finite in shown.values() for run in finite))
-    columns = min(len(shown), 4)
+    columns = len(shown) if axes is not None else min(len(shown), 4)
     lines = -(-len(shown) // columns)
     names = [style.shorten(run, 40) + (" (baseline)" if run == baseline else "") for run in runs]
     label_width = 0.35 + 0.072 * max(map(len, names))
-    picture = style.figure(label_width + 2.5 * columns, lines * (0.75 + 0.4 * len(runs)) + 0.5)
-    picture.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    grid = picture.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    for axes, (name, finite) in zip(grid, shown.items(), strict=False):
-        axes.set_title(_broken(name), parse_math=False)
-        _draw(axes, finite, runs, baseline)
-    for axes in grid[len(shown) :]:
-        style.plain(axes)
-    for axes in grid[::columns]:
-        axes.set_yticks(range(len(runs)), names, color=style.INK, parse_math=False)
-    grid[0].set_ylim(len(runs) - 0.4, -0.6)
-    style.save(picture, path)
+    size = label_width + 2.5 * columns, lines * (0.75 + 0.4 * len(runs)) + 0.5
+    figure, places = style.panels(axes, len(shown), size, title, columns=columns, sharey=True)
+    for i, (place, (name, finite)) in enumerate(zip(places, shown.items(), strict=True)):
+        place.set_title(_broken(name), loc="left", parse_math=False)
+        _draw(place, finite, runs, baseline)
+        place.set(ylim=(len(runs) - 0.4, -0.6))
+        place.set_yticks(range(len(runs)), names, color=style.ink(), parse_math=False)
+        place.tick_params(labelleft=i % columns == 0)
+    return figure
 
 
 def _broken(name, width=28):
@@ -76,7 +70,7 @@ def _finite(runs):
 def _draw(axes: Axes, finite: Mapping[str, np.ndarray], runs: Sequence[str], baseline: str | None) -> None:
     if baseline is not None and baseline in finite:
         mean = finite[baseline].mean()
-        axes.axvline(mean, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+        axes.axvline(mean, color=style.ink(0.65), linestyle=(0, (4, 3)), linewidth=1, zorder=1)
     for row, run in enumerate(runs):
         if run not in finite:
             continue
@@ -87,6 +81,6 @@ def _draw(axes: Axes, finite: Mapping[str, np.ndarray], runs: Sequence[str], bas
             axes.scatter(values, np.full(len(values), row + LANE), s=11, color=color, alpha=0.55, linewidth=0, zorder=2)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    axes.spines[["left", "top", "right"]].set_visible(False)
     axes.margins(x=0.12)
     axes.locator_params(axis="x", nbins=4)

@@ -1,12 +1,11 @@
 """Curves of a training run, drawn from the rows of its metrics."""
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from hypjax.plots import style
@@ -67,43 +66,37 @@ PANELS = (
 )
 
 
-@matplotlib.rc_context(style.RC)
 def training_curves(
-    path: str | PathLike[str],
     rows: Sequence[Mapping[str, Any]],
     *,
     panels: Sequence[Panel] = PANELS,
     title: str = "Training",
-) -> None:
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> Figure:
     """Draw the figures of a run against its steps, one small panel for each question.
 
     Args:
-        path: Where the PNG goes.
         rows: Rows of `metrics.jsonl`, each with `step`; a row need not hold every figure, and None is a gap.
         panels: What to draw; panels without any figure in the rows are left out.
-        title: Title of the whole.
+        title: Title of a new figure.
+        axes: Where the panels go, one for each that is not left out; those of a new figure by default.
 
     Raises:
-        ValueError: no row holds any of the figures.
+        ValueError: no row holds any of the figures, or there are fewer axes than panels.
     """
     shown = [(panel, drawn) for panel in panels if (drawn := _series_of(panel, rows))]
     if not shown:
         known = sorted({key for panel in panels for key in panel.series})
         raise ValueError(f"none of {len(rows)} rows holds a figure to draw: needs step and one of {known}")
-    columns = min(len(shown), 4 if len(shown) > 6 else 3)
-    lines = -(-len(shown) // columns)
-    picture = style.figure(3.5 * columns, 2.6 * lines + 0.4)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    grid = picture.subplots(lines, columns, squeeze=False, sharex=True).ravel()
-    for axes, (panel, drawn) in zip(grid, shown, strict=False):
-        _draw(axes, panel, drawn)
-    for i, axes in enumerate(grid):
-        if i >= len(shown):
-            style.plain(axes)
+    columns = len(shown) if axes is not None else min(len(shown), 4 if len(shown) > 6 else 3)
+    size = 3.5 * columns, 2.6 * -(-len(shown) // columns) + 0.4
+    figure, places = style.panels(axes, len(shown), size, title, columns=columns, sharex=True)
+    for i, (place, (panel, drawn)) in enumerate(zip(places, shown, strict=True)):
+        _draw(place, panel, drawn)
         if i + columns >= len(shown):
-            axes.set_xlabel("step")
-            axes.tick_params(labelbottom=True)
-    style.save(picture, path)
+            place.set_xlabel("step")
+            place.tick_params(labelbottom=True)
+    return figure
 
 
 def _series_of(panel, rows):
@@ -136,7 +129,7 @@ def _draw(axes: Axes, panel: Panel, drawn: Mapping[str, np.ndarray]) -> None:
         axes.plot(steps, heights, color=color, marker=marker, markersize=3.5, label=name)
     if panel.reference is not None:
         height, name = panel.reference
-        axes.axhline(height, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=1, label=name)
+        axes.axhline(height, color=style.ink(0.65), linestyle=(0, (4, 3)), linewidth=1, label=name)
     if len(drawn) > 1 or panel.reference is not None or panel.spread:
         axes.legend(loc="best", handlelength=1.4)
     if panel.scale == "linear":

@@ -1,21 +1,19 @@
 """Embeddings in the Poincaré disk, at their true distance from the origin."""
 
 from collections.abc import Sequence
-from os import PathLike
+from typing import Any
 
-import matplotlib
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from hypjax.plots import style
 
 
-@matplotlib.rc_context(style.RC)
 def disk(
-    path: str | PathLike[str],
     points: Float[Array | np.ndarray, "n d"],
     group: Int[Array | np.ndarray, "n"],
     group_names: Sequence[str],
@@ -23,7 +21,8 @@ def disk(
     *,
     c: ArrayLike | None,
     title: str = "Embeddings",
-) -> None:
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> Figure:
     """Draw embeddings in a disk, colored by group, uncertain ones larger and paler.
 
     In the ball of curvature −c the boundary lies at 1/√c and the rings at equal hyperbolic distances from the
@@ -32,20 +31,20 @@ def disk(
     Points with d = 2 are drawn as they are.
 
     Without curvature the radius is the Euclidean norm; where all norms agree (the sphere) the disk holds the
-    orthogonal projection onto that plane. The caption says which.
+    orthogonal projection onto that plane. A new figure says which.
 
     Args:
-        path: Where the PNG goes.
         points: Points of the ball, ‖x‖ < 1/√c, or any points when c is None. Lorentz points go through
             `lorentz.to_poincare` first.
         group: Group of each point, an index into `group_names`.
         group_names: Names for the legend; of more than nine groups the smaller ones share gray.
         uncertainty: In [0, 1].
         c: Curvature of the ball, or None for Euclidean space and the sphere.
-        title: Title of the picture.
+        title: Title of a new figure.
+        axes: Two, for the disk and for the uncertainty of each group; those of a new figure by default.
 
     Raises:
-        ValueError: there are no points, or points outside the ball.
+        ValueError: there are no points, points outside the ball, or fewer than two axes.
     """
     points, group, uncertainty = np.asarray(points, np.float64), np.asarray(group), np.asarray(uncertainty)
     if len(points) == 0:
@@ -58,23 +57,16 @@ def disk(
     group, names = style.largest_groups(group, group_names)
     color = np.array([*style.COLORS[: len(names)], style.OTHER])
 
-    picture = style.figure(11.0, 7.2)
-    left, right = picture.subplots(1, 2, width_ratios=[2.15, 1])
-    picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
+    caption = _caption(how, c, len(points))
+    figure, (left, right) = style.panels(axes, 2, (11.0, 7.2), title, caption=caption, width_ratios=[2.15, 1])
     extent = _rings(left, norms.max(), c)
     order = np.random.default_rng(0).permutation(len(places))  # so that no group lies on top of the others
     shade = _shade(uncertainty)
-    left.scatter(
-        *places[order].T,
-        s=(10 + 60 * shade[order] ** 2) * np.clip(1500 / len(places), 0.35, 1.5),
-        c=color[group[order]],
-        alpha=0.9 - 0.65 * shade[order],
-        linewidths=0,
-    )
+    (x, y), area = places[order].T, (10 + 60 * shade[order] ** 2) * np.clip(1500 / len(places), 0.35, 1.5)
+    left.scatter(x, y, s=area, c=color[group[order]], alpha=0.9 - 0.65 * shade[order], linewidths=0)
     left.set(xlim=(-1.02 * extent, 1.02 * extent), ylim=(-1.02 * extent, 1.02 * extent), aspect="equal")
     _strips(right, uncertainty, group, names, color)
-    picture.supxlabel(_caption(how, c, len(points)), x=0.01, ha="left", fontsize=8, color=style.MUTED)
-    style.save(picture, path)
+    return figure
 
 
 def _flatten(points, norms, group, *, spherical):
@@ -119,21 +111,14 @@ def _rings(axes: Axes, farthest: float, c: float | None) -> float:
         extent = 1 / np.sqrt(c)
         distances = _steps(2 * np.arctanh(0.95) / np.sqrt(c))
         radii = np.tanh(np.sqrt(c) * distances / 2) / np.sqrt(c)
-        axes.add_patch(Circle((0, 0), extent, facecolor="#fafbfc", edgecolor=style.INK, linewidth=1.4, zorder=0))
+        rim = {"facecolor": style.ink(0.02), "edgecolor": style.ink(), "linewidth": 1.4, "zorder": 0}
+        axes.add_patch(Circle((0, 0), extent, **rim))
+    look: Any = {"fontsize": 7.5, "color": style.ink(0.65), "ha": "center", "va": "center", "zorder": 3}
+    box: Any = {"boxstyle": "round,pad=0.15", "facecolor": style.ink(0), "edgecolor": "none", "alpha": 0.85}
     for distance, radius in zip(distances, radii, strict=True):
-        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.FAINT, linewidth=0.9, zorder=0.5))
-        axes.text(
-            radius * np.sin(0.22),
-            radius * np.cos(0.22),
-            f"{distance:g}",
-            fontsize=7.5,
-            color=style.MUTED,
-            ha="center",
-            va="center",
-            zorder=3,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-        )
-    axes.plot(0, 0, marker="+", color=style.MUTED, markersize=8, zorder=0.6)
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.ink(0.15), linewidth=0.9, zorder=0.5))
+        axes.text(radius * np.sin(0.22), radius * np.cos(0.22), f"{distance:g}", bbox=box, **look)
+    axes.plot(0, 0, marker="+", color=style.ink(0.65), markersize=8, zorder=0.6)
     return extent
 
 
@@ -154,14 +139,14 @@ def _strips(axes: Axes, uncertainty, group, names, color):
         axes.scatter(some, row + rng.uniform(-0.13, 0.13, len(some)), s=5, color=color[row], alpha=0.35, linewidths=0)
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
         axes.plot([low, high], [row, row], color=color[row], linewidth=2.5, solid_capstyle="round")
-        axes.plot(middle, row, "o", color=color[row], markersize=8, markeredgecolor="white")
+        axes.plot(middle, row, "o", color=color[row], markersize=8, markeredgecolor=style.ink(0))
         label = f"{style.shorten(name, 30)}  ({len(values)})"
         axes.text(0.0, row - 0.26, label, transform=axes.get_yaxis_transform(), color=color[row],
                   fontweight="bold", va="bottom", parse_math=False)  # fmt: skip
     axes.set(ylim=(len(names) - 0.5, -0.75), xlabel="uncertainty u  (dot: median, bar: 80 % of images)")
-    axes.set_title("Uncertainty by group (images)")
+    axes.set_title("Uncertainty by group (images)", loc="left")
     axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
+    axes.spines[["left", "top", "right"]].set_visible(False)
 
 
 def _caption(how, c, count):

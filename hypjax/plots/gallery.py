@@ -2,12 +2,11 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
-from os import PathLike
 
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from hypjax.plots import style
@@ -18,9 +17,7 @@ CELL_WIDTH, CELL_HEIGHT, NEIGHBORS_FROM, BADGE = 1.17, 1.62, 1.4, 0.21
 INCHES = 0.8
 
 
-@matplotlib.rc_context(style.RC)
 def gallery(
-    path: str | PathLike[str],
     image: Callable[[int], UInt8[np.ndarray, "h w 3"]],
     neighbors: Int[Array | np.ndarray, "n k"],
     distances: Float[Array | np.ndarray, "n k"],
@@ -33,7 +30,8 @@ def gallery(
     valid: Bool[Array | np.ndarray, "n"] | None = None,
     rows: int = 7,
     title: str = "What is found",
-) -> None:
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> Figure:
     """Draw queries with their five nearest neighbors, the most certain on the left, the least on the right.
 
     A neighbor of the query's class has a blue frame and ✓, any other a thick orange one and ✗. Below the
@@ -41,7 +39,6 @@ def gallery(
     class. No class is queried twice on one side.
 
     Args:
-        path: Where the PNG goes.
         image: Image of a query by its index, uint8 [h, w, 3], of any size.
         neighbors: Gallery indices, nearest first; the first five are shown.
         distances: Their distances.
@@ -52,10 +49,11 @@ def gallery(
         gallery_labels: Labels of the gallery; those of the queries by default.
         valid: Queries that may be shown, for example those with a right answer; all by default.
         rows: Queries on each side.
-        title: Title of the picture.
+        title: Title of a new figure.
+        axes: Two, for the most and for the least certain; those of a new figure by default.
 
     Raises:
-        ValueError: no query may be shown.
+        ValueError: no query may be shown, or there are fewer than two axes.
     """
     neighbors, distances = np.asarray(neighbors)[:, :5], np.asarray(distances)[:, :5]
     labels, uncertainty = np.asarray(labels), np.asarray(uncertainty)
@@ -72,25 +70,24 @@ def gallery(
     def name(label):
         return str(label) if class_names is None else class_names[label]
 
-    picture = style.figure(INCHES * 2 * across + 0.2, INCHES * down + 0.95)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    for axes, (side, ranked) in zip(picture.subplots(1, 2), sides.items(), strict=True):
-        style.plain(axes)
-        axes.set(xlim=(-0.06, across), ylim=(down, -0.06), aspect="equal", anchor="N")
+    caption = "u: uncertainty of the query.   d: distance of the neighbor.   ✓ same class.   ✗ another class, named."
+    size = INCHES * 2 * across + 0.2, INCHES * down + 0.95
+    figure, places = style.panels(axes, 2, size, title, caption=caption)
+    for ax, (side, ranked) in zip(places, sides.items(), strict=True):
+        style.plain(ax)
+        ax.set(xlim=(-0.06, across), ylim=(down, -0.06), aspect="equal", anchor="N")
         tenth = ranked[: -(-len(ranked) // 10)]
         right = np.mean(found[tenth, 0] == labels[tenth])
-        axes.set_title(f"{side} queries  (of this tenth, {right:.0%} find their class first)", pad=4)
+        ax.set_title(f"{side} queries  (of this tenth, {right:.0%} find their class first)", pad=4)
         for row, query in enumerate(shown[side].tolist()):
             top = row * CELL_HEIGHT
-            _picture(axes, image(query), 0, top, style.INK, 1.0)
-            _below(axes, 0, top, f"u = {uncertainty[query]:.3f}", name(labels[query]), style.INK)
+            _picture(ax, image(query), 0, top, style.ink(), 1.0)
+            _below(ax, 0, top, f"u = {uncertainty[query]:.3f}", name(labels[query]), style.ink())
             for column, item in enumerate(neighbors[query].tolist()):
                 place = (NEIGHBORS_FROM + column * CELL_WIDTH, top)
                 right, text = found[query, column] == labels[query], f"d = {distances[query, column]:.2f}"
-                _neighbor(axes, (gallery_image or image)(item), *place, bool(right), text, name(found[query, column]))
-    caption = "u: uncertainty of the query.   d: distance of the neighbor.   ✓ same class.   ✗ another class, named."
-    picture.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=style.MUTED)
-    style.save(picture, path)
+                _neighbor(ax, (gallery_image or image)(item), *place, bool(right), text, name(found[query, column]))
+    return figure
 
 
 def _one_of_each_class(ranked, labels, rows):
@@ -119,5 +116,5 @@ def _below(axes, left, top, value, name, color):
     lines = textwrap.wrap(name, 15)
     if len(lines) > 2:
         lines = [lines[0], style.shorten(" ".join(lines[1:]), 15)]
-    for i, (line, ink) in enumerate([(value, style.INK), *((line, color) for line in lines)]):
+    for i, (line, ink) in enumerate([(value, style.ink()), *((line, color) for line in lines)]):
         axes.text(left, top + 1.05 + 0.165 * i, line, fontsize=6.8, color=ink, va="top", parse_math=False)

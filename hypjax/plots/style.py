@@ -1,13 +1,21 @@
-"""One look for all pictures: colors safe for the color-blind, quiet axes, figures that know no screen."""
+"""One look for all pictures, for whom it suits: colors safe for the color-blind, quiet axes; and a picture as a file.
 
+What draws takes the look that is set where it is called, light or dark; `matplotlib.rc_context(style.RC)` around it,
+and around the writing, gives that of the programs.
+"""
+
+import io
+import os
 import warnings
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 INK, MUTED, FAINT = "#22262b", "#6b7280", "#d9dce1"
@@ -48,25 +56,85 @@ RC: Any = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
     "lines.linewidth": 1.6,
     "savefig.dpi": 150,
     "savefig.facecolor": "white",
 }
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, arranged by itself when saved; no window, no global state."""
-    return Figure(figsize=(width, height), layout="constrained")
+class Picture(Figure):
+    """A figure that notebooks show when a cell ends with it, whether or not pyplot is there."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        _write(self, file, dpi="figure")
+        return file.getvalue()
+
+
+def ink(strength: float | int = 1) -> tuple[float, float, float]:
+    """The color of text in the style that is set, in parts of red, green and blue; at 0 that of the background."""
+    text, paper = (np.array(to_rgb(rcParams[key])) for key in ("text.color", "axes.facecolor"))
+    red, green, blue = (strength * text + (1 - strength) * paper).tolist()
+    return red, green, blue
+
+
+def panels(
+    axes: Axes | Sequence[Axes] | np.ndarray | None,
+    count: int,
+    size: tuple[float, float],
+    title: str = "",
+    *,
+    caption: str = "",
+    columns: int | None = None,
+    **layout: Any,
+) -> tuple[Figure, list[Axes]]:
+    """As many of the given axes as there are panels; else those of a new figure, which no window has to close.
+
+    Its size is in inches, its title stands above and its caption below, its panels stand side by side, or as many of
+    them as there are columns; `Figure.subplots` takes the rest. None of this touches a figure whose axes are given.
+
+    Raises:
+        ValueError: the given axes are too few.
+    """
+    if axes is not None:
+        given = np.ravel(np.array(axes, object))
+        if len(given) < count:
+            raise ValueError(f"{count} panels need as many axes, got {len(given)}")
+        return given[0].get_figure(root=True), given[:count].tolist()
+    figure, columns = Picture(figsize=size), columns or count
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    look: Any = {"x": 0.01, "ha": "left", "parse_math": False}
+    if title:
+        figure.suptitle(title, fontsize=13, fontweight="bold", **look)
+    if caption:
+        figure.supxlabel(caption, fontsize=8, color=ink(0.65), **look)
+    grid = figure.subplots(-(-count // columns), columns, squeeze=False, **layout).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, grid[:count].tolist()
 
 
 def save(picture: Figure, path: str | PathLike[str]) -> None:
-    """Write a PNG, making its folder where needed; a letter that no font has is drawn as a box, without a word."""
+    """Write a PNG that is either whole or not there, making its folder where needed.
+
+    A letter that no font has is drawn as a box, without a word.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(picture, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write(picture: Figure, file: Any, **options: Any) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        picture.savefig(path, format="png")
+        picture.savefig(file, format="png", **options)
 
 
 def plain(axes: Axes) -> None:

@@ -1,13 +1,13 @@
 """A tree over classes or images: a dendrogram on a ring, images at its leaves."""
 
 from collections.abc import Callable, Sequence
-from os import PathLike
+from typing import Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -20,9 +20,7 @@ EXTENT, LEGEND, IMAGE = 1.47, 0.3, 0.2
 INCHES = 3.8  # of that radius
 
 
-@matplotlib.rc_context(style.RC)
 def tree(
-    path: str | PathLike[str],
     parent: Int[Array | np.ndarray, "nodes"],
     image: Callable[[int], UInt8[np.ndarray, "h w 3"]] | None,
     group: Int[Array | np.ndarray, "n"],
@@ -31,7 +29,8 @@ def tree(
     leaf_names: Sequence[str] | None = None,
     title: str = "Tree",
     caption: str = "",
-) -> None:
+    ax: Axes | None = None,
+) -> Figure:
     """Draw a tree as a ring of leaves around its root, colored by known group.
 
     A leaf's image has a frame in the color of its group. A branch has the color of the group that most of its leaves
@@ -40,7 +39,6 @@ def tree(
     below it. Branches of one node are sorted by group, which a tree leaves open.
 
     Args:
-        path: Where the PNG goes.
         parent: Parent of each node, leaves first as node 0 … n − 1, a parent after its children, −1 for the root, which
             is last; such as `hypjax.retrieval.tree.Tree.parent`. Sixty leaves are easy to read: choose from a
             larger tree by `choose_leaves` and `hypjax.retrieval.tree.restrict`.
@@ -48,8 +46,9 @@ def tree(
         group: Known group of each leaf, an index into `group_names`.
         group_names: Names for the legend; of more than nine groups the smaller ones share gray.
         leaf_names: Name of each leaf; none by default.
-        title: Title of the picture.
-        caption: What to add below it, such as how the leaves were chosen or what the tree scores.
+        title: Title of a new figure.
+        caption: What to add below a new figure, such as how the leaves were chosen or what the tree scores.
+        ax: Where to draw; in a new figure by default.
 
     Raises:
         ValueError: there is no leaf or there are more than a ring has room for, or `parent` is no such tree.
@@ -66,23 +65,21 @@ def tree(
     color = np.array([to_rgb(c) for c in [*style.COLORS[: len(names)], style.OTHER]])
     tint = _tints(below, color)
 
-    picture = style.figure(INCHES * (2 * EXTENT + LEGEND), INCHES * 2 * EXTENT + 0.8)
-    picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    axes = picture.subplots()
-    style.plain(axes)
-    axes.set(xlim=(-EXTENT - LEGEND, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
-    _branches(axes, parent, angle, radius, size, tint)
-    _nodes(axes, angle[n:], radius[n:], size[n:], tint[n:])
+    text = "Frame: known group of a leaf. Branch: the group most of its leaves belong to, paler where they are mixed. "
+    text += "A node lies the farther out the fewer leaves and levels are below it.\n" + caption
+    inches = INCHES * (2 * EXTENT + LEGEND), INCHES * 2 * EXTENT + 0.8
+    figure, (ax,) = style.panels(ax, 1, inches, title, caption=text.rstrip())
+    style.plain(ax)
+    ax.set(xlim=(-EXTENT - LEGEND, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
+    _branches(ax, parent, angle, radius, size, tint)
+    _nodes(ax, angle[n:], radius[n:], size[n:], tint[n:])
     side = min(IMAGE, 0.78 * 2 * np.pi / n)  # not quite 1/√2 of a step on the wider ring of images: corners don't meet
     for leaf in range(n):
         name = "" if leaf_names is None else leaf_names[leaf]
         pixels = None if image is None else image(leaf)
-        _leaf(axes, pixels, angle[leaf], side, color[row[leaf]], name, n)
-    _legend(axes, row, names, color)
-    text = "Frame: known group of a leaf. Branch: the group most of its leaves belong to, paler where they are mixed. "
-    text += "A node lies the farther out the fewer leaves and levels are below it.\n" + caption
-    picture.supxlabel(text.rstrip(), x=0.01, ha="left", fontsize=8, color=style.MUTED, parse_math=False)
-    style.save(picture, path)
+        _leaf(ax, pixels, angle[leaf], side, color[row[leaf]], name, n)
+    _legend(ax, row, names, color)
+    return figure
 
 
 def choose_leaves(
@@ -185,7 +182,7 @@ def _tints(below, color):
     """Color of each node [nodes, 3]: that of its largest group, the paler the smaller the majority."""
     share = below.max(axis=1) / below.sum(axis=1)
     strength = np.clip((share - 1 / 3) / (1 - 1 / 3), 0, 1)[:, None] ** 1.5
-    return strength * color[below.argmax(axis=1)] + (1 - strength) * np.array(to_rgb(style.FAINT))
+    return strength * color[below.argmax(axis=1)] + (1 - strength) * np.array(style.ink(0.15))
 
 
 def _polar(radius, angle):
@@ -203,7 +200,7 @@ def _branches(axes: Axes, parent, angle, radius, size, tint):
 
 def _nodes(axes: Axes, angle, radius, size, tint):
     x, y = _polar(radius, angle)
-    axes.scatter(x, y, s=26 + 6 * size, c=tint, edgecolors="white", linewidths=1.2, zorder=2)
+    axes.scatter(x, y, s=26 + 6 * size, c=tint, edgecolors=style.ink(0), linewidths=1.2, zorder=2)
 
 
 def _leaf(axes: Axes, pixels, angle, side, color, name, n):
@@ -216,18 +213,9 @@ def _leaf(axes: Axes, pixels, angle, side, color, name, n):
     turned = np.degrees(angle) % 360
     flipped = 90 < turned < 270
     x, y = _polar(1 + 1.5 * side, angle)
-    axes.text(
-        x,
-        y,
-        style.shorten(name, NAME),
-        rotation=turned + 180 * flipped,
-        rotation_mode="anchor",
-        ha="right" if flipped else "left",
-        va="center",
-        fontsize=float(np.clip(500 / n, 4.5, 8)),
-        color=style.INK,
-        parse_math=False,
-    )
+    turn: Any = {"rotation": turned + 180 * flipped, "rotation_mode": "anchor", "ha": "right" if flipped else "left"}
+    letters: Any = {"fontsize": float(np.clip(500 / n, 4.5, 8)), "va": "center", "parse_math": False}
+    axes.text(x, y, style.shorten(name, NAME), **turn, **letters)
 
 
 def _legend(axes: Axes, row, names, color):

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from hypjax import plots
 from hypjax.data.source import Source, own_features
 from hypjax.geometry import Lorentz, Poincare
+from hypjax.plots import style
 from hypjax.retrieval import restrict, risk_coverage
 from hypjax.training.evaluation import Evaluation
 
 MOST_POINTS = 20_000  # in the disk, evenly spaced: more only hide one another
 
 
+@matplotlib.rc_context(style.RC)
 def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
@@ -29,24 +33,18 @@ def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[M
       evaluation: of them.
       rows: of `metrics.jsonl`.
     """
+    drawn = {"disk": disk, "gallery": gallery, "layers": layers, "tree": tree, "risk_coverage": risk}
+    if own_features(source) is not None:
+        del drawn["gallery"], drawn["layers"]
+    if evaluation.responses:
+        drawn["degradation"] = degradation
     if any("loss" in row for row in rows):
-        plots.training_curves(workdir / "curves.png", rows)
-    draw_disk(workdir / "disk.png", source, evaluation)
-    if own_features(source) is None:
-        draw_gallery(workdir / "gallery.png", source, evaluation)
-        draw_layers(workdir / "layers.png", source, evaluation)
-    draw_tree(workdir / "tree.png", source, evaluation)
-    draw_risk(workdir / "risk_coverage.png", evaluation)
-    if responses := evaluation.responses:
-        plots.degradation_response(
-            workdir / "degradation.png",
-            next(iter(responses.values())).levels,
-            {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
-            recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
-        )
+        style.save(plots.training_curves(rows), workdir / "curves.png")
+    for name, picture in drawn.items():
+        style.save(picture(source, evaluation), workdir / f"{name}.png")
 
 
-def draw_disk(path: Path, source: Source, evaluation: Evaluation) -> None:
+def disk(source: Source, evaluation: Evaluation) -> Figure:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
     space, count = evaluation.space, len(source)
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
@@ -57,14 +55,13 @@ def draw_disk(path: Path, source: Source, evaluation: Evaluation) -> None:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:
         groups, names = source.labels, source.class_names
-    plots.disk(path, points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
+    return plots.disk(points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
 
 
-def draw_gallery(path: Path, source: Source, evaluation: Evaluation) -> None:
+def gallery(source: Source, evaluation: Evaluation) -> Figure:
     """Queries with what they find, the most and the least certain ones."""
     asking, answering, retrieved = evaluation.asking, evaluation.answering, evaluation.retrieved
-    plots.gallery(
-        path,
+    return plots.gallery(
         lambda i: source.image(int(asking[i])),
         retrieved.neighbors[:, :5],
         retrieved.distances[:, :5],
@@ -77,11 +74,10 @@ def draw_gallery(path: Path, source: Source, evaluation: Evaluation) -> None:
     )
 
 
-def draw_layers(path: Path, source: Source, evaluation: Evaluation) -> None:
+def layers(source: Source, evaluation: Evaluation) -> Figure:
     """Queries from the origin outward, and how many of each layer find their class."""
     asking = evaluation.asking[evaluation.retrieved.valid]
-    plots.layers(
-        path,
+    return plots.layers(
         lambda i: source.image(int(asking[i])),
         evaluation.embedded.radius[asking],
         wrong=evaluation.retrieved.wrong[evaluation.retrieved.valid],
@@ -89,11 +85,11 @@ def draw_layers(path: Path, source: Source, evaluation: Evaluation) -> None:
     )
 
 
-def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
+def tree(source: Source, evaluation: Evaluation) -> Figure:
     """The tree over the classes, of HIER's proxies where there are any; an image of each class, if any, at its leaf."""
     trees, classes = evaluation.trees, evaluation.trees.classes
     groups = source.ancestors[classes]
-    tree, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
+    whole, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
     if groups.shape[1]:
         leaves, top, names = plots.choose_leaves(groups), groups[:, -1], source.ancestor_names[-1]
     else:
@@ -101,9 +97,8 @@ def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
     example = np.unique(source.labels, return_index=True)[1][classes]
     figures, bare = evaluation.figures, own_features(source) is not None
     scores = [f"{level} {figures[f'{kind}_tree_triplets@{level}']:.2f}" for level in source.level_names]
-    plots.tree(
-        path,
-        restrict(tree, leaves).parent,
+    return plots.tree(
+        restrict(whole, leaves).parent,
         None if bare else lambda i: source.image(int(example[leaves[i]])),
         top[leaves],
         names,
@@ -113,7 +108,7 @@ def draw_tree(path: Path, source: Source, evaluation: Evaluation) -> None:
     )
 
 
-def draw_risk(path: Path, evaluation: Evaluation) -> None:
+def risk(source: Source, evaluation: Evaluation) -> Figure:
     """Errors among the queries the model is most certain of, beside what plain distances say."""
     retrieved, valid = evaluation.retrieved, evaluation.retrieved.valid
     wrong, first, second = (
@@ -125,4 +120,14 @@ def draw_risk(path: Path, evaluation: Evaluation) -> None:
         "nearest : second": np.where(second > 0, first / np.where(second > 0, second, 1), 1.0),
     }
     curves = {name: risk_coverage(score, wrong) for name, score in scores.items()}
-    plots.risk_coverage_curve(path, curves, ideal=risk_coverage(wrong, wrong))
+    return plots.risk_coverage_curve(curves, ideal=risk_coverage(wrong, wrong))
+
+
+def degradation(source: Source, evaluation: Evaluation) -> Figure:
+    """Mean uncertainty and recall of the degraded queries, level by level."""
+    responses = evaluation.responses
+    return plots.degradation_response(
+        next(iter(responses.values())).levels,
+        {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
+        recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
+    )

@@ -1,21 +1,15 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from PIL import Image
 
 from hypjax.plots import gallery, style
+from tests.plots.rendered import pixels
 
 RIGHT, WRONG = ((np.array(to_rgb(color)) * 255).round().astype(int) for color in (style.RIGHT, style.WRONG))
 
 
-def picture_of(path):
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
-def share_of(pixels, color):
-    return np.mean(np.abs(pixels - color).max(axis=2) < 8)
+def share_of(shown, color):
+    return np.mean(np.abs(shown - color).max(axis=2) < 8)
 
 
 def gray(i):
@@ -33,21 +27,19 @@ def search(n=12, k=6, right=True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("right", [True, False])
-def test_frames_and_badges_tell_right_from_wrong(tmp_path, right):
-    gallery(tmp_path / "g.png", gray, *search(right=right))
-    shown = picture_of(tmp_path / "g.png")
+def test_frames_and_badges_tell_right_from_wrong(right):
+    shown = pixels(gallery(gray, *search(right=right)))
     assert min(shown.shape[:2]) > 700
     expected, other = (RIGHT, WRONG) if right else (WRONG, RIGHT)
     assert share_of(shown, expected) > 0.01
     assert share_of(shown, other) == 0
 
 
-def test_the_most_certain_are_on_the_left_and_the_least_on_the_right(tmp_path):
+def test_the_most_certain_are_on_the_left_and_the_least_on_the_right():
     neighbors, distances, labels, uncertainty = search()
     wrong = search(right=False)[0]
     neighbors = np.where(uncertainty[:, None] > 0.5, wrong, neighbors)
-    gallery(tmp_path / "g.png", gray, neighbors, distances, labels, uncertainty, rows=3)
-    shown = picture_of(tmp_path / "g.png")
+    shown = pixels(gallery(gray, neighbors, distances, labels, uncertainty, rows=3))
     left, right = np.split(shown[:, : shown.shape[1] // 2 * 2], 2, axis=1)
     assert share_of(left, RIGHT) > 0.01
     assert share_of(right, WRONG) > 0.01
@@ -55,11 +47,10 @@ def test_the_most_certain_are_on_the_left_and_the_least_on_the_right(tmp_path):
 
 
 @pytest.mark.slow
-def test_queries_are_chosen_by_uncertainty_one_a_class_among_the_valid(tmp_path):
+def test_queries_are_chosen_by_uncertainty_one_a_class_among_the_valid():
     asked, found = [], []
     neighbors, distances, labels, uncertainty = search()
     gallery(
-        tmp_path / "g.png",
         lambda i: asked.append(i) or gray(i),
         neighbors,
         distances,
@@ -76,18 +67,16 @@ def test_queries_are_chosen_by_uncertainty_one_a_class_among_the_valid(tmp_path)
     assert len(found) == 8 * 5
 
 
-def test_images_of_any_size_are_shown(tmp_path):
+def test_images_of_any_size_are_shown():
     red = np.zeros((9, 30, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
-    gallery(tmp_path / "g.png", lambda i: red, *search())
-    assert share_of(picture_of(tmp_path / "g.png"), np.array([255, 0, 0])) > 0.2
+    assert share_of(pixels(gallery(lambda i: red, *search())), np.array([255, 0, 0])) > 0.2
 
 
 @pytest.mark.slow
-def test_fewer_queries_and_neighbors_than_rows_can_be_drawn(tmp_path):
-    gallery(tmp_path / "g.png", gray, *search(n=4, k=2))
-    assert picture_of(tmp_path / "g.png").std() > 5
+def test_fewer_queries_and_neighbors_than_rows_can_be_drawn():
+    assert pixels(gallery(gray, *search(n=4, k=2))).std() > 5
 
 
-def test_no_query_to_show_is_refused(tmp_path):
+def test_no_query_to_show_is_refused():
     with pytest.raises(ValueError, match="no query"):
-        gallery(tmp_path / "g.png", gray, *search(), valid=np.zeros(12, bool))
+        gallery(gray, *search(), valid=np.zeros(12, bool))

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from PIL import Image
 
 from hypjax.plots import style
 from hypjax.plots.tree import _angles, _below, _radii, _tints, choose_leaves, tree
+from tests.plots.rendered import pixels
 
 # ((0 1) (2 3) 4), and a star
 PARENT = np.array([5, 5, 6, 6, 7, 7, 7, -1])
@@ -16,25 +16,17 @@ def image(leaf):
     return np.full((7, 9, 3), 20 * leaf, np.uint8)
 
 
-def pixels(path):
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
 @pytest.mark.parametrize("parent", [PARENT, STAR])
-def test_a_picture_of_decent_size_is_written(tmp_path, parent):
+def test_a_picture_of_decent_size_is_drawn(parent):
     names = ["fish", "$b_$", "a name much longer than there is room for", "", "ü"]
-    tree(tmp_path / "new" / "tree.png", parent, image, GROUP, ["a", "$b"], leaf_names=names, title="$T", caption="$c")
-    shown = pixels(tmp_path / "new" / "tree.png")
+    shown = pixels(tree(parent, image, GROUP, ["a", "$b"], leaf_names=names, title="$T", caption="$c"))
     assert min(shown.shape[:2]) > 1200
     assert shown.std() > 5
 
 
-def test_images_and_colors_are_there(tmp_path):
+def test_images_and_colors_are_there():
     colored = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
-    tree(tmp_path / "x.png", PARENT, lambda i: np.full((8, 8, 3), colored[i], np.uint8), GROUP, ["a", "b"])
-    shown = pixels(tmp_path / "x.png")
+    shown = pixels(tree(PARENT, lambda i: np.full((8, 8, 3), colored[i], np.uint8), GROUP, ["a", "b"]))
     in_sight = [np.mean(np.all(shown == color, axis=2)) for color in colored]
     assert min(in_sight) > 1e-3
     np.testing.assert_allclose(in_sight, in_sight[0], rtol=0.05)
@@ -43,10 +35,9 @@ def test_images_and_colors_are_there(tmp_path):
 
 
 @pytest.mark.parametrize("groups", [1, 12])
-def test_one_leaf_and_many_groups_can_be_drawn(tmp_path, groups):
+def test_one_leaf_and_many_groups_can_be_drawn(groups):
     parent = np.array([*[groups] * groups, -1]) if groups > 1 else np.array([-1])
-    tree(tmp_path / "x.png", parent, image, np.arange(groups), [f"group {i}" for i in range(groups)])
-    assert pixels(tmp_path / "x.png").std() > 3
+    assert pixels(tree(parent, image, np.arange(groups), [f"group {i}" for i in range(groups)])).std() > 3
 
 
 def test_leaves_stand_in_even_steps_and_branches_do_not_cross():
@@ -84,7 +75,7 @@ def test_branches_have_the_color_of_their_majority():
     color = np.array([[1.0, 0, 0], [0, 0, 1.0]])
     tints = _tints(np.array([[4, 0], [3, 1], [0, 2], [2, 2]]), color)
     np.testing.assert_array_equal(tints[[0, 2]], color)
-    faint = np.array(to_rgb(style.FAINT))
+    faint = np.array(style.ink(0.15))
     away = np.abs(tints - color[[0, 0, 1, 0]]).sum(axis=1) / np.abs(faint - color[[0, 0, 1, 0]]).sum(axis=1)
     assert 0 == away[0] < away[1] < away[3] < 1
 
@@ -100,11 +91,11 @@ def test_leaves_are_chosen_evenly_from_the_largest_groups():
     np.testing.assert_array_equal(choose_leaves(groups[:4], most=60, siblings=60), np.arange(4))
 
 
-def test_too_many_leaves_and_what_is_no_tree_are_refused(tmp_path):
+def test_too_many_leaves_and_what_is_no_tree_are_refused():
     with pytest.raises(ValueError, match="got 151: choose_leaves"):
-        tree(tmp_path / "x.png", np.array([*[151] * 151, -1]), image, np.zeros(151, int), ["a"])
+        tree(np.array([*[151] * 151, -1]), image, np.zeros(151, int), ["a"])
     with pytest.raises(ValueError, match="1 to 150 leaves, got 0"):
-        tree(tmp_path / "x.png", np.zeros(0, int), image, np.zeros(0, int), ["a"])
+        tree(np.zeros(0, int), image, np.zeros(0, int), ["a"])
     for parent in ([2, 2, 3], [1, -1], [3, 3, 2, -1], [3, 3, -1, -1], [2, 9, -1], [3, 3, 3, -1]):
         with pytest.raises(ValueError, match="no tree over 2 leaves"):
-            tree(tmp_path / "x.png", np.array(parent), image, np.zeros(2, int), ["a"])
+            tree(np.array(parent), image, np.zeros(2, int), ["a"])
