@@ -17,6 +17,7 @@ from matplotlib import font_manager, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 INK, MUTED, FAINT = "#22262b", "#6b7280", "#d9dce1"
 RIGHT, WRONG = "#0072b2", "#d55e00"
@@ -65,12 +66,13 @@ RC: Any = {
 
 
 class Picture(Figure):
-    """A figure that notebooks show when a cell ends with it, whether or not pyplot is there."""
+    """A figure that notebooks show when a cell ends with it, whether or not pyplot is there; they keep 256 colors."""
 
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        _write(self, file, dpi="figure")
-        return file.getvalue()
+        whole, small = io.BytesIO(), io.BytesIO()
+        _write(self, whole, dpi="figure")
+        Image.open(whole).convert("RGB").quantize().save(small, "png", optimize=True)
+        return small.getvalue()
 
 
 def ink(strength: float | int = 1) -> tuple[float, float, float]:
