@@ -50,14 +50,8 @@ def geometries() -> Figure:
             reach, color = 2 * float(size[1:]), FLAT
         else:
             reach, color = {"geodesic": np.pi, "cosine": 2.0}[size], SPHERE
-        dot(
-            axes,
-            float(temperature) / reach,
-            figures["recall@1"],
-            color=color,
-            label="" if space in seen else space,
-            marker={"0.3": "^", "0.03": "v"}.get(size[1:], "o"),
-        )
+        label, marker = "" if space in seen else space, {"0.3": "^", "0.03": "v"}.get(size[1:], "o")
+        dot(axes, float(temperature) / reach, figures["recall@1"], color=color, label=label, marker=marker)
         seen.add(space)
     axes.set_xscale("log")
     axes.set_xlabel("temperature : largest distance; curvature of the ball ▾ 0.03, ● 0.1, ▴ 0.3")

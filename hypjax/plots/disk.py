@@ -105,8 +105,7 @@ def _rings(axes: Axes, farthest: float, c: float | None) -> float:
     style.plain(axes)
     if c is None:
         extent = 1.05 * max(farthest, 1e-6)
-        distances = _steps(extent)
-        radii = distances
+        radii = distances = _steps(extent)
     else:
         extent = 1 / np.sqrt(c)
         distances = _steps(2 * np.arctanh(0.95) / np.sqrt(c))

@@ -39,16 +39,15 @@ def risk_coverage_curve(
         raise ValueError("no risk–coverage curve to draw")
     own, (figure, (ax,)) = ax is None, style.panels(ax, 1, (6.6, 5.0))
     for i, (name, (coverage, risk)) in enumerate(curves.items()):
-        coverage, risk = np.asarray(coverage), np.asarray(risk)
-        label = f"{name}  (area {risk.mean():.3f})"
+        label = f"{name}  (area {np.mean(risk):.3f})"
         ax.plot(coverage, risk, color=style.COLORS[i], linewidth=2.4 if i == 0 else 1.3, label=label, zorder=3 - i)
     error_rate = float(np.asarray(next(iter(curves.values()))[1])[-1])
     chance = f"chance  (area {error_rate:.3f})"
     ax.axhline(error_rate, color=style.ink(0.65), linestyle=(0, (4, 3)), linewidth=1, label=chance)
     if ideal is not None:
-        coverage, risk = np.asarray(ideal[0]), np.asarray(ideal[1])
+        coverage, risk = ideal
         ax.fill_between(coverage, 0, risk, color=style.ink(0.15), alpha=0.6, linewidth=0, zorder=0)
-        ax.plot(coverage, risk, color=style.OTHER, linewidth=1, label=f"ideal  (area {risk.mean():.3f})", zorder=1)
+        ax.plot(coverage, risk, color=style.OTHER, linewidth=1, label=f"ideal  (area {np.mean(risk):.3f})", zorder=1)
     ax.set(xlim=(0, 1), xlabel="coverage: share of queries answered, most certain first", ylabel="share wrong")
     ax.set_ylim(bottom=0)
     for axis in (ax.xaxis, ax.yaxis):

@@ -90,10 +90,8 @@ def tree(source: Source, evaluation: Evaluation) -> Figure:
     trees, classes = evaluation.trees, evaluation.trees.classes
     groups = source.ancestors[classes]
     whole, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
-    if groups.shape[1]:
-        leaves, top, names = plots.choose_leaves(groups), groups[:, -1], source.ancestor_names[-1]
-    else:
-        leaves, top, names = plots.choose_leaves(groups), np.zeros(len(groups), int), ["classes"]
+    leaves, known = plots.choose_leaves(groups), groups.shape[1] > 0
+    top, names = (groups[:, -1], source.ancestor_names[-1]) if known else (np.zeros(len(groups), int), ["classes"])
     example = np.unique(source.labels, return_index=True)[1][classes]
     figures, bare = evaluation.figures, own_features(source) is not None
     scores = [f"{level} {figures[f'{kind}_tree_triplets@{level}']:.2f}" for level in source.level_names]
@@ -111,9 +109,7 @@ def tree(source: Source, evaluation: Evaluation) -> Figure:
 def risk(source: Source, evaluation: Evaluation) -> Figure:
     """Errors among the queries the model is most certain of, beside what plain distances say."""
     retrieved, valid = evaluation.retrieved, evaluation.retrieved.valid
-    wrong, first, second = (
-        values[valid] for values in (retrieved.wrong, retrieved.distances[:, 0], retrieved.distances[:, 1])
-    )
+    wrong, (first, second) = retrieved.wrong[valid], retrieved.distances[valid, :2].T
     scores = {
         "uncertainty": evaluation.embedded.uncertainty[evaluation.asking][valid],
         "distance to the nearest": first,
