@@ -225,6 +225,7 @@ def create_objective(config: ConfigDict, parts: Parts) -> objectives.Objective:
             curvature=curvature,
             failure_weight=config.loss.failure_weight,
             memory_size=config.memory.size,
+            gradient=config.head.gradient,
         )
 
 

@@ -10,6 +10,9 @@ which only the abstract is known, and what the authors never ran. None of it was
 - HIER's AdamW has an epsilon of 1e-4, holds the encoder during the epochs of warm-up and limits each value of a
   gradient to 10. Its layer normalization before the head has no scale and shift; its ResNet-50 adds the maximum to the
   average of the last stage.
+- HIER's head and proxies get gradients scaled by (1 − c‖x‖²)²/4, and its proxies are clipped tangent vectors under
+  AdamW: so they are here (`head.gradient=riemannian`, `hier.proxies_as=tangent`). Everywhere else the head gets its own
+  gradient, and proxies are points that Riemannian Adam moves [ours].
 
 Source: Ermolov et al., CVPR 2022, github.com/htdt/hyp_metric; Kim et al., CVPR 2023, github.com/tjddus9597/HIER-CVPR23.
 """
@@ -122,7 +125,10 @@ def hier(config: ConfigDict, data: str) -> None:
     _hier_optimizer(config, data)
     config.loss.name = "proxy_anchor"
     config.loss.proxy_anchor.update(margin=0.1, alpha=32.0)
-    config.hier.update(weight=0.5, proxies=512, margin=0.1, neighbors=20, triplets=50, temperature=0.1)
+    config.hier.update(
+        weight=0.5, proxies=512, proxies_as="tangent", margin=0.1, neighbors=20, triplets=50, temperature=0.1
+    )
+    config.head.gradient = "riemannian"
     resnet = config.encoder.name == "resnet50"
     if resnet:
         config.augment.scale = (0.08, 1.0)

@@ -85,6 +85,7 @@ def default_settings() -> ConfigDict:
                 "start_radius": 1.15,  # mean radius at the first step, well inside the clip
                 "radius": "norm",  # norm: the length of the linear map's output | learned: 1 - doubt sets it
                 "radius_range": (0.7, 0.9),  # shares of clip_radius between which a learned radius lies
+                "gradient": "euclidean",  # that reaches it from the points: euclidean | riemannian
                 "doubt_gradient": 0.5,  # share of the doubt's gradient that reaches the encoder, in [0, 1]
                 "doubt_dropout": 0.5,  # of the features that the doubt reads
             },
@@ -121,6 +122,7 @@ def default_settings() -> ConfigDict:
             "hier": {
                 "weight": 0.5,
                 "proxies": 128,
+                "proxies_as": "points",  # points, moved on their manifold | tangent vectors, clipped and under AdamW
                 "margin": 0.1,
                 "neighbors": 20,
                 "triplets": 50,  # of each anchor

@@ -127,4 +127,4 @@ def test_every_recipe_builds(method, encoder):
     patches = {"encoder/patch_embed/kernel", "encoder/patch_embed/bias"}
     assert set(state.frozen) == (patches if encoder in recipes.TRANSFORMERS else set())
     assert state.params["head/kernel"].shape[1] == config.head.dim
-    assert ("objective/hier_proxies" in state.params) == (method == "hier")
+    assert ("objective/hier_tangents" in state.params) == (method == "hier")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Manifold
 
@@ -231,3 +231,28 @@ def _check_points(params: optax.Params) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if leaf.ndim == 0:
             raise ValueError(f"parameter {jax.tree_util.keystr(path)} is a scalar; points are arrays [..., d]")
+
+
+def riemannian_gradient(x: Float[Array, "... e"], manifold: Manifold) -> Float[Array, "... e"]:
+    """Points as they are, whose gradient goes on as the Riemannian one.
+
+    For points that a network or a tangent parameter makes and a Euclidean optimizer moves: in the ball of curvature −c
+    what they are made from gets (1 − c‖x‖²)²/4 times its gradient [code: HIER]. Where points themselves are learned,
+    `riemannian_adam` does it and stays on the manifold.
+
+    Args:
+        x: [..., e] points.
+        manifold: of the points; a learned curvature gets no gradient through this.
+
+    Returns:
+        x.
+
+    Example:
+        >>> from hypjax import geometry
+        >>> x = jnp.array([0.6, 0.0])
+        >>> print(jax.grad(lambda x: riemannian_gradient(x, geometry.Poincare(c=1.0))[0])(x).round(4))
+        [0.1024 0.    ]
+    """
+    at = jax.lax.stop_gradient(x)
+    # The scaling is linear and symmetric: what it does to a difference of 0 forward, it does to the gradient backward.
+    return at + manifold.egrad2rgrad(at, x - at)

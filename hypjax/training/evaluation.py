@@ -18,6 +18,7 @@ from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
 from hypjax.retrieval import Retrieved, Rows, auroc, distance_ratio, knn, retrieval_figures, spearman
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
+from hypjax.training.objective import HIER_PROXIES, hier_points
 from hypjax.training.space import Space
 from hypjax.training.state import Params
 from hypjax.training.trees import Trees, grow
@@ -157,7 +158,8 @@ class Evaluator:
         Returns:
           The evaluation, the same on every process.
         """
-        space = self.space_at(variables.get("objective", {}))
+        own = variables.get("objective", {})
+        space = self.space_at(own)
         embedded = self._embed(variables, source)
         bare = {} if untrained is None else {"body_before": self._embed(untrained, source).features}
         roles = self._roles(source)
@@ -165,7 +167,9 @@ class Evaluator:
         responses = self._responses(variables, source, embedded, space, degraded_queries)
         for kind, response in responses.items():
             figures |= response.figures(kind)
-        trees, agreement = grow(embedded.points, source, space, variables.get("objective", {}).get("hier_proxies"))
+        learned = set(own) & set(HIER_PROXIES.values())
+        proxies = np.asarray(hier_points(own, space, self.clip_radius)) if learned else None
+        trees, agreement = grow(embedded.points, source, space, proxies)
         return Evaluation(
             figures | agreement, embedded, roles.asking, roles.answering, retrieved, responses, trees, space
         )

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from hypjax import losses, mining, optim
+from hypjax.encoders.head import clip_norm
 from hypjax.encoders.model import ModelOutput
 from hypjax.errors import UsageError
 from hypjax.losses.memory import CrossBatchMemory, References
@@ -20,6 +21,9 @@ from hypjax.training.space import Space, choose, cosine
 
 Params = Mapping[str, jax.Array]
 
+
+GRADIENTS = ("euclidean", "riemannian")
+HIER_PROXIES = {"points": "hier_proxies", "tangent": "hier_tangents"}  # what they are learned as, by parameter
 
 # Numbers in one array of a block of anchors against all references: 128 MB in float32.
 _BLOCK = 2**25
@@ -35,6 +39,7 @@ class Objective(NamedTuple):
       initial: `(key, dim) -> params`, the objective's own parameters at step 0: proxies, boundary, curvature.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
       memory_size: of the cross-batch memory; 0 is off.
+      riemannian: whether the head gets the Riemannian gradient of the points.
     """
 
     space_at: Callable[[Params], Space]
@@ -43,6 +48,7 @@ class Objective(NamedTuple):
     initial: Callable[[jax.Array, int], dict[str, jax.Array]]
     failure_weight: float = 1.0
     memory_size: int = 0
+    riemannian: bool = False
 
     def __call__(
         self,
@@ -72,6 +78,8 @@ class Objective(NamedTuple):
         params = params or {}
         space = self.space_at(params)
         points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
+        if self.riemannian:
+            points = optim.riemannian_gradient(points, space.manifold)
         batch = References(points, labels, jnp.arange(len(labels)))
         known = batch if memory is None else losses.references(memory, points, labels)
         anchors = Anchors(*batch, uncertainty)
@@ -119,6 +127,7 @@ def create_objective(
     curvature: ArrayLike | None = None,
     failure_weight: float = 1.0,
     memory_size: int = 0,
+    gradient: str = "euclidean",
 ) -> Objective:
     """Binds loss, miner and regularizer by name to a space.
 
@@ -129,13 +138,14 @@ def create_objective(
       settings: of the losses: shared ones by name, a loss's own in a mapping under its name.
       miner: see `hypjax.training.parts.create_miner`.
       regularizer: one of `hypjax.training.parts.REGULARIZERS`.
-      hier: settings of that regularizer: weight, proxies, margin, neighbors, triplets, temperature.
+      hier: settings of that regularizer: weight, proxies and what they are, margin, neighbors, triplets, temperature.
       classes: of the training set, for class proxies.
       dimension: of the embeddings' tangent vectors.
       clip_radius: of the head; HIER's proxies start within it.
       curvature: where a learned one starts, already mapped to the real line; None for a fixed one.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
       memory_size: images of earlier batches to compare with; 0 for none.
+      gradient: of the points, as it reaches the head: one of `GRADIENTS`.
 
     Returns:
       The objective.
@@ -159,11 +169,14 @@ def create_objective(
     if "form" in part.settings:
         choose(dict.fromkeys(FORMS), own["form"], "loss.form")
     mined = create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2))
+    choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
     hier = dict(hier or {})
+    if regularizer == "hier":
+        choose(HIER_PROXIES, hier["proxies_as"], "hier.proxies_as")
     return Objective(
         space_at,
         partial(_to_proxies, part, own) if part.proxies else partial(_among_images, part, own, mined),
-        partial(_hier, hier) if regularizer == "hier" else None,
+        partial(_hier, hier, clip_radius) if regularizer == "hier" else None,
         partial(
             _initial_params,
             part=part,
@@ -176,6 +189,7 @@ def create_objective(
         ),
         failure_weight,
         memory_size,
+        gradient == "riemannian",
     )
 
 
@@ -250,10 +264,30 @@ def _by_rows(terms: Callable[[Any], losses.Terms], anchors: Any, known: Referenc
     return losses.in_blocks(terms, anchors, size=max(1, _BLOCK // len(known.labels)))
 
 
+def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:
+    """HIER's proxies as points, from whichever parameters they are learned as.
+
+    Args:
+      params: the objective's own.
+      space: where the embeddings live.
+      clip_radius: the longest that tangent vectors count.
+    """
+    if HIER_PROXIES["points"] in params:
+        return space.manifold.project(params[HIER_PROXIES["points"]])
+    clipped = clip_norm(params[HIER_PROXIES["tangent"]], radius=clip_radius, kind="hard")
+    return optim.riemannian_gradient(space.manifold.embed(clipped), space.manifold)
+
+
 def _hier(
-    settings: Mapping[str, Any], space: Space, points: jax.Array, labels: jax.Array, params: Params, key: jax.Array
+    settings: Mapping[str, Any],
+    clip_radius: float,
+    space: Space,
+    points: jax.Array,
+    labels: jax.Array,
+    params: Params,
+    key: jax.Array,
 ) -> jax.Array:
-    proxies = space.manifold.project(params["hier_proxies"])
+    proxies = hier_points(params, space, clip_radius)
     terms = losses.hier(
         space.distance(points, points),
         space.distance(points, proxies),
@@ -291,7 +325,9 @@ def _initial_params(
     if hier is not None:
         # N(0, 1) · 0.9 r/√d [code: HIER]: lengths about 0.9 of the clip radius.
         tangent = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
-        params["hier_proxies"] = jax.jit(space_at(params).manifold.embed)(tangent)
+        points = hier["proxies_as"] == "points"
+        made = jax.jit(space_at(params).manifold.embed)(tangent) if points else tangent
+        params[HIER_PROXIES[hier["proxies_as"]]] = made
     return params
 
 

@@ -64,7 +64,8 @@ def create_optimizer(
       doubt_multiplier: of the learning rate for a learned uncertainty.
       head_decay: weight decay of the head's kernels; None for `weight_decay`.
       proxy_multiplier: of the learning rate for class proxies and the margin loss's boundary.
-      hier_multiplier: of the learning rate for HIER's proxies, which Riemannian Adam moves on their manifold.
+      hier_multiplier: of the learning rate for HIER's proxies: as points Riemannian Adam moves them on their manifold,
+        as tangent vectors AdamW.
       curvature_multiplier: of the learning rate for a learned curvature.
 
     Returns:
@@ -106,10 +107,15 @@ def create_optimizer(
     groups = {
         "model": model,
         "proxies": optax.adam(scaled(proxy_multiplier)),
+        "tangents": optax.adamw(scaled(hier_multiplier), weight_decay=weight_decay),
         "points": optim.riemannian_adam(scaled(hier_multiplier)),
         "curvature": optax.adam(scaled(curvature_multiplier)),
     }
-    owners = {"objective/hier_proxies": "points", "objective/curvature": "curvature"}
+    owners = {
+        "objective/hier_proxies": "points",
+        "objective/hier_tangents": "tangents",
+        "objective/curvature": "curvature",
+    }
 
     def group_of(path: str) -> str:
         return owners.get(path, "proxies" if path.startswith(OBJECTIVE) else "model")

@@ -16,7 +16,15 @@ from hypjax.training.parts import LOSSES, MINERS, create_miner
 from hypjax.training.space import UNCERTAINTIES, create_space
 
 SETTINGS = default_settings().loss.to_dict() | {"temperature": 0.2, "strength": 1.0}
-HIER = {"weight": 0.5, "proxies": 6, "margin": 0.1, "neighbors": 5, "triplets": 4, "temperature": 0.1}
+HIER = {
+    "weight": 0.5,
+    "proxies": 6,
+    "proxies_as": "points",
+    "margin": 0.1,
+    "neighbors": 5,
+    "triplets": 4,
+    "temperature": 0.1,
+}
 LABELS = jnp.repeat(jnp.arange(3), 4)
 MINED = [name for name, part in LOSSES.items() if not part.proxies]
 
@@ -132,6 +140,31 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
     tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
     by_hand = losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
     np.testing.assert_allclose(objective("uncertainty_contrastive")(output(), LABELS)[0], by_hand, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
+    """The same loss from tangent vectors; head and proxies get (1 − c‖x‖²)²/4 of the points' gradient."""
+    theirs = objective("proxy_anchor", regularizer="hier", gradient="riemannian", hier=HIER | {"proxies_as": "tangent"})
+    ours, key, c = objective("proxy_anchor", regularizer="hier"), jax.random.key(2), 0.3
+    own = theirs.initial(jax.random.key(1), 5)
+    tangents = own["hier_tangents"] / 3  # all shorter than the clip
+    points = {"class_proxies": own["class_proxies"], "hier_proxies": poincare.expmap0(tangents, c=c)}
+
+    def loss(tangents):
+        return theirs(output(), LABELS, params=own | {"hier_tangents": tangents}, key=key)[0]
+
+    def loss_of_points(proxies):
+        return ours(output(), LABELS, params=points | {"hier_proxies": proxies}, key=key)[0]
+
+    value, slope = jax.value_and_grad(loss)(tangents)
+    same, by_points = jax.value_and_grad(loss_of_points)(points["hier_proxies"])
+    np.testing.assert_allclose(value, same, rtol=1e-6)
+    scaled = by_points * (1 - c * jnp.sum(points["hier_proxies"] ** 2, axis=1, keepdims=True)) ** 2 / 4
+    expected = jax.vjp(lambda v: poincare.expmap0(v, c=c), tangents)[1](scaled)[0]
+    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
+    with pytest.raises(UsageError, match=r"hier\.proxies_as 'cones' is unknown; there are: points, tangent"):
+        objective("triplet", regularizer="hier", hier=HIER | {"proxies_as": "cones"})
 
 
 @pytest.mark.slow
