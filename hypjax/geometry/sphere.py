@@ -5,6 +5,7 @@ them so.
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -19,9 +20,12 @@ def project(x: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Ar
 
     Shapes: [..., d] → [..., d].
     """
-    norm = numerics.safe_norm(x)
-    zero = (norm <= 0)[..., None]
-    return jnp.where(zero, 0, x / jnp.where(zero, 1, norm[..., None]))
+    # Divided by its largest entry first, which the direction does not depend on: the derivative has squares of ‖x‖.
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    zero = largest <= jnp.finfo(x.dtype).tiny
+    scaled = x / jnp.where(zero, 1, largest)
+    norm = jnp.where(zero, 1, numerics.safe_norm(scaled)[..., None])
+    return jnp.where(zero, 0, scaled / norm)
 
 
 def expmap0(u: Float[Array, "... d"], *, c: ArrayLike | None = None) -> Float[Array, "... d"]:
@@ -90,15 +94,23 @@ def pairwise_dist(x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLik
 def pairwise_cosine_distance(
     x: Float[Array, "n d"], y: Float[Array, "m d"], *, c: ArrayLike | None = None
 ) -> Float[Array, "n m"]:
-    """All 1 − ⟨x_i, y_j⟩ = ‖x_i − y_j‖²/2, in [0, 2]: the inner-product similarity as a distance.
+    """All cosine distances 1 − ⟨x_i, y_j⟩/(‖x_i‖‖y_j‖), in [0, 2], of vectors of any length.
 
-    It orders neighbors as the angle does and is smooth everywhere, but it breaks the triangle inequality.
+    Computed from the unit vectors as ‖x̂_i − ŷ_j‖²/2, which keeps the digits of small angles. It orders neighbors
+    as the angle does and is smooth but at zero vectors, and it breaks the triangle inequality. A zero vector has
+    cosine 0 to every vector, itself included, so distance 1, with derivative 0.
+
+    >>> x = jnp.array([[3.0, 4.0], [6.0, 8.0], [-4.0, 3.0], [0.0, 0.0]])
+    >>> print(jnp.array_str(pairwise_cosine_distance(x[:1], x), precision=3))
+    [[0. 0. 1. 1.]]
 
     Shapes: x [n, d], y [m, d] → [n, m].
 
     Source: the sphere mode of Hyp-ViT (Ermolov et al., 2022) compares unit vectors by their inner product.
     """
-    return numerics.pairwise_sqdist(x, y) / 2
+    s = numerics.pairwise_sqdist(project(x), project(y))
+    zero_x, zero_y = (jnp.max(jnp.abs(z), axis=-1) <= jnp.finfo(z.dtype).tiny for z in (x, y))
+    return jnp.where(zero_x[:, None] | zero_y[None, :], 1, s / 2)
 
 
 def parallel_transport(

@@ -30,6 +30,40 @@ def test_cosine_distance_is_one_minus_the_inner_product():
     np.testing.assert_allclose(sphere.pairwise_cosine_distance(jnp.asarray(x), jnp.asarray(y)), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e30])
+def test_cosine_distance_does_not_depend_on_lengths(scale):
+    x, y = unit_vectors(0, 5, 6), unit_vectors(1, 4, 6)
+    lengths = scale * np.array([[1], [2], [3], [0.5], [1]], np.float32)
+    expected = 1 - x.astype(np.float64) @ y.T
+    np.testing.assert_allclose(
+        sphere.pairwise_cosine_distance(jnp.asarray(lengths * x), jnp.asarray(y)), expected, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e15])
+def test_cosine_distance_and_its_gradient_at_zero_equal_and_opposite_vectors(scale):
+    x = jnp.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [-3.0, -4.0], [4.0, -3.0]]) * scale
+    expected = [[1, 1, 1, 1, 1], [1, 0, 0, 2, 1], [1, 0, 0, 2, 1], [1, 2, 2, 0, 1], [1, 1, 1, 1, 0]]
+
+    def total(x):
+        distances = sphere.pairwise_cosine_distance(x, x)
+        return jnp.sum(distances * jnp.arange(25.0).reshape(5, 5)), distances
+
+    (_, distances), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(x)
+    np.testing.assert_allclose(distances, expected, atol=1e-6)
+    assert jnp.all(jnp.isfinite(gradient))
+    np.testing.assert_array_equal(gradient[0], 0)
+    np.testing.assert_allclose(jnp.sum(gradient / jnp.max(gradient) * x / scale, axis=1), np.zeros(5), atol=1e-5)
+
+
+def test_the_gradient_of_cosine_distance_is_the_finite_difference():
+    with jax.enable_x64(True):
+        x, y = 3 * unit_vectors(0, 5, 6).astype(np.float64), jnp.asarray(unit_vectors(1, 4, 6).astype(np.float64))
+        step = np.random.default_rng(2).normal(size=x.shape)
+        along = jax.jit(lambda t: jnp.sum(jnp.cos(sphere.pairwise_cosine_distance(jnp.asarray(x + t * step), y))))
+        np.testing.assert_allclose(jax.grad(along)(0.0), (along(1e-6) - along(-1e-6)) / 2e-6, rtol=1e-7)
+
+
 def test_projection_and_exponential_map_give_unit_vectors():
     x = 1e20 * jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32))
     for direction in (sphere.project(x, c=1.0), sphere.expmap0(1e-30 * x, c=0.1)):
