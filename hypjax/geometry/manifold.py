@@ -140,8 +140,7 @@ class _Curved(Manifold):
 
     def __post_init__(self) -> None:
         """Checks what can be checked: not a tracer, nor what stands for a leaf while a tree is built."""
-        if isinstance(self.c, int | float) and not self.c > 0:
-            raise ValueError(f"c must be positive (the curvature is −c), got {self.c}; flat space is Euclidean()")
+        numerics.require_positive(self.c, "c", "the curvature is −c, and flat space is Euclidean()")
 
     def _bound(self) -> dict[str, Any]:
         return {"c": self.c}

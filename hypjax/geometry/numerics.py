@@ -15,6 +15,7 @@ Four rules hold throughout:
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,14 +51,45 @@ def max_radius(dtype: DTypeLike) -> Float[Array, ""]:
     return jnp.log(jnp.asarray((2 - eps) / eps, dtype))
 
 
+def concrete(value: Any) -> np.ndarray | None:
+    """The value as a NumPy array where it is known now, and None where it is not: a tracer, or no number at all.
+
+    For checks of arguments, which may be Python, NumPy or JAX numbers: `None` is what no check can be made of. A JAX
+    array is waited for.
+
+    >>> concrete(jnp.float32(0.5)).item(), jax.jit(lambda t: print(concrete(t)))(0.5)
+    None
+    (0.5, None)
+    """
+    if isinstance(value, jax.Array):
+        known = not isinstance(value, jax.core.Tracer) and not value.is_deleted() and value.is_fully_replicated
+        return np.asarray(value) if known else None
+    return np.asarray(value) if isinstance(value, int | float | np.number | np.ndarray) else None
+
+
+def require_positive(value: Any, name: str, hint: str = "") -> None:
+    """Refuses a number that is known now and is not positive; NaN is not, and of an array every entry counts.
+
+    Args:
+        value: what `concrete` takes; tracers pass.
+        name: what the message calls it.
+        hint: what to do about it, where the message is to say more.
+
+    Raises:
+        ValueError: The value is not positive.
+    """
+    known = concrete(value)
+    if known is not None and not np.all(known > 0):
+        raise ValueError(f"{name} must be positive, got {value}{hint and '; '}{hint}")
+
+
 def curvature(c: ArrayLike, dtype: DTypeLike) -> Float[Array, ""]:
     """The curvature parameter as a scalar of the points' dtype.
 
     Raises:
         ValueError: If c is not a scalar, or is a number that is not positive (a traced c cannot be checked).
     """
-    if isinstance(c, int | float) and not c > 0:
-        raise ValueError(f"c must be positive (the curvature is −c), got {c}; flat space is geometry.euclidean")
+    require_positive(c, "c", "the curvature is −c, and flat space is geometry.euclidean")
     if jnp.ndim(c) != 0:
         raise ValueError(f"c must be a scalar, got shape {jnp.shape(c)}; use jax.vmap for several curvatures")
     boundary_eps(dtype)

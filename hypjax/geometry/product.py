@@ -34,7 +34,8 @@ class Product(Manifold):
         combine: "squares" or "sum".
 
     Raises:
-        ValueError: no component, as many dimensions or weights as there are not components, or an unknown combination.
+        ValueError: no component, as many dimensions or weights as there are not components, a weight that is not
+            positive, or an unknown combination.
 
     Example:
         >>> from hypjax.geometry import Euclidean, Poincare
@@ -57,6 +58,8 @@ class Product(Manifold):
             )
         if self.weights is not None and len(self.weights) != len(self.dimensions):
             raise ValueError(f"{len(self.weights)} weights for {len(self.dimensions)} manifolds: give one for each")
+        for weight in self.weights or ():
+            numerics.require_positive(weight, "a weight", "leave a manifold out that is not to count")
         if self.combine not in COMBINATIONS:
             raise ValueError(f"combine must be one of {', '.join(COMBINATIONS)}, got {self.combine!r}")
 

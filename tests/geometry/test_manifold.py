@@ -165,6 +165,10 @@ def test_a_products_distances_are_its_parts_combined():
     [
         (lambda: Poincare(-1.0), "c must be positive"),
         (lambda: Lorentz(0), "c must be positive"),
+        (lambda: Lorentz(np.float32(-1)), "c must be positive, got -1.0; the curvature is −c"),
+        (lambda: Poincare(jnp.array(-1.0)), "c must be positive"),
+        (lambda: Poincare(jnp.array([0.5, -1.0])), "c must be positive"),
+        (lambda: Product((Euclidean(),), (2,), (np.float32(0),)), "a weight must be positive, got 0.0"),
         (lambda: Product((), ()), "give one for each"),
         (lambda: Product((Euclidean(),), (2, 3)), "give one for each"),
         (lambda: Product((Euclidean(),), (2,), (1.0, 2.0)), "2 weights for 1 manifolds"),

@@ -120,6 +120,42 @@ def test_points_closer_than_their_rounding_are_one_point():
     np.testing.assert_allclose(numerics.pairwise_sqdist(jnp.asarray(x), jnp.asarray(x))[0, 1], 1e-10, rtol=1e-2)
 
 
+NOT_POSITIVE = [0, -1, False, -0.5, float("nan"), np.float32(-1), np.int8(0), np.array([1.0, -1.0]), jnp.array(-1.0)]
+
+
+@pytest.mark.parametrize("value", NOT_POSITIVE, ids=repr)
+def test_what_is_known_not_to_be_positive_is_refused(value):
+    with pytest.raises(ValueError, match=r"tau must be positive, got .*; use more"):
+        numerics.require_positive(value, "tau", "use more")
+    with pytest.raises(ValueError, match=r"tau must be positive, got [^;]*$"):
+        jax.jit(lambda x: numerics.require_positive(value, "tau"))(1.0)  # closed over, it is known while tracing too
+
+
+@pytest.mark.parametrize(
+    "value", [1, 0.5, np.float32(1e-3), jnp.array([1.0, 2.0]), jnp.bfloat16(2), None, object(), "c"]
+)
+def test_what_is_positive_or_unknown_passes(value):
+    numerics.require_positive(value, "tau")
+
+
+def test_tracers_pass_and_are_not_concrete():
+    seen = []
+
+    def watch(t):
+        numerics.require_positive(t, "tau")
+        seen.append(numerics.concrete(t))
+        return t
+
+    jax.grad(jax.jit(watch))(-1.0)
+    jax.vmap(watch)(-jnp.ones(3))
+    jax.eval_shape(watch, -1.0)
+    assert seen
+    assert all(value is None for value in seen)
+    deleted = jnp.ones(2)
+    deleted.delete()
+    assert numerics.concrete(deleted) is None
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-45, 1e-30, 1.0, 1e30])
 def test_safe_norm_and_its_gradient(scale):
     x = jnp.asarray((scale * np.array([3.0, -4.0])).astype(np.float32))

@@ -411,7 +411,7 @@ def test_a_batch_over_eight_devices_gives_the_same_distances_and_gradients(ball_
     np.testing.assert_allclose(spread_gradient, gradient, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("c", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("c", [0, -1.0, float("nan"), np.float32(-1), np.int64(0), np.array(-1.0), jnp.array(-1.0)])
 def test_a_curvature_that_is_not_positive_is_refused(c):
     with pytest.raises(ValueError, match="c must be positive"):
         poincare.dist0(jnp.zeros((2, 3)), c=c)
