@@ -104,3 +104,17 @@ def weighted_midpoint(
         return jnp.mean(x, axis=-2)
     total = jnp.sum(weights, axis=-1)
     return jnp.sum(numerics.divide(weights, jnp.broadcast_to(total[..., None], weights.shape))[..., None] * x, axis=-2)
+
+
+def frechet_mean(
+    x: Float[Array, "... n d"],
+    weights: Float[Array, "... n"] | None = None,
+    *,
+    c: ArrayLike | None = None,
+    steps: int | None = None,
+) -> Float[Array, "... d"]:
+    """The point of least Σ w_i‖m − x_i‖², which is the weighted mean; `steps` is ignored.
+
+    Shapes: x [..., n, d], weights [..., n] (non-negative, all 1 by default) → [..., d].
+    """
+    return weighted_midpoint(x, weights)

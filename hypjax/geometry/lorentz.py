@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from hypjax.geometry import numerics, poincare
+from hypjax.geometry import means, numerics, poincare
 
 
 def inner(x: Float[Array, "... d1"], y: Float[Array, "... d1"]) -> Float[Array, "..."]:
@@ -245,6 +245,16 @@ def weighted_midpoint(
         Law et al. (2019), Lorentzian Distance Learning for Hyperbolic Representations.
     """
     return from_poincare(poincare.weighted_midpoint(to_poincare(x, c=c), weights, c=c), c=c)
+
+
+def frechet_mean(
+    x: Float[Array, "... n d1"], weights: Float[Array, "... n"] | None = None, *, c: ArrayLike, steps: int = means.STEPS
+) -> Float[Array, "... d1"]:
+    """The Fréchet mean over the second-last axis, that of the ball; see `poincare.frechet_mean`.
+
+    Shapes: x [..., n, d+1], weights [..., n] (non-negative, all 1 by default) → [..., d+1].
+    """
+    return from_poincare(poincare.frechet_mean(to_poincare(x, c=c), weights, c=c, steps=steps), c=c)
 
 
 def _lift(space, c):

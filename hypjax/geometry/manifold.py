@@ -123,6 +123,12 @@ class Manifold:
         """The weighted midpoint over the second-last axis, in closed form; see the module's `weighted_midpoint`."""
         return self.functions.weighted_midpoint(x, weights, **self._bound())
 
+    def frechet_mean(
+        self, x: Float[Array, "... n e"], weights: Float[Array, "... n"] | None = None
+    ) -> Float[Array, "... e"]:
+        """The point of least weighted squared distance over the second-last axis; see the module's function."""
+        return self.functions.frechet_mean(x, weights, **self._bound())
+
 
 @compiled
 @dataclasses.dataclass(frozen=True)

@@ -155,6 +155,12 @@ class Product(Manifold):
         """The midpoint of each component."""
         return self._each(lambda m, a: m.midpoint(a, weights), x)
 
+    def frechet_mean(
+        self, x: Float[Array, "... n e"], weights: Float[Array, "... n"] | None = None
+    ) -> Float[Array, "... e"]:
+        """The mean of each component, whose squared distances the product's metric adds up."""
+        return self._each(lambda m, a: m.frechet_mean(a, weights), x)
+
     def _weights(self) -> tuple[ArrayLike, ...]:
         return self.weights if self.weights is not None else (1.0,) * len(self.dimensions)
 

@@ -1,0 +1,162 @@
+"""Fréchet means against a minimization by SciPy, by their identities, and where they are hard."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from hypjax.geometry import Euclidean, Lorentz, Poincare, Product, Sphere, poincare, sphere
+
+SPACES = {
+    "poincare": Poincare(0.7),
+    "lorentz": Lorentz(0.7),
+    "euclidean": Euclidean(),
+    "sphere": Sphere(),
+    "product": Product((Poincare(0.4), Lorentz(1.3), Sphere()), (2, 1, 2), (0.5, 2.0, 1.0)),
+}
+QUICK = [pytest.param(name, marks=() if name == "poincare" else pytest.mark.slow) for name in SPACES]
+HYPERBOLIC = {name: SPACES[name] for name in ("poincare", "lorentz")}
+
+
+@pytest.fixture(autouse=True)
+def _quickly(quickly_compiled):
+    pass
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def spread(space, key, n=6, scale=1.5):
+    """Points of the space [n, e] in float64, on the sphere within a cap, and weights with a zero among them."""
+    tangent = scale * jax.random.normal(key, (n, 5), jnp.float64)
+    if isinstance(space, Sphere | Product):
+        tangent = tangent.at[:, 3].add(6.0)
+    weights = jax.random.uniform(jax.random.fold_in(key, 1), (n,), jnp.float64).at[0].set(0)
+    return space.embed(tangent), weights
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(name):
+    space = SPACES[name]
+    with jax.enable_x64(True):
+        x, weights = spread(space, jax.random.key(0))
+        mean = space.frechet_mean(x, weights)
+
+        @jax.jit
+        @jax.value_and_grad
+        def objective(v):
+            m = space.expmap(x[1], space.project_tangent(x[1], v))
+            return jnp.sum(weights * space.sqdist(jnp.broadcast_to(m, x.shape), x))
+
+        found = optimize.minimize(
+            lambda v: tuple(map(np.asarray, objective(v))), np.zeros(x.shape[1]), jac=True, tol=1e-14
+        )
+        best = space.expmap(x[1], space.project_tangent(x[1], jnp.asarray(found.x)))
+        np.testing.assert_allclose(space.dist(mean, best), 0, atol=2e-6)
+        assert jnp.sum(weights * space.sqdist(jnp.broadcast_to(mean, x.shape), x)) <= found.fun * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_derivative_is_the_finite_difference_in_both_modes(name):
+    space = SPACES[name]
+    with jax.enable_x64(True):
+        x, weights = spread(space, jax.random.key(1))
+        dx = jax.random.normal(jax.random.key(2), x.shape, jnp.float64)
+        dw = jax.random.normal(jax.random.key(3), weights.shape, jnp.float64).at[0].set(0)
+
+        @jax.jit
+        def along(t):
+            mean = space.frechet_mean(space.retract(x, t * space.project_tangent(x, dx)), weights + t * dw)
+            return jnp.sum(jnp.cos(mean + jnp.arange(mean.size)))
+
+        numeric = (along(2e-6) - along(-2e-6)) / 4e-6
+        np.testing.assert_allclose(jax.jit(jax.grad(along))(0.0), numeric, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(jax.jacfwd(along))(0.0), numeric, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_the_derivative_in_the_curvature_and_twice(name):
+    with jax.enable_x64(True):
+        x, weights = spread(HYPERBOLIC[name], jax.random.key(1), scale=0.5)
+        ball = HYPERBOLIC[name].to_poincare(x)
+
+        @jax.jit
+        def of_curvature(c):
+            space = type(HYPERBOLIC[name])(c)
+            return jnp.sum(space.dist0(space.frechet_mean(space.embed(ball), weights)))
+
+        numeric = (of_curvature(0.7 + 1e-5) - of_curvature(0.7 - 1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.jit(jax.grad(of_curvature))(0.7), numeric, rtol=1e-6)
+        slope = jax.jit(jax.grad(of_curvature))
+        numeric = (slope(0.7 + 1e-5) - slope(0.7 - 1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.jit(jax.jacfwd(jax.grad(of_curvature)))(0.7), numeric, rtol=1e-5)
+
+
+def test_the_mean_moves_with_its_points():
+    with jax.enable_x64(True):
+        space = Poincare(0.7)
+        x, weights = spread(space, jax.random.key(4))
+        by = space.embed(jnp.array([0.3, -0.5, 0.2, 0.1, 0.9]))
+        turn = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (5, 5), jnp.float64))[0]
+
+        @jax.jit
+        def moved(x):
+            return poincare.mobius_add(jnp.broadcast_to(by, x.shape), x @ turn.T, c=0.7)
+
+        np.testing.assert_allclose(
+            space.frechet_mean(moved(x), weights), moved(space.frechet_mean(x, weights)), rtol=1e-9, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_batches_masks_and_order(name):
+    space = SPACES[name]
+    with jax.enable_x64(True):
+        (x, w), (y, v) = (spread(space, jax.random.key(k)) for k in (6, 7))
+        mean = space.frechet_mean(x, w)
+        np.testing.assert_allclose(space.frechet_mean(x[1:], w[1:]), mean, atol=1e-10)
+        np.testing.assert_allclose(space.frechet_mean(x[::-1], 7 * w[::-1]), mean, atol=1e-10)
+        both = space.frechet_mean(jnp.stack([x, y])[:, None], jnp.stack([w, v])[:, None])
+        assert both.shape == (2, 1, x.shape[1])
+        np.testing.assert_allclose(both[0, 0], mean, atol=1e-10)
+        mapped = jax.vmap(space.frechet_mean)(jnp.stack([x, y]), jnp.stack([w, v]))
+        np.testing.assert_allclose(mapped, both[:, 0], atol=1e-10)
+        np.testing.assert_allclose(space.frechet_mean(x), space.frechet_mean(x, jnp.ones(len(x))), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_points_on_one_geodesic_have_the_mean_of_their_places(name):
+    """With distances up to 24 between them, where a step of 1 would not descend."""
+    space = HYPERBOLIC[name]
+    with jax.enable_x64(True):
+        places = jnp.array([-4.0, -4.0, 0.0, 1.0, 8.0])[:, None] / 2
+        mean = space.frechet_mean(space.embed(places * jnp.array([[1.0, 0.0]])))
+        np.testing.assert_allclose(space.logmap0(mean), [0.1, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_coincident_far_and_weightless_points_are_finite_with_gradients(name):
+    space = SPACES[name]
+    tangent = jnp.array([[1.0, 0.5, 0.2, 0.7, 0.1], [30.0, 1.0, 1.0, 30.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    sets = [[0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 1, 2], [0, 0, 1]]
+
+    @jax.jit
+    def total(tangent, weights):
+        means = space.frechet_mean(space.embed(tangent)[jnp.array(sets)], weights)
+        return jnp.sum(means**2), means
+
+    step = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
+    for weights in (jnp.ones((5, 3)), jnp.zeros((5, 3)), jnp.ones((5, 3)).at[:, 1].set(0)):
+        (value, means), gradients = step(tangent, weights)
+        assert jnp.isfinite(value)
+        assert all(jnp.isfinite(gradient).all() for gradient in gradients), gradients
+        if weights[0, 0] == 1:
+            np.testing.assert_allclose(means[0], space.embed(tangent[0]), rtol=1e-5, atol=1e-6)
+    (_, means), _ = step(tangent.at[0, 0].set(jnp.nan), jnp.ones((5, 3)))
+    assert jnp.isnan(means[0]).any()
+
+
+def test_a_circle_of_means_is_told_by_a_zero_vector():
+    np.testing.assert_array_equal(sphere.frechet_mean(jnp.array([[1.0, 0.0], [-1.0, 0.0]])), np.zeros(2))
