@@ -1,0 +1,136 @@
+"""The wrapped normal distribution by its integrals, its samples, and where it is hard."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hypjax.geometry import Euclidean, Lorentz, Poincare, Product, Sphere, wrapped_normal
+
+SPACES = {
+    "poincare": Poincare(0.7),
+    "lorentz": Lorentz(0.7),
+    "euclidean": Euclidean(),
+    "product": Product((Poincare(0.4), Lorentz(1.3)), (1, 1)),
+}
+SCALE = np.array([0.5, 0.9])
+MEAN = np.array([0.6, -0.3])
+
+
+@pytest.fixture(autouse=True)
+def _float64(quickly_compiled):
+    with jax.enable_x64(True):
+        yield
+
+
+def polar_grid(c, reach=20.0):
+    """Points of the plane of curvature −c as `embed` takes them, their shares of its area, their distances to 0."""
+    radii, radial = np.polynomial.legendre.leggauss(300)
+    radii, radial = reach * (radii + 1) / 2, reach * radial / 2
+    angles = 2 * np.pi * np.arange(200) / 200
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    area = radial * np.sinh(np.sqrt(c) * radii) / np.sqrt(c) * 2 * np.pi / 200
+    tangent = (radii[:, None, None] / 2 * directions).reshape(-1, 2)
+    return jnp.asarray(tangent), np.repeat(area, 200), np.repeat(radii, 200)
+
+
+@pytest.mark.parametrize("name", ["poincare", "lorentz"])
+def test_the_density_is_that_of_the_samples(name):
+    space = SPACES[name]
+    tangent, area, radii = polar_grid(0.7)
+    x, mean = space.embed(tangent), space.embed(jnp.asarray(MEAN))
+    density = np.exp(jax.jit(wrapped_normal.log_prob)(space, x, mean, SCALE)) * area
+    np.testing.assert_allclose(np.sum(density), 1, rtol=1e-8)
+    samples = wrapped_normal.sample(space, jax.random.key(0), mean, SCALE, (100_000,))
+    distances = np.asarray(space.dist0(samples))
+    for limit in (0.7, 1.4, 2.1):
+        inside = radii <= limit  # whole rings; half of one ring's weight is the grid's doubt
+        ring = np.max(density.reshape(300, 200).sum(axis=1))
+        np.testing.assert_allclose(np.mean(distances <= limit), np.sum(density[inside]), atol=0.005 + ring / 2)
+
+
+def test_the_flat_density_is_the_normal_one():
+    x, mean = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 2)))
+    expected = -np.sum(((x - mean) / SCALE[None]) ** 2 / 2 + np.log(SCALE * np.sqrt(2 * np.pi))[None], axis=1)
+    np.testing.assert_allclose(wrapped_normal.log_prob(Euclidean(), x, mean, SCALE), expected, rtol=1e-12)
+
+
+def test_both_models_have_one_distribution():
+    tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64)
+    scale = jnp.array([0.3, 0.6, 1.0])
+    ball, sheet = SPACES["poincare"], SPACES["lorentz"]
+    densities = [wrapped_normal.log_prob(s, s.embed(tangent), s.embed(mean), scale) for s in (ball, sheet)]
+    np.testing.assert_allclose(*densities, rtol=1e-9)
+    samples = [wrapped_normal.sample(s, jax.random.key(1), s.embed(mean), scale) for s in (ball, sheet)]
+    np.testing.assert_allclose(samples[0], sheet.to_poincare(samples[1]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_samples_are_spread_as_the_scale_says(name):
+    space = SPACES[name]
+    mean = space.embed(jnp.asarray(MEAN))
+    x = wrapped_normal.sample(space, jax.random.key(0), mean, SCALE, (20_000,))
+    assert x.shape == (20_000, *mean.shape)
+    squares = space.sqdist(jnp.broadcast_to(mean, x.shape), x)
+    np.testing.assert_allclose(np.mean(squares), np.sum(SCALE**2), rtol=0.03)
+    drift = jnp.mean(space.logmap(jnp.broadcast_to(mean, x.shape), x), axis=0)
+    assert float(space.norm(mean, drift)) < 0.02
+
+
+def test_a_products_density_is_the_product():
+    space = SPACES["product"]
+    x, mean = (space.embed(jnp.asarray(np.random.default_rng(k).normal(size=(4, 2)))) for k in (0, 1))
+    parts = zip(space.manifolds, space.split(x), space.split(mean), SCALE, strict=True)
+    expected = sum(wrapped_normal.log_prob(*part) for part in parts)
+    np.testing.assert_allclose(wrapped_normal.log_prob(space, x, mean, SCALE), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["poincare", "lorentz"])
+def test_the_density_tends_to_the_flat_one(name):
+    flat = type(SPACES[name])(1e-9)
+    tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64) / 4
+    found = wrapped_normal.log_prob(flat, flat.embed(tangent), flat.embed(mean), 0.7)
+    np.testing.assert_allclose(found, wrapped_normal.log_prob(Euclidean(), 2 * tangent, 2 * mean, 0.7), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("name", SPACES)
+def test_gradients_are_finite_at_the_mean_at_the_origin_and_far_out(name, wide):
+    space, dtype = SPACES[name], "float64" if wide else "float32"
+    means = jnp.array([[0.0, 0.0], [0.6, -0.3], [1e-4, 0.0], [40.0, 30.0]], dtype)
+
+    @jax.jit
+    def total(tangent, scale, where):
+        mean = space.embed(tangent)
+        x = wrapped_normal.sample(space, jax.random.key(0), mean, scale)
+        at = space.embed(where)
+        densities = [wrapped_normal.log_prob(space, point, mean, scale) for point in (x, at, mean)]
+        return jnp.sum(x**2) + jnp.sum(jnp.stack(densities))
+
+    for scale in (1e-3, 1.0, 10.0):
+        value, slopes = jax.value_and_grad(total, argnums=(0, 1, 2))(means, jnp.full((4, 1), scale, dtype), 0 * means)
+        assert jnp.isfinite(value)
+        assert all(jnp.isfinite(slope).all() for slope in slopes)
+
+
+def test_the_volume_keeps_its_digits():
+    t = np.concatenate([[0.0], np.logspace(-12, 3, 300)])
+    root = np.sqrt(np.where(t == 0, 1, t))
+    expected = np.where(t < 1e-3, t / 6 - t**2 / 180 + t**3 / 2835, root + np.log((1 - np.exp(-2 * root)) / (2 * root)))
+    for dtype, rtol in (("float32", 1e-5), ("float64", 1e-11)):
+        found, slope = jax.vmap(jax.value_and_grad(wrapped_normal._log_sinhc_sqrt))(jnp.asarray(t.astype(dtype)))
+        np.testing.assert_allclose(found, expected, rtol=rtol)
+        true = np.where(t < 1e-3, 1 / 6 - t / 90 + t**2 / 945, (1 / np.tanh(root) - 1 / root) / (2 * root))
+        np.testing.assert_allclose(slope, true, rtol=100 * rtol if dtype == "float64" else 1e-4)
+
+
+def test_what_makes_no_sense_is_refused():
+    x = jnp.array([1.0, 0.0])
+    for space in (Sphere(), Product((Euclidean(), Sphere()), (1, 1))):
+        with pytest.raises(ValueError, match=r"not Sphere\(\)"):
+            wrapped_normal.log_prob(space, x, x, 1.0)
+        with pytest.raises(ValueError, match=r"not Sphere\(\)"):
+            wrapped_normal.sample(space, jax.random.key(0), x, 1.0)
+    with pytest.raises(ValueError, match="scale must be positive, got 0"):
+        wrapped_normal.sample(Euclidean(), jax.random.key(0), x, 0)
