@@ -21,11 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+from hypjax.geometry.differences import matmul as matmul
+from hypjax.geometry.differences import pairwise_sqdist as pairwise_sqdist
+
 einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 # At 1 − eps the gap 1 − c‖x‖² still has about three digits in its dtype; the farthest point of the ball then
@@ -135,11 +136,41 @@ def divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1), 0)
 
 
+@jax.custom_jvp
 def boundary_gap(x: Float[Array, "... d"], c: Float[Array, ""]) -> Float[Array, "..."]:
-    """1 − c‖x‖², held at eps > 0 for points at or beyond the boundary."""
+    """1 − c‖x‖², held at eps > 0 for points at or beyond the boundary; as accurate as if computed in twice the digits.
+
+    Next to 1 the rounding of c‖x‖² is all that is left of a small gap. So x is scaled by a power of two to u, ‖u‖ < 1
+    in the ball, and split into h, of half the digits, and a rest: the squares of h and all their sums are exact, in
+    whatever order they are added, and the rest's share (u − h)(u + h) is small. The same goes for the product with c
+    [ours].
+    """
     eps = boundary_eps(x.dtype)
-    gap = 1 - c * jnp.sum(jnp.square(x), axis=-1)
+    digits = (jnp.finfo(x.dtype).nmant + 1) // 2
+
+    def halved(a, places):
+        return jnp.round(a * 2.0**places) * 2.0**-places
+
+    # 1 ≤ 0.9·4^k c < 4, by its bits: the squares of h are to stay below 1 where those of u nearly reach it.
+    k = (2 - jnp.frexp(0.9 * c)[1]) // 2
+    factor = jnp.ldexp(c, 2 * k)
+    u = jnp.ldexp(x, jnp.broadcast_to(-k, x.shape))
+    u = jnp.where(jnp.abs(u) > 2, 2, u)  # far outside: held, and its squares are not to overflow
+    high = halved(u, digits)
+    square = jnp.sum(jnp.square(high), axis=-1)
+    rest = jnp.sum((u - high) * (u + high), axis=-1)
+    factor_high, square_high = halved(factor, digits - 2), halved(square, digits)
+    small = factor_high * (square - square_high) + (factor - factor_high) * square + factor * rest
+    gap = (1 - factor_high * square_high) - small
     return jnp.where(gap <= eps, eps, gap)
+
+
+@boundary_gap.defjvp
+def _boundary_gap_jvp(primals, tangents):
+    (x, c), (dx, dc) = primals, tangents
+    gap = boundary_gap(x, c)
+    slope = -2 * c * jnp.sum(x * dx, axis=-1) - dc * ((1 - gap) / c)
+    return gap, jnp.where(gap <= boundary_eps(x.dtype), 0, slope)
 
 
 def limit_norm(x: Float[Array, "... d"], limit: Float[Array, ""]) -> Float[Array, "... d"]:
@@ -218,15 +249,15 @@ def _asinh_sqrt_jvp(primals, tangents):
 def _asinh_sqrt_slope(t):
     zero = t <= 0
     safe = jnp.where(zero, 1, t)
-    return jnp.where(zero, 0, 0.5 / (jnp.sqrt(safe) * jnp.sqrt(1 + safe)))
+    return jnp.where(zero, 0, 0.5 / jnp.sqrt(safe * (1 + safe)))
 
 
 @jax.custom_jvp
 def asinh_sqrt_scaled(s: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"]) -> Float[Array, "n m"]:
     """All asinh √(s_ij a_i b_j) for s ≥ 0 and a, b > 0, with derivative 0 where s is 0.
 
-    `asinh_sqrt` of a product, with the two factors' share of the derivative written by hand: two arrays of
-    size n×m are kept for a gradient instead of four.
+    `asinh_sqrt` of a product, with the two factors' share of the derivative written by hand: all of it is a multiple
+    of one slope, which is made of s again, so that reverse mode needs one more array of size n×m and not four.
     """
     return asinh_sqrt(s * (a[:, None] * b[None, :]))
 
@@ -235,9 +266,8 @@ def asinh_sqrt_scaled(s: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Ar
 def _asinh_sqrt_scaled_jvp(primals, tangents):
     (s, a, b), (ds, da, db) = primals, tangents
     scale = a[:, None] * b[None, :]
-    t = s * scale
-    slope = _asinh_sqrt_slope(t)
-    return asinh_sqrt_scaled(s, a, b), slope * scale * ds + slope * t * ((da / a)[:, None] + (db / b)[None, :])
+    slope = _asinh_sqrt_slope(s * scale) * scale
+    return asinh_sqrt_scaled(s, a, b), slope * (ds + s * ((da / a)[:, None] + (db / b)[None, :]))
 
 
 @jax.custom_jvp
@@ -259,67 +289,3 @@ def arcsin_sqrt_squared(t: Float[Array, "..."]) -> Float[Array, "..."]:
     small = t < _series_below(t.dtype) ** 2
     large = jnp.where(small, 0.5, t)
     return jnp.where(small, t * (1 + t / 3), jnp.square(arcsin_sqrt(large)))
-
-
-@jax.custom_jvp
-def pairwise_sqdist(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """All squared Euclidean distances ‖x_i − y_j‖², accurate for near pairs, without an n×m×d buffer.
-
-    The value is a sum of squared differences; the derivative is
-
-        ds_ij = 2(⟨x_i, dx_i⟩ − ⟨dx_i, y_j⟩ − ⟨x_i, dy_j⟩ + ⟨y_j, dy_j⟩),
-
-    matrix products, linear in dx and dy. So reverse mode is two matrix products, and forward mode and second
-    derivatives work too, which a custom reverse rule would forbid. Pairs closer than the rounding of their
-    own coordinates count as one point, at distance 0.
-
-    Shapes: x [n, d], y [m, d] → [n, m].
-    """
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    if x.shape[-1] != y.shape[-1]:
-        raise ValueError(f"points of shapes {x.shape} and {y.shape} have no distances: their last axes differ")
-    s = lax.platform_dependent(x, y, cpu=_sqdist_by_coordinate, default=_sqdist_fused)
-    rounding = 2 * jnp.finfo(s.dtype).eps
-    noise = rounding**2 * (jnp.sum(x * x, axis=-1)[:, None] + jnp.sum(y * y, axis=-1)[None, :])
-    return jnp.where(s <= noise, 0, s)
-
-
-def _sqdist_by_coordinate(x, y):
-    """The sum over coordinates as a loop: on CPU, XLA may store the broadcast difference, 132 n² floats.
-
-    Four coordinates a turn, carried one turn ahead: read from the carry they lie in memory of their own, and
-    the loop over pairs vectorizes. Sliced inside the turn, the slicing is fused into that loop and takes 8
-    times as long.
-    """
-    blocks = [jnp.pad(z.T, ((0, -z.shape[1] % 4), (0, 0))).reshape(-1, 4, z.shape[0]) for z in (x, y)]
-
-    def add_block(s, x_block, y_block):
-        for x_k, y_k in zip(x_block, y_block, strict=True):
-            s += jnp.square(x_k[:, None] - y_k[None, :])
-        return s
-
-    def turn(carry, following):
-        return (add_block(*carry), *following), None
-
-    start = jnp.zeros((x.shape[0], y.shape[0]), jnp.result_type(x, y))
-    carry, _ = lax.scan(turn, (start, *(z[0] for z in blocks)), tuple(z[1:] for z in blocks))
-    return add_block(*carry)
-
-
-def _sqdist_fused(x, y):
-    """The sum over coordinates as one reduction, which XLA fuses with the broadcast on GPU and TPU."""
-    return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), axis=-1)
-
-
-def _pairwise_sqdist_jvp(primals, tangents):
-    (x, y), (dx, dy) = primals, tangents
-    s = pairwise_sqdist(x, y)
-    ds = jnp.zeros_like(s)
-    if not isinstance(dx, SymbolicZero):
-        ds += 2 * (jnp.sum(x * dx, axis=-1)[:, None] - matmul(dx, y.T))
-    if not isinstance(dy, SymbolicZero):
-        ds += 2 * (jnp.sum(y * dy, axis=-1)[None, :] - matmul(x, dy.T))
-    return s, ds
-
-
-pairwise_sqdist.defjvp(_pairwise_sqdist_jvp, symbolic_zeros=True)

@@ -218,11 +218,7 @@ def geodesic(
     c = numerics.curvature(c, jnp.result_type(x, y))
     t = jnp.asarray(t, c.dtype)
     batch = jnp.broadcast_shapes(t.shape, x.shape[:-1], y.shape[:-1])
-    t, x, y = (
-        jnp.broadcast_to(t, batch),
-        jnp.broadcast_to(x, batch + x.shape[-1:]),
-        jnp.broadcast_to(y, batch + y.shape[-1:]),
-    )
+    t, (x, y) = jnp.broadcast_to(t, batch), (jnp.broadcast_to(z, batch + z.shape[-1:]) for z in (x, y))
     length = jnp.sqrt(c) * dist(x, y, c=c)
     stretch_x, stretch_y = 1 / numerics.boundary_gap(x, c), 1 / numerics.boundary_gap(y, c)
     share_x, share_y = numerics.sinh_ratio(1 - t, length), numerics.sinh_ratio(t, length)
@@ -287,11 +283,9 @@ def frechet_mean(
     root = jnp.sqrt(c)
 
     def mean(x, weights):
-        empty = jnp.all(weights == 0)
-
         def pull(m):
             total = jnp.sum(weights[:, None] * logmap(jnp.broadcast_to(m, x.shape), x, c=c), axis=0)
-            return jnp.where(empty, -m, total)
+            return jnp.where(jnp.all(weights == 0), -m, total)
 
         def advance(m):
             logarithms = logmap(jnp.broadcast_to(m, x.shape), x, c=c)
