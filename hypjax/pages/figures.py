@@ -37,7 +37,7 @@ direction_map@r | MAP@R, by angle alone | higher | The same.
 direction_agreement | Same nearest by angle | – | Share of queries whose nearest image is the same by angle alone.
 map@r | MAP@R | higher | Mean average precision among as many neighbors as the query's class has other images.
 r_precision | R-precision | higher | Share of the query's class among as many neighbors as it has other images.
-nmi | NMI | higher | Agreement of k-means clusters with the classes, in [0, 1].
+nmi | NMI | higher | Agreement of k-means clusters, in the embeddings' geometry, with the classes, in [0, 1].
 agreement@class | Agreement, class | higher | Share of the five nearest that are of the query's class.
 agreement@(.+) | Agreement, \1 | higher | Share of the five nearest that share the query's \1 in the hierarchy.
 lca_height | LCA height | lower | Levels to climb until query and neighbor meet in the hierarchy; 0 is the same class.

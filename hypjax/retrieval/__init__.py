@@ -1,6 +1,6 @@
 """Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy and trees, uncertainty."""
 
-from hypjax.retrieval.clustering import kmeans, nmi
+from hypjax.retrieval.clustering import kmeans, mutual_information, nmi
 from hypjax.retrieval.index import Index, Neighbors
 from hypjax.retrieval.lift import lift_gallery, lift_queries
 from hypjax.retrieval.metrics import (
@@ -12,8 +12,8 @@ from hypjax.retrieval.metrics import (
     relevant_counts,
 )
 from hypjax.retrieval.neighbors import knn
-from hypjax.retrieval.report import Retrieved, retrieval_figures
 from hypjax.retrieval.rows import Rows
+from hypjax.retrieval.scoring import Retrieved, retrieval_figures
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
 from hypjax.retrieval.tree_quality import TreeQuality, tree_quality
 from hypjax.retrieval.uncertainty import (

@@ -1,4 +1,4 @@
-"""k-means, and how well its clusters agree with the classes."""
+"""k-means in any geometry, and how well its clusters agree with the classes."""
 
 import functools
 
@@ -7,32 +7,93 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+from scipy.stats import entropy  # type: ignore[import-untyped]
+
+from hypjax.geometry import Manifold
+from hypjax.retrieval.neighbors import knn
+
+ROUNDS = 64  # of seeding, at most
+GATHERED = 2**16  # points that are laid out for midpoints at a time
+
+
+def nmi(
+    points: Float[Array | np.ndarray, "n d"],
+    labels: Int[Array | np.ndarray, "n"],
+    manifold: Manifold,
+    *,
+    seed: int = 0,
+) -> float:
+    """How well k-means in the points' geometry, one cluster a class, finds the classes.
+
+    `mutual_information` of labels and clusters. Points of the ball and those of the sheet over them score the same.
+
+    Example:
+        >>> from hypjax.geometry import Poincare
+        >>> nmi(np.array([[0.0], [0.8], [0.1], [0.81]], np.float32), np.array([7, 3, 7, 3]), Poincare(1.0))
+        1.0
+
+    Args:
+        points: Points [n, d] of the manifold.
+        labels: Their classes.
+        manifold: Whose distance and midpoint cluster them.
+        seed: Of the starts.
+
+    Returns:
+        A value in [0, 1]; nan without points or where one is not finite.
+
+    References:
+        Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, for the protocol.
+    """
+    if len(labels) == 0 or not np.isfinite(points).all():
+        return float("nan")
+    return mutual_information(labels, kmeans(points, len(np.unique(labels)), manifold, seed=seed))
+
+
+def mutual_information(labels: Int[Array | np.ndarray, "n"], clusters: Int[Array | np.ndarray, "n"]) -> float:
+    """Normalized mutual information of two ways to group n things, in [0, 1].
+
+    2 I / (H(labels) + H(clusters)),  I = H(labels) + H(clusters) − H(both);  1 when both are a single group.
+
+    Example:
+        >>> round(mutual_information(np.array([0, 0, 1, 1]), np.array([7, 7, 3, 3])), 6)
+        1.0
+    """
+    pairs = np.stack([np.asarray(labels), np.asarray(clusters)])
+    apart = sum(entropy(np.unique(side, return_counts=True)[1]) for side in pairs)
+    joint = entropy(np.unique(pairs, axis=1, return_counts=True)[1])
+    return 1.0 if apart == 0 else float(np.clip(2 * (apart - joint) / apart, 0, 1))
 
 
 def kmeans(
     points: Float[Array | np.ndarray, "n d"],
     clusters: int,
+    manifold: Manifold,
     *,
     seed: int = 0,
     iterations: int = 50,
-    block: int = 2048,
-) -> Int[Array, "n"]:
-    """Cluster points by Lloyd's iteration from k-means++ starts.
+) -> Int[np.ndarray, "n"]:
+    """Cluster points by Lloyd's iteration: each to the nearest center, each center to the midpoint of its points.
 
-    Works on Euclidean coordinates and takes those of the ball as they are; points are assigned in blocks, so
+    In hyperbolic space and on the sphere the midpoint has the least sum of sinh²(√c d/2), or sin²(d/2), of which
+    distances are a growing function: so no iteration makes that sum larger. Points are assigned in blocks, and
     n × clusters is never held. A cluster that loses all its points keeps its center.
 
+    The starts are those of k-means|| without oversampling: in at most 64 rounds, equally many points of each drawn,
+    without replacement, in proportion to the squared distance from those of earlier rounds. Up to 64 clusters that is
+    k-means++.
+
     Example:
-        >>> assigned = kmeans(jnp.array([[0.0], [5.0], [0.1], [5.2]]), 2)
+        >>> from hypjax.geometry import Euclidean
+        >>> assigned = kmeans(jnp.array([[0.0], [5.0], [0.1], [5.2]]), 2, Euclidean())
         >>> bool(assigned[0] == assigned[2] != assigned[1] == assigned[3])
         True
 
     Args:
-        points: Points [n, d].
+        points: Points [n, d] of the manifold.
         clusters: Number of clusters, 1 ≤ clusters ≤ n.
+        manifold: Whose distance and midpoint are taken.
         seed: Equal seeds give equal clusters.
         iterations: At most this many; stops as soon as nothing moves.
-        block: Points assigned at a time.
 
     Returns:
         Cluster of each point, 0 … clusters − 1.
@@ -41,71 +102,58 @@ def kmeans(
         ValueError: clusters is not within [1, n].
 
     References:
-        Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
+        Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007; Bahmani et al., Scalable
+        K-Means++, VLDB 2012; Efraimidis and Spirakis, Weighted Random Sampling with a Reservoir, 2006.
     """
     if not 1 <= clusters <= len(points):
         raise ValueError(f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}")
     points = jnp.asarray(points)
-    return _kmeans(points, jax.random.key(seed), clusters, iterations, min(block, len(points)))
+    centers = points[_spread_starts(points, manifold, jax.random.key(seed), clusters)]
+    assigned = _nearest(points, centers, manifold)
+    for _ in range(iterations):
+        centers = _midpoints(points, assigned, centers, manifold)
+        before, assigned = assigned, _nearest(points, centers, manifold)
+        if np.array_equal(before, assigned):
+            break
+    return assigned
 
 
-@functools.partial(jax.jit, static_argnames=("clusters", "block"))
-def _kmeans(points, key, clusters, iterations, block):
-    n, d = points.shape
-    padded = jnp.pad(points, ((0, -n % block), (0, 0))).reshape(-1, block, d)
-
-    def assign(centers):
-        offset = jnp.sum(centers**2, axis=1) / 2
-
-        def nearest(rows):
-            # ‖x‖² is the same for every center and cannot change which is nearest.
-            return jnp.argmin(offset[None, :] - jnp.matmul(rows, centers.T, precision="highest"), axis=1)
-
-        return lax.map(nearest, padded).reshape(-1)[:n]
-
-    def lloyd(state):
-        centers, assigned, _, step = state
-        total = jax.ops.segment_sum(points, assigned, clusters)
-        size = jax.ops.segment_sum(jnp.ones(n, points.dtype), assigned, clusters)
-        centers = jnp.where(size[:, None] > 0, total / jnp.maximum(size, 1)[:, None], centers)
-        moved = assign(centers)
-        return centers, moved, jnp.any(moved != assigned), step + 1
-
-    centers = _spread_starts(points, key, clusters)
-    start = (centers, assign(centers), jnp.array(True), 0)
-    return lax.while_loop(lambda state: state[2] & (state[3] < iterations), lloyd, start)[1]
+def _nearest(points, centers, manifold):
+    return np.asarray(knn(points, centers, k=1, distance=manifold.pairwise_dist)[0][:, 0])
 
 
-def _spread_starts(points, key, clusters):
-    """k-means++: every next center is drawn in proportion to the squared distance from those before."""
+@functools.partial(jax.jit, static_argnames="clusters")
+def _spread_starts(points, manifold, key, clusters):
+    """Rows of the starts [clusters]."""
+    batch = -(-clusters // ROUNDS)
 
-    def draw(nearest, chance):
-        mass = jnp.cumsum(nearest)
-        place = jnp.searchsorted(mass, chance * mass[-1], side="right")
-        center = points[jnp.minimum(place, len(points) - 1)]
-        distance = jnp.sum((points - center[None, :]) ** 2, axis=1)
-        return jnp.where(distance < nearest, distance, nearest), center
+    def draw(sqdist, key):
+        # The largest sums of log weight and Gumbel noise are a draw in proportion to the weights.
+        rows = lax.top_k(jnp.log(sqdist) + jax.random.gumbel(key, sqdist.shape, sqdist.dtype), batch)[1]
+        _, distance = knn(points, points[rows], k=1, distance=manifold.pairwise_dist)
+        return jnp.minimum(sqdist, jnp.square(distance[:, 0])), rows
 
-    # Before the first center all points are equally far away, so it is drawn uniformly.
-    everywhere = jnp.full(len(points), jnp.finfo(points.dtype).max / len(points) / 2, points.dtype)
-    return lax.scan(draw, everywhere, jax.random.uniform(key, (clusters,), points.dtype))[1]
+    # Before the first round all points are equally far away.
+    everywhere = jnp.full(len(points), jnp.finfo(points.dtype).max, points.dtype)
+    return lax.scan(draw, everywhere, jax.random.split(key, -(-clusters // batch)))[1].reshape(-1)[:clusters]
 
 
-def nmi(labels: Int[Array | np.ndarray, "n"], clusters: Int[Array | np.ndarray, "n"]) -> float:
-    """Normalized mutual information of classes and clusters, in [0, 1].
+def _midpoints(points, assigned, centers, manifold):
+    """The clusters' midpoints; those of similar size side by side, filled up with points that weigh nothing."""
+    order, sizes = np.argsort(assigned, kind="stable"), np.bincount(assigned, minlength=len(centers))
+    starts = np.cumsum(sizes) - sizes
+    widths = 4 ** np.ceil(np.log2(np.maximum(sizes, 16)) / 2).astype(int)
+    for width in np.unique(widths[sizes > 0]):
+        members, place = np.flatnonzero((widths == width) & (sizes > 0)), np.arange(width)[None]
+        step = max(1, min(len(centers), GATHERED // width))
+        for first in range(0, len(members), step):
+            chosen = np.resize(members[first : first + step], step)  # repeated: each width is one shape
+            within = place < sizes[chosen, None]
+            rows = order[np.where(within, starts[chosen, None] + place, 0)]
+            centers = _with_midpoints(points, centers, chosen, rows, within, manifold)
+    return centers
 
-    I(labels; clusters) / ½ (H(labels) + H(clusters));  1 when both are a single group.
 
-    Example:
-        >>> round(nmi(np.array([0, 0, 1, 1]), np.array([7, 7, 3, 3])), 6)
-        1.0
-    """
-    _, labels = np.unique(np.asarray(labels), return_inverse=True)
-    _, clusters = np.unique(np.asarray(clusters), return_inverse=True)
-    width = clusters.max(initial=0) + 1
-    cells, counts = np.unique(labels.astype(np.int64) * width + clusters, return_counts=True)
-    of_labels, of_clusters = np.bincount(labels) / len(labels), np.bincount(clusters) / len(labels)
-    joint = counts / len(labels)
-    mutual = np.sum(joint * np.log(joint / (of_labels[cells // width] * of_clusters[cells % width])))
-    entropy = -np.sum(of_labels * np.log(of_labels)) - np.sum(of_clusters * np.log(of_clusters))
-    return 1.0 if entropy == 0 else float(max(0.0, 2 * mutual / entropy))
+@jax.jit
+def _with_midpoints(points, centers, chosen, rows, within, manifold):
+    return centers.at[chosen].set(manifold.midpoint(points[rows], within.astype(points.dtype)))

@@ -217,12 +217,13 @@ class Evaluator:
             uncertainty=embedded.uncertainty[asking],
             ancestors=source.ancestors,
             level_names=source.level_names,
-            clustering=own is not None,  # with one query a class, any clustering is a perfect one
+            # With one query a class, any clustering is a perfect one.
+            manifold=None if own is None else space.manifold,
         )
         figures = dict(retrieved.figures)
         for name, vectors in {**bare, "body": embedded.features, "direction": embedded.tangent}.items():
             directions = Rows(len(source), partial(_directions, vectors))
-            by_angle = search(directions, distance=sphere.pairwise_cosine_distance, clustering=False)
+            by_angle = search(directions, distance=sphere.pairwise_cosine_distance)
             kept = (*(f"recall@{k}" for k in ks), "map@r")
             figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
         # Where radii are equal the geometry ranks as the cosine does; this is how far it does.

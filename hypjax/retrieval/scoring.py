@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hypjax.retrieval.clustering import kmeans, nmi
+from hypjax.geometry import Manifold
+from hypjax.retrieval.clustering import nmi
 from hypjax.retrieval.metrics import hierarchy_quality, map_at_r, r_precision, recall_at_k, relevant_counts
 from hypjax.retrieval.neighbors import knn
 from hypjax.retrieval.rows import Rows
@@ -44,7 +45,7 @@ def retrieval_figures(
     exclude: Int[Array | np.ndarray, "n"] | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
     hierarchy_neighbors: int = 5,
-    clustering: bool = True,
+    manifold: Manifold | None = None,
     seed: int = 0,
 ) -> Retrieved:
     """Search once and report all figures.
@@ -56,8 +57,8 @@ def retrieval_figures(
         >>> points = np.array([[0.0], [0.1], [4.0], [4.2]], np.float32)
         >>> result = retrieval_figures(points, np.array([0, 0, 1, 1]), ks=(1,),
         ...                            distance=lambda x, y: abs(x - y.T))
-        >>> result.figures["recall@1"], result.figures["nmi"], result.neighbors[:, 0].tolist()
-        (1.0, 1.0, [1, 0, 3, 2])
+        >>> result.figures["recall@1"], result.neighbors[:, 0].tolist()
+        (1.0, [1, 0, 3, 2])
 
     Args:
         embeddings: Embeddings of the queries.
@@ -70,7 +71,7 @@ def retrieval_figures(
         exclude: Gallery index each query must not find, −1 for none.
         ks: For which k to report recall.
         hierarchy_neighbors: How many nearest neighbors the hierarchy figures look at.
-        clustering: Whether to run k-means, one cluster a class, and report NMI of the queries.
+        manifold: Of the queries; where to cluster them, see `nmi`. Without it there is no NMI.
         seed: Of k-means.
 
     Returns:
@@ -105,8 +106,8 @@ def retrieval_figures(
     figures = {f"recall@{k}": recall_at_k(neighbor_labels, labels, k=k, valid=valid) for k in ks}
     figures["r_precision"] = r_precision(neighbor_labels, labels, relevant=relevant)
     figures["map@r"] = map_at_r(neighbor_labels, labels, relevant=relevant)
-    if clustering:
-        figures["nmi"] = _nmi_of_classes(np.asarray(embeddings)[valid], labels[valid], seed)
+    if manifold is not None:
+        figures["nmi"] = nmi(np.asarray(embeddings)[valid], labels[valid], manifold, seed=seed)
     if ancestors is not None:
         figures |= _hierarchy_figures(neighbor_labels[:, :hierarchy_neighbors], labels, ancestors, level_names, valid)
     if uncertainty is not None and k >= 2:
@@ -114,12 +115,6 @@ def retrieval_figures(
         figures |= {f"uncertainty_{name}": value for name, value in quality.items()}
     figures |= {"queries": valid.sum(), "queries_without_match": (~valid).sum()}
     return Retrieved({name: float(value) for name, value in figures.items()}, indices, distances, wrong, valid)
-
-
-def _nmi_of_classes(points, labels, seed):
-    if len(labels) == 0:
-        return float("nan")
-    return nmi(labels, kmeans(points, len(np.unique(labels)), seed=seed))
 
 
 def _hierarchy_figures(neighbor_labels, labels, ancestors, level_names, valid):

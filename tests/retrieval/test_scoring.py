@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from hypjax.geometry import Euclidean
 from hypjax.retrieval import retrieval_figures
 
 
@@ -32,6 +33,7 @@ def searched():
         uncertainty=uncertainty,
         ancestors=ANCESTORS,
         level_names=["subgroup", "group"],
+        manifold=Euclidean(),
     )
     return points, uncertainty, result
 
@@ -87,7 +89,6 @@ def test_query_and_gallery_sets():
         gallery=(embeddings(gallery, seed=1, noise=0.01), gallery),
         distance=euclidean,
         ks=(1,),
-        clustering=False,
     )
     assert result.figures["recall@1"] == 1
     assert result.figures["queries_without_match"] == 1
@@ -98,9 +99,7 @@ def test_query_and_gallery_sets():
 def test_degraded_queries_do_not_find_their_own_clean_image():
     clean = embeddings(LABELS)
     own = np.arange(len(LABELS))
-    degraded = retrieval_figures(
-        clean + 0.01, LABELS, gallery=(clean, LABELS), exclude=own, distance=euclidean, clustering=False
-    )
+    degraded = retrieval_figures(clean + 0.01, LABELS, gallery=(clean, LABELS), exclude=own, distance=euclidean)
     assert not np.any(degraded.neighbors == own[:, None])
     assert degraded.figures["queries_without_match"] == 1
 
@@ -114,8 +113,9 @@ def test_enough_neighbors_for_the_largest_class():
 
 def test_nothing_to_count_is_nan_and_not_an_error():
     labels = np.arange(4)
+    doubt = np.ones(4, np.float32)
     result = retrieval_figures(
-        embeddings(labels), labels, distance=euclidean, ks=(1, 2), uncertainty=np.ones(4, np.float32)
+        embeddings(labels), labels, distance=euclidean, ks=(1, 2), uncertainty=doubt, manifold=Euclidean()
     )
     assert result.figures["queries"] == 0
     assert np.isnan([result.figures[name] for name in ("recall@1", "map@r", "nmi", "uncertainty_auroc")]).all()
