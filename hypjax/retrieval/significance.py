@@ -1,7 +1,7 @@
 """Is a difference more than luck: paired tests and intervals, over seeds or over queries.
 
 Paired means that both sides saw the same seed, or the same query, so that what the two have in common drops out of
-their difference. All of it runs on the host, in NumPy and float64.
+their difference. All of it runs on the host, in SciPy and float64.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.stats import t as student  # type: ignore[import-untyped]
+from scipy import stats  # type: ignore[import-untyped]
 
-EXACT = 13  # differences up to which all 2ⁿ signs are tried
-_CHUNK = 2**20  # entries of a table of random draws that is in memory at once
+DRAWN = 2**20  # values that are drawn at a time
 
 
 class Summary(NamedTuple):
@@ -95,13 +94,12 @@ def paired_t_test(
     """
     a, b = _pairs(a, b, confidence)
     differences, n = a - b, len(a)
-    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    mean = float(differences.mean())
     # 0.3 − 0.2 and 0.4 − 0.3 differ in their last bit, which is no evidence for anything.
     if np.ptp(differences) <= 8 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max()):
         return Difference(mean, mean, mean, float("nan"), n)
-    error = spread / np.sqrt(n)
-    margin = float(student.ppf((1 + confidence) / 2, n - 1) * error)
-    return Difference(mean, mean - margin, mean + margin, float(2 * student.sf(abs(mean / error), n - 1)), n)
+    test = stats.ttest_rel(a, b)
+    return Difference(mean, *map(float, test.confidence_interval(confidence)), float(test.pvalue), n)
 
 
 def paired_permutation_test(
@@ -111,8 +109,9 @@ def paired_permutation_test(
 
     p = P(|Σ s_i d_i| ≥ |Σ d_i|) over random signs s ∈ {−1, 1}ⁿ, d = a − b
 
-    Exact for up to 13 pairs; beyond that from `resamples` draws, of which the observed one is counted as one more, so
-    that p is never 0. No p-value can fall below 2 / 2ⁿ: with fewer than six pairs none is below 0.05.
+    Exact where the 2ⁿ signs are no more than `resamples`, that is up to 13 pairs; beyond that from so many draws, of
+    which the observed one is counted as one more, so that p is never 0. No p-value can fall below 2 / 2ⁿ: with fewer
+    than six pairs none is below 0.05.
 
     Example:
         >>> paired_permutation_test(np.array([0.52, 0.55, 0.56]), np.array([0.5, 0.51, 0.53]))
@@ -137,16 +136,17 @@ def paired_permutation_test(
     differences, n = a - b, len(a)
     if np.isnan(differences).any():
         return float("nan")
-    # Sums that are equal on paper differ in their last bits, by the order in which they were added up.
-    bar = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
-    if n <= EXACT:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n)[None] & 1)
-        return float(np.mean(np.abs(signs @ differences) >= bar))
-    draw, extreme = np.random.default_rng(seed), 1
-    for size in _chunks(resamples, n):
-        signs = 1 - 2 * draw.integers(0, 2, (size, n), np.int8)
-        extreme += int(np.sum(np.abs(signs @ differences) >= bar))
-    return extreme / (resamples + 1)
+    test = stats.permutation_test(
+        (differences,),
+        lambda signed, axis: np.abs(signed.sum(axis)),
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, DRAWN // n),
+        rng=seed,
+    )
+    return float(test.pvalue)
 
 
 def paired_bootstrap(
@@ -184,11 +184,18 @@ def paired_bootstrap(
         Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 1979.
     """
     a, b = _pairs(a, b, confidence)
-    differences, n = a - b, len(a)
-    draw = np.random.default_rng(seed)
-    means = [differences[draw.integers(0, n, (size, n))].mean(1) for size in _chunks(resamples, n)]
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    if np.isnan(a - b).any():
+        return float("nan"), float("nan")
+    interval = stats.bootstrap(
+        (a - b,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        batch=max(1, DRAWN // len(a)),
+        method="percentile",
+        rng=seed,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -229,9 +236,3 @@ def _pairs(a: Array | np.ndarray, b: Array | np.ndarray, confidence: float = 0.5
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}: 0.95 is usual")
     return np.asarray(a, np.float64), np.asarray(b, np.float64)
-
-
-def _chunks(total: int, width: int) -> list[int]:
-    """Splits `total` rows of a width into pieces that fit into memory."""
-    rows = max(1, _CHUNK // width)
-    return [min(rows, total - start) for start in range(0, total, rows)]

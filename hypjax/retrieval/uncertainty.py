@@ -6,6 +6,7 @@ constant uncertainty scores exactly as a coin does. All of it runs on the host, 
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 
 def auroc(score: Shaped[Array | np.ndarray, "n"], positive: Bool[Array | np.ndarray, "n"]) -> float:
@@ -22,10 +23,11 @@ def auroc(score: Shaped[Array | np.ndarray, "n"], positive: Bool[Array | np.ndar
         positive: What the score should find; here "the nearest neighbor is wrong".
 
     Returns:
-        A value in [0, 1]; 0.5 is chance. nan when no item, or every item, is positive: no pair to rank.
+        A value in [0, 1]; 0.5 is chance. nan when no item, or every item, is positive: no pair to rank; and when a
+        single score is nan, which ranks nowhere.
     """
     score, positive = np.asarray(score), np.asarray(positive)
-    if positive.all() or not positive.any():
+    if positive.all() or not positive.any() or np.isnan(score).any():
         return float("nan")
     negatives = np.sort(score[~positive])
     below = np.searchsorted(negatives, score[positive], side="left")
@@ -51,7 +53,8 @@ def risk_coverage(
         wrong: Whether the answer to each query is wrong.
 
     Returns:
-        Coverage (0, 1] and risk [0, 1], both [n]. The last risk is the plain error rate.
+        Coverage (0, 1] and risk [0, 1], both [n]. The last risk is the plain error rate. All risks are nan when a
+        single uncertainty is: nobody knows when it is answered.
 
     References:
         Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, NeurIPS 2017.
@@ -61,6 +64,8 @@ def risk_coverage(
     ordered = uncertainty[order]
     errors = np.concatenate([[0], np.cumsum(wrong[order])])
     answered = np.arange(1, len(wrong) + 1)
+    if np.isnan(uncertainty).any():
+        return answered / len(wrong), np.full(len(wrong), np.nan)
     start = np.searchsorted(ordered, ordered, side="left")
     stop = np.searchsorted(ordered, ordered, side="right")
     # Among equals no order is better than another: errors arrive at the rate of their group.
@@ -73,7 +78,7 @@ def area_under_risk_coverage(
 ) -> float:
     """Mean of the risk over all coverages, in [0, 1]; smaller is better, the error rate is chance.
 
-    1/n Σ_i risk_i;  nan without queries.
+    1/n Σ_i risk_i;  nan without queries, or when an uncertainty is.
 
     Example:
         >>> area_under_risk_coverage(np.array([0.1, 0.9]), np.array([False, True]))
@@ -94,19 +99,11 @@ def spearman(a: Shaped[Array | np.ndarray, "n"], b: Shaped[Array | np.ndarray, "
         b: For example the uncertainty.
 
     Returns:
-        The correlation; nan when either side is constant.
+        The correlation; nan when either side is constant or holds a nan.
     """
-    a, b = _centered_midranks(np.asarray(a)), _centered_midranks(np.asarray(b))
-    spread = np.sqrt(np.sum(a**2) * np.sum(b**2))
-    return float(np.sum(a * b) / spread) if spread > 0 else float("nan")
-
-
-def _centered_midranks(values: Shaped[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """Ranks around 0, equal values sharing the middle of theirs."""
-    ordered = np.sort(values)
-    below = np.searchsorted(ordered, values, side="left")
-    up_to = np.searchsorted(ordered, values, side="right")
-    return (below + up_to - len(values)) / 2
+    a, b = np.asarray(a), np.asarray(b)
+    constant = np.all(a == a[:1]) or np.all(b == b[:1])
+    return float("nan") if constant else float(spearmanr(a, b).statistic)
 
 
 def uncertainty_quality(

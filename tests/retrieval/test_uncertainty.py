@@ -119,3 +119,12 @@ def test_a_single_neighbor_is_refused():
 def test_jax_arrays_are_taken_too():
     score, positive = scores_with_ties()
     assert auroc(jnp.asarray(score), jnp.asarray(positive)) == auroc(score, positive)
+
+
+@pytest.mark.parametrize("unknown", [slice(None), slice(1)])
+def test_nan_goes_in_and_comes_out(unknown):
+    score, positive = np.arange(4.0), np.array([False, True, False, True])
+    score[unknown] = np.nan
+    assert np.isnan(auroc(score, positive))
+    assert np.isnan(area_under_risk_coverage(score, positive))
+    assert np.isnan(spearman(score, np.arange(4.0)))
