@@ -47,11 +47,8 @@ class TransformerBlock(nn.Module):
         width = x.shape[-1]
         y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_1")(x)
         qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
-        q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
-        logits = jnp.einsum("b h n d, b h m d -> b h n m", q, k) / math.sqrt(q.shape[-1])
-        # In float32: the exponentials of bfloat16 logits lose too much.
-        attention = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(self.dtype)
-        y = rearrange(jnp.einsum("b h n m, b h m d -> b h n d", attention, v), "b h n d -> b n (h d)")
+        q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=self.heads)
+        y = rearrange(jax.nn.dot_product_attention(q, k, v), "b n h d -> b n (h d)")
         x = x + nn.Dense(width, dtype=self.dtype, name="proj")(y)
         y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_2")(x)
         y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="fc_1")(y), approximate=False)

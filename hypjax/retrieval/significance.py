@@ -99,7 +99,8 @@ def paired_t_test(
     if np.ptp(differences) <= 8 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max()):
         return Difference(mean, mean, mean, float("nan"), n)
     test = stats.ttest_rel(a, b)
-    return Difference(mean, *map(float, test.confidence_interval(confidence)), float(test.pvalue), n)
+    interval = test.confidence_interval(confidence)
+    return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue), n)
 
 
 def paired_permutation_test(

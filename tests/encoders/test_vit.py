@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hypjax import encoders
-from hypjax.encoders.vit import resample_positions
+from hypjax.encoders.vit import TransformerBlock, resample_positions
 
 TINY = {"width": 8, "depth": 2, "heads": 2, "patch": 4}
 
@@ -70,6 +70,20 @@ def test_bfloat16_is_close(random_variables):
     assert z.dtype == jnp.float32
     np.testing.assert_allclose(z, y, atol=0.1)
     assert not np.array_equal(y, z)
+
+
+def test_attention_tells_logits_apart_that_bfloat16_does_not():
+    # Both tokens ask with (25, 1); the keys (16, ¾) and (16, 0) give 400.75 and 400, in bfloat16 one number.
+    x = jnp.array([[[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]])
+    block = TransformerBlock(heads=1, dtype=jnp.bfloat16)
+    shapes = jax.eval_shape(block.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    params["norm_1"]["scale"] = jnp.ones(4)
+    params["proj"]["kernel"] = jnp.eye(4)
+    params["qkv"]["bias"] = jnp.zeros(12).at[jnp.array([0, 1, 4, 5])].set(jnp.array([25.0, 1.0, 16.0, 0.375]))
+    params["qkv"]["kernel"] = jnp.zeros((4, 12)).at[1, 5].set(0.375).at[1, 8].set(1.0)  # values 1 and −1
+    attended = (block.apply({"params": params}, x) - x)[0, :, 0]
+    np.testing.assert_allclose(attended, math.tanh(0.75 / 4), atol=0.01)
 
 
 def test_sizes_that_do_not_fit_are_refused():
