@@ -126,7 +126,7 @@ def test_a_safetensors_header_is_not_trusted(change_header, change):
 def test_a_safetensors_header_cannot_claim_more_than_the_file(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 2**62) + b"{" + b" " * 20)
-    with pytest.raises(CheckpointError, match="its header claims"):
+    with pytest.raises(CheckpointError, match=r"no whole \.safetensors file"):
         read_tensors(path)
 
 
@@ -134,16 +134,13 @@ def test_a_safetensors_that_was_cut_short_says_so(tmp_path):
     path = tmp_path / "x.safetensors"
     header = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"1234")
-    with pytest.raises(CheckpointError, match="truncated: 12 bytes of tensors announced, 4 there"):
+    with pytest.raises(CheckpointError, match=r"no whole \.safetensors file"):
         read_tensors(path)
 
 
-def test_a_name_stated_twice_is_refused(tmp_path):
-    entry = json.dumps({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})
-    header = f'{{"a": {entry}, "a": {entry}}}'.encode()
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    with pytest.raises(CheckpointError, match="twice"):
+def test_numbers_that_weights_have_not_are_named(change_header):
+    path = change_header({"a": np.ones(1, np.float32)}, lambda h: h | {"a": {**h["a"], "dtype": "U32"}})
+    with pytest.raises(CheckpointError, match="a: dtype 'U32' is none of F64, F32"):
         read_tensors(path)
 
 

@@ -34,7 +34,7 @@ def too_long(path, victim):
 KINDS = {
     "a pickle that calls a function.pth": (pickled, "refused to import"),
     "objects in an array.npz": (objects, "a pickled object, which is refused"),
-    "a header longer than the file.safetensors": (too_long, "its header claims"),
+    "a header longer than the file.safetensors": (too_long, "no whole .safetensors file"),
     "a text file.pth": (lambda path, victim: path.write_text("<html>404</html>"), "not a .pth"),
     "a folder é.pth": (lambda path, victim: path.mkdir(), "directory"),
     "nothing there.pth": (lambda path, victim: None, "No such file"),
