@@ -97,22 +97,6 @@ def curvature(c: ArrayLike, dtype: DTypeLike) -> Float[Array, ""]:
     return jnp.asarray(c, dtype)
 
 
-def known(value: ArrayLike) -> np.ndarray | None:
-    """A number, or an array of them, as it is now; None while it is traced and cannot be asked."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
-
-
-def require_positive(value: ArrayLike, name: str, hint: str) -> None:
-    """Says what is wrong where a number, or every number of an array, should be above 0; a traced one cannot be asked.
-
-    Raises:
-        ValueError: If one is not, NaN included.
-    """
-    numbers = known(value)
-    if numbers is not None and not np.all(numbers > 0):
-        raise ValueError(f"{name}={value} must be above 0; {hint}")
-
-
 def safe_sqrt(s: Float[Array, "..."]) -> Float[Array, "..."]:
     """√s with value 0 and derivative 0 wherever s ≤ 0."""
     zero = s <= 0

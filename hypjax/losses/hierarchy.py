@@ -9,7 +9,7 @@ from jax.scipy.linalg import block_diag
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
-from hypjax.geometry.numerics import known, require_positive
+from hypjax.geometry.numerics import concrete, require_positive
 from hypjax.losses.pairs import Pairs, check_pairs
 from hypjax.losses.terms import Term, Terms, hinge, in_blocks
 
@@ -87,7 +87,7 @@ def hier(
     if shapes != ((b, b), (b, p), (p, p)) or not p:
         raise ValueError(f"distances of shapes {shapes} do not go together; give [b, b], [b, p] and [p, p]")
     require_positive(temperature, "temperature", "0.1 is usual")
-    number = known(margin)
+    number = concrete(margin)
     if number is not None and not number >= 0:
         raise ValueError(f"margin must be at least 0, got {margin}")
 

@@ -43,7 +43,7 @@ def hybrid(
         [[0.   2.14]
          [2.14 0.  ]]
     """
-    share, power = numerics.known(alpha), numerics.known(order)
+    share, power = numerics.concrete(alpha), numerics.concrete(order)
     if share is not None and not 0 <= share <= 1:
         raise ValueError(f"alpha must lie in [0, 1], from all probabilistic to all geometric, got {alpha}")
     if power is not None and not 1 <= power < float("inf"):
@@ -105,7 +105,7 @@ def divergence(
 def _power_mean(a: Array, b: Array, alpha: ArrayLike, order: ArrayLike) -> Array:
     """(α a^p + (1 − α) b^p)^{1/p}, with derivative 0 where both are 0."""
     alpha = jnp.asarray(alpha, a.dtype)
-    if numerics.known(order) == 1:
+    if numerics.concrete(order) == 1:
         return alpha * a + (1 - alpha) * b
     a, b = (jnp.where(part <= 0, 0, part) for part in (a, b))
     both_zero = (a <= 0) & (b <= 0)
