@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -142,8 +142,9 @@ def pairs(
         The pairs, [n, m], each of weight 1.
 
     Raises:
-        ValueError: labels that are no vectors of integers or do not fit 32 bits; masks or ids of another length; ids
-            of one side only; `reference_where` or `reference_ids` without references.
+        ValueError: labels or ids that are no vectors of integers or do not fit 32 bits (traced ones cannot be checked);
+            masks or ids of another length; ids of one side only; `reference_where` or `reference_ids` without
+            references.
 
     Example:
         >>> both = pairs(jnp.array([0, 0, 1, -1]))
@@ -158,9 +159,9 @@ def pairs(
          [0 0 0 0]]
         [0 1 0]
     """
-    anchors = _as_labels(labels, "labels")
+    anchors = _integers(labels, "labels", np.int32)
     somebody = _mask(where, anchors, "where")
-    own: Array | None = None if ids is None else _fitting(ids, anchors, "ids")
+    own: Array | None = None if ids is None else _fitting(_integers(ids, "ids"), anchors, "ids")
     theirs: Array | None
     if references is None:
         if reference_where is not None or reference_ids is not None:
@@ -170,16 +171,19 @@ def pairs(
     else:
         if (ids is None) != (reference_ids is None):
             raise ValueError("ids say which anchor is which reference: give both ids and reference_ids, or neither")
-        others = _as_labels(references, "references")
+        others = _integers(references, "references", np.int32)
         known = _mask(reference_where, others, "reference_where")
-        theirs = None if reference_ids is None else _fitting(reference_ids, others, "reference_ids")
+        if reference_ids is None:
+            theirs = None
+        else:
+            theirs = _fitting(_integers(reference_ids, "reference_ids"), others, "reference_ids")
     candidate = somebody[:, None] & known[None, :]
     reference_rank = _rank(others, known)
     rank = reference_rank if references is None else _rank(anchors, somebody)
     if own is not None and theirs is not None:
         candidate &= own[:, None] != theirs[None, :]
         if references is not None:
-            rank = _looked_up(own, theirs, reference_rank, rank)
+            rank = _looked_up(own, theirs, known, reference_rank, rank)
     same = anchors[:, None] == others[None, :]
     return Pairs(candidate & same, candidate & ~same, rank, reference_rank, somebody)
 
@@ -206,21 +210,25 @@ def _rank(labels: Array, somebody: Array) -> Int[Array, " n"]:
     return jnp.zeros(n, jnp.int32).at[order].set(place.astype(jnp.int32), unique_indices=True)
 
 
-def _looked_up(ids: Array, reference_ids: Array, reference_rank: Array, otherwise: Array) -> Array:
-    """The rank of the reference of each id; something else where no reference has it."""
-    order = jnp.argsort(reference_ids)
+def _looked_up(ids: Array, reference_ids: Array, known: Array, reference_rank: Array, otherwise: Array) -> Array:
+    """The rank of the reference of each id; something else where no reference that is somebody has it."""
+    order = jnp.lexsort((~known, reference_ids))
     in_order = reference_ids[order]
     found = jnp.minimum(jnp.searchsorted(in_order, ids), reference_ids.shape[0] - 1)
-    return jnp.where(in_order[found] == ids, reference_rank[order[found]], otherwise)
+    held = (in_order[found] == ids) & known[order[found]]
+    return jnp.where(held, reference_rank[order[found]], otherwise)
 
 
-def _as_labels(labels: ArrayLike, name: str) -> Int[Array, " n"]:
-    given = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+def _integers(values: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Int[Array, " n"]:
+    given = values if isinstance(values, jax.Array) else np.asarray(values)
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(f"{name} of shape {given.shape} and type {given.dtype}: give a vector of integers")
-    if isinstance(given, np.ndarray) and given.size and given.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"{name} up to {given.max()} do not fit 32 bits; number the classes from 0")
-    return jnp.asarray(given).astype(jnp.int32)
+    kept = np.dtype(dtype or jax.dtypes.canonicalize_dtype(given.dtype))
+    if given.size and not np.can_cast(given.dtype, kept) and not isinstance(given, jax.core.Tracer):
+        least, most = int(given.min()), int(given.max())
+        if least < np.iinfo(kept).min or most > np.iinfo(kept).max:
+            raise ValueError(f"{name} from {least} to {most} do not fit {8 * kept.itemsize} bits; number them from 0")
+    return jnp.asarray(given).astype(kept)
 
 
 def _mask(where: ArrayLike | None, labels: Array, name: str) -> Bool[Array, " n"]:

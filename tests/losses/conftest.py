@@ -1,13 +1,11 @@
-"""What the tests of all losses share: distances in JAX and in NumPy, and gradients by finite differences."""
-
-import functools
+"""What the tests of all losses share: points, distances in JAX and in NumPy, and gradients by finite differences."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.geometry import poincare
+from hypjax import geometry
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +36,8 @@ def hyperbolic_oracle(x, y, c=0.7):
 
 @pytest.fixture(scope="session")
 def hyperbolic():
-    """The Poincaré ball's distance, bound to a curvature as everywhere else, and the same in NumPy."""
-    return jax.jit(functools.partial(poincare.pairwise_dist, c=0.7)), hyperbolic_oracle
+    """The Poincaré ball's distance, bound to a curvature, and the same in NumPy."""
+    return jax.jit(geometry.Poincare(0.7).pairwise_dist), hyperbolic_oracle
 
 
 @pytest.fixture
@@ -81,12 +79,11 @@ def numeric_gradient():
 
 
 @pytest.fixture
-def uneven_miner():
-    """A miner whose weights are neither 0/1 nor symmetric, and which forgets about the class masks."""
+def uneven():
+    """Weights [n, m] of both sides that are neither 0/1 nor symmetric, nor heed who is whose classmate."""
 
-    def miner(distances, labels):
-        n = distances.shape[0]
-        grid = jnp.arange(n * n, dtype=distances.dtype).reshape(n, n)
+    def weights(n, m):
+        grid = np.arange(n * m).reshape(n, m)
         return (grid % 3) / 2, (grid % 5) / 4
 
-    return miner
+    return weights

@@ -3,93 +3,161 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.losses.pairs import (
-    anchor_column,
-    check_batch,
-    class_masks,
-    masked_logsumexp,
-    masked_mean,
-    pair_weights,
-    safe_ratio,
+from hypjax import losses
+from tests.losses import loops
+
+
+def assert_same(pairs, known):
+    """Ranks count only where somebody is."""
+    np.testing.assert_array_equal(pairs.positive, known.positive)
+    np.testing.assert_array_equal(pairs.negative, known.negative)
+    np.testing.assert_array_equal(pairs.somebody, known.somebody)
+    somebody = np.array(known.somebody)
+    np.testing.assert_array_equal(np.array(pairs.rank)[somebody], np.array(known.rank)[somebody])
+    seen = (known.positive + known.negative).any(axis=0)
+    np.testing.assert_array_equal(np.array(pairs.reference_rank)[seen], np.array(known.reference_rank)[seen])
+
+
+def test_they_leave_out_the_image_itself_and_nothing_else():
+    both = losses.pairs(jnp.array([0, 1, 0, 2]))
+    np.testing.assert_array_equal(both.positive, np.array([[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4], bool))
+    np.testing.assert_array_equal(both.negative, np.array([[0, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]]))
+    np.testing.assert_array_equal(both.rank, [0, 0, 1, 0])
+    assert both.somebody.all()
+    assert not both.one_positive
+    assert not both.one_negative
+
+
+CASES = {
+    "a batch": {},
+    "masked": {"where": [1, 1, 0, 1, 1, 0, 1]},
+    "two views of an image share an id": {"ids": [5, 5, 3, 1, 9, 1, 9]},
+    "against a gallery": {"references": [3, 0, 0, -1, 2, 0, 3, 3, 2]},
+    "against a gallery, some of it masked": {
+        "references": [3, 0, 0, -1, 2, 0, 3, 3, 2],
+        "where": [1, 0, 1, 1, 1, 1, 1],
+        "reference_where": [1, 0, 1, 1, 1, 1, 1, 0, 1],
+    },
+    "rows of a larger batch": {
+        "references": [2, 0, 3, 0, 2, 0, -1, 3, 0],
+        "ids": [8, 6, 1, 3, 0, 2, 2],
+        "reference_ids": [7, 3, 2, 1, 8, 6, 4, 0, 5],
+    },
+    "rows of which some are masked on one side only": {
+        "references": [2, 0, 3, 0, 2, 0, -1, 3, 0],
+        "ids": [8, 6, 1, 3, 0, 2, 2],
+        "reference_ids": [7, 3, 2, 1, 8, 6, 4, 0, 5],
+        "where": [1, 1, 1, 1, 0, 1, 1],
+        "reference_where": [1, 0, 1, 1, 1, 1, 1, 1, 1],
+    },
+    "an id that two references have, the first of them masked": {
+        "references": [0, 0, 0, 3, 0, 2, 2],
+        "ids": [0, 1, 2, 3, 4, 5, 6],
+        "reference_ids": [3, 1, 3, 0, 2, 5, 5],
+        "reference_where": [0, 1, 1, 1, 1, 1, 1],
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_they_are_those_of_the_loop(name):
+    labels = [2, 0, 0, 0, 3, -1, 3]
+    given = {key: np.array(value, bool if "where" in key else int) for key, value in CASES[name].items()}
+    assert_same(jax.jit(losses.pairs)(np.array(labels), **given), loops.pairs(labels, **CASES[name]))
+
+
+def test_a_masked_reference_does_not_move_the_rank_of_its_image():
+    """Its own row is masked, and another nobody before it changes nothing."""
+    given = {"references": np.array([0, 0, 1, 1]), "ids": np.array([2, 3]), "reference_ids": np.arange(4)}
+    for where in ([True, True, True, False], [False, True, True, False]):
+        rank = losses.pairs(np.array([1, 1]), reference_where=np.array(where), **given).rank
+        np.testing.assert_array_equal(rank, [0, 1])
+
+
+def test_a_batch_is_its_own_references():
+    labels = np.array([2, 0, 0, 0, 3, -1, 3])
+    ids = np.array([4, 2, 7, 1, 0, 9, 3])
+    alone, given = losses.pairs(labels), losses.pairs(labels, labels, ids=ids, reference_ids=ids)
+    for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(given), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_labels_of_any_integers_are_classes(dtype):
+    """Neither does 255 of 8 bits wrap to −1, nobody, nor do 250 and −6 meet."""
+    labels = np.array([120, 5, 120, 0, 5]) if dtype == np.int8 else np.array([255, 250, 255, 0, 250])
+    labels = labels.astype(dtype)
+    expected = loops.pairs(labels.tolist())
+    assert_same(losses.pairs(labels), expected)
+    assert_same(losses.pairs(jnp.array(labels)), expected)
+    assert_same(losses.pairs(labels, labels, ids=np.arange(5), reference_ids=np.arange(5)), expected)
+
+
+def test_ids_of_64_bits_are_taken_where_jax_has_them(float64):
+    labels = [2, 0, 0, 0, 3, -1, 3]
+    assert_same(losses.pairs(jnp.array(labels, jnp.int64), ids=jnp.arange(7) * 2**40), loops.pairs(labels))
+
+
+ZEROS = np.zeros(4, int)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": np.zeros(4)}, r"labels of shape \(4,\) and type float64: give a vector of integers"),
+        ({"labels": np.zeros(4, bool)}, "labels of shape .* and type bool: give a vector of integers"),
+        ({"labels": np.zeros((4, 1), int)}, r"labels of shape \(4, 1\)"),
+        ({"labels": np.array([0, 2**31, 0, 1])}, "labels from 0 to 2147483648 do not fit 32 bits"),
+        ({"labels": np.array([0, -(2**32), 0, 1])}, "labels from -4294967296 to 1 do not fit 32 bits"),
+        ({"labels": jnp.array([0, 2**31], jnp.uint32)}, "labels from 0 to 2147483648 do not fit 32 bits"),
+        ({"references": np.zeros(3)}, r"references of shape \(3,\) and type float64"),
+        ({"references": np.array([2**33])}, "references from 8589934592 to 8589934592 do not fit 32 bits"),
+        ({"where": np.ones(3, bool)}, r"where has shape \(3,\) and its labels \(4,\); give one for each image"),
+        ({"references": ZEROS, "reference_where": np.ones((4, 1), bool)}, r"reference_where has shape \(4, 1\)"),
+        ({"ids": np.arange(5)}, r"ids has shape \(5,\)"),
+        ({"ids": np.arange(4.0)}, "ids of shape .* and type float64: give a vector of integers"),
+        ({"ids": np.array([0, 1, 2, 2**32])}, "ids from 0 to 4294967296 do not fit 32 bits"),
+        ({"references": ZEROS, "ids": np.arange(4), "reference_ids": np.arange(3)}, r"reference_ids has shape \(3,\)"),
+        ({"references": ZEROS, "ids": np.arange(4)}, "give both ids and reference_ids, or neither"),
+        ({"references": ZEROS, "reference_ids": np.arange(4)}, "give both ids and reference_ids, or neither"),
+        ({"reference_ids": np.arange(4)}, "belong to references"),
+        ({"reference_where": np.ones(4, bool)}, "belong to references"),
+    ],
 )
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        losses.pairs(**({"labels": ZEROS} | arguments))
 
 
-def test_masks_leave_out_the_image_itself_and_nothing_else():
-    positive, negative = class_masks(jnp.array([0, 1, 0, 2]))
-    np.testing.assert_array_equal(positive, np.array([[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4], bool))
-    np.testing.assert_array_equal(negative, np.array([[0, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]], bool))
+def test_weights_stay_within_their_pairs_and_carry_a_gradient(uneven):
+    both = losses.pairs(jnp.array([0, 0, 1, -1]))
+    weights = [jnp.array(w) for w in uneven(4, 4)]
+    weighed = both.weigh(*weights)
+    np.testing.assert_array_equal(weighed.positive, np.where(both.positive, weights[0], 0))
+    np.testing.assert_array_equal(weighed.negative, np.where(both.negative, weights[1], 0))
+    one_side = both.weigh(negative=weights[1])
+    assert one_side.positive is both.positive
+    np.testing.assert_array_equal(one_side.negative, weighed.negative)
+    # What weighs 0 is no pair, and so cannot be weighed again.
+    again = weighed.weigh(jnp.ones((4, 4)), jnp.ones((4, 4)))
+    np.testing.assert_array_equal(again.positive, weighed.positive > 0)
+    gradient = jax.grad(lambda w: both.weigh(positive=w).positive.sum())(weights[0])
+    np.testing.assert_array_equal(gradient, both.positive)
 
 
-def test_a_miner_is_confined_to_its_classes_and_carries_no_gradient(uneven_miner):
-    labels = jnp.array([0, 0, 1, 1])
-    distances = jnp.arange(16.0).reshape(4, 4)
-    positive, negative = class_masks(labels)
-    weights = pair_weights(distances, labels, uneven_miner)
-    raw = uneven_miner(distances, labels)
-    np.testing.assert_array_equal(weights[0], np.where(positive, raw[0], 0))
-    np.testing.assert_array_equal(weights[1], np.where(negative, raw[1], 0))
-
-    def by_distance(distances, labels):
-        return (jnp.exp(distances), distances**2)
-
-    gradient = jax.grad(lambda x: sum(w.sum() for w in pair_weights(x, labels, by_distance)))(distances)
-    np.testing.assert_array_equal(gradient, 0)
+def test_chosen_are_one_of_a_side_at_most_and_only_of_its_pairs():
+    both = losses.pairs(jnp.array([0, 0, 0, 1])).weigh(jnp.full((4, 4), 0.3))
+    chosen = both.choose(positive=jnp.array([2, 3, 2, 0]), negative=jnp.array([3, 3, 1, 2]))
+    np.testing.assert_array_equal(chosen.positive, np.array([[0, 0, 1, 0], [0] * 4, [0] * 4, [0] * 4]))
+    np.testing.assert_array_equal(chosen.negative, np.array([[0, 0, 0, 1], [0, 0, 0, 1], [0] * 4, [0, 0, 1, 0]]))
+    assert chosen.one_positive
+    assert chosen.one_negative
+    assert both.choose(negative=jnp.zeros(4, int)).positive is both.positive
 
 
-def test_all_pairs_weigh_one_without_a_miner():
-    labels = jnp.array([3, 3, 5])
-    positive, negative = pair_weights(jnp.ones((3, 3)), labels)
-    np.testing.assert_array_equal(positive, class_masks(labels)[0].astype(float))
-    np.testing.assert_array_equal(negative, class_masks(labels)[1].astype(float))
-
-
-def test_an_empty_mean_is_zero_with_zero_gradient():
-    values, mask = jnp.array([1.0, 2.0]), jnp.zeros(2, bool)
-    value, gradient = jax.value_and_grad(masked_mean)(values, mask)
-    assert value == 0
-    np.testing.assert_array_equal(gradient, 0)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_mean_shows_what_is_bad_under_its_mask_and_only_there(bad):
-    values = jnp.array([bad, 2.0, 4.0])
-    assert not jnp.isfinite(masked_mean(values, jnp.array([True, True, False])))
-    assert masked_mean(values, jnp.array([False, True, True])) == 3
-
-
-def test_a_ratio_of_nothing_is_zero_but_nan_stays():
-    assert safe_ratio(jnp.array(0.0), jnp.array(0)) == 0
-    assert safe_ratio(jnp.array(3.0), jnp.array(0.5)) == 6
-    assert jnp.isnan(safe_ratio(jnp.array(np.nan), jnp.array(0)))
-
-
-def test_masked_logsumexp_is_that_of_the_chosen(float64):
-    rng = np.random.default_rng(0)
-    values, mask = rng.normal(size=(5, 7)), rng.random((5, 7)) < 0.5
-    mask[:, 0] = True
-    expected = [np.log(np.exp(v[m]).sum()) for v, m in zip(values, mask, strict=True)]
-    np.testing.assert_allclose(masked_logsumexp(jnp.array(values), jnp.array(mask), axis=1), expected, 1e-12)
-
-
-def test_masked_logsumexp_survives_huge_and_empty_rows():
-    values = jnp.array([[1000.0, 1000.0], [-1000.0, 3000.0], [1.0, 2.0]])
-    mask = jnp.array([[True, True], [True, False], [False, False]])
-    np.testing.assert_allclose(masked_logsumexp(values, mask, axis=1)[:2], [1000 + np.log(2), -1000])
-
-    def total(x):
-        return jnp.logaddexp(masked_logsumexp(x, mask, axis=1), jnp.zeros(3)).sum()
-
-    np.testing.assert_allclose(jax.grad(total)(values), [[0.5, 0.5], [0, 0], [0, 0]])
-
-
-def test_a_setting_for_each_anchor_is_a_column():
-    assert anchor_column(0.2, 3, "margin").shape == (1, 1)
-    assert anchor_column(jnp.ones(3), 3, "margin").shape == (3, 1)
-    with pytest.raises(ValueError, match=r"margin has shape \(2,\).*3 anchors"):
-        anchor_column(jnp.ones(2), 3, "margin")
-
-
-@pytest.mark.parametrize("shapes", [((4, 2), (3,)), ((4,), (4,)), ((4, 2), (4, 1))])
-def test_labels_that_do_not_fit_are_named(shapes):
-    with pytest.raises(ValueError, match="do not go together"):
-        check_batch(jnp.zeros(shapes[0]), jnp.zeros(shapes[1], int))
+def test_they_are_a_tree_of_arrays():
+    both = losses.pairs(jnp.array([0, 0, 1])).choose(negative=jnp.zeros(3, int))
+    out = jax.jit(lambda pairs: pairs)(both)
+    assert (out.one_positive, out.one_negative) == (False, True)
+    for one, other in zip(jax.tree.leaves(out), jax.tree.leaves(both), strict=True):
+        np.testing.assert_array_equal(one, other)
