@@ -43,12 +43,14 @@ class Pairs:
         return self.negative > 0
 
     def weigh(
-        self, positive: Float[Array, "n m"] | None = None, negative: Float[Array, "n m"] | None = None
+        self,
+        positive: Bool[Array, "n m"] | Float[Array, "n m"] | None = None,
+        negative: Bool[Array, "n m"] | Float[Array, "n m"] | None = None,
     ) -> "Pairs":
         """These pairs with other weights; what was no pair of that side stays none.
 
         Args:
-            positive: [n, m] ≥ 0, or None to leave that side as it is.
+            positive: [n, m] ≥ 0, booleans where each that stays weighs 1, or None to leave that side as it is.
             negative: likewise.
 
         Returns:
@@ -62,27 +64,10 @@ class Pairs:
         """
         weighed = self
         if positive is not None:
-            weighed = replace(weighed, positive=jnp.where(self.is_positive, positive, 0))
+            weighed = replace(weighed, positive=jnp.where(self.is_positive, positive, False))
         if negative is not None:
-            weighed = replace(weighed, negative=jnp.where(self.is_negative, negative, 0))
+            weighed = replace(weighed, negative=jnp.where(self.is_negative, negative, False))
         return weighed
-
-    def keep(self, positive: Bool[Array, "n m"] | None = None, negative: Bool[Array, "n m"] | None = None) -> "Pairs":
-        """Those of these pairs that a mask names, with the weights they have.
-
-        Args:
-            positive: [n, m], or None to leave that side as it is.
-            negative: likewise.
-
-        Returns:
-            The pairs.
-        """
-        kept = self
-        if positive is not None:
-            kept = replace(kept, positive=jnp.where(positive, self.positive, jnp.zeros_like(self.positive)))
-        if negative is not None:
-            kept = replace(kept, negative=jnp.where(negative, self.negative, jnp.zeros_like(self.negative)))
-        return kept
 
     def choose(self, positive: Int[Array, " n"] | None = None, negative: Int[Array, " n"] | None = None) -> "Pairs":
         """These pairs with one reference a side for each anchor, of weight 1.

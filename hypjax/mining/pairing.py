@@ -42,7 +42,10 @@ def multi_similarity_pairs(distances: Float[Array, "n m"], pairs: Pairs, *, epsi
     farthest = jnp.where(pairs.is_positive, distances, -jnp.inf).max(axis=1, keepdims=True)
     nearest = jnp.where(pairs.is_negative, distances, jnp.inf).min(axis=1, keepdims=True)
     # "Not beyond" rather than "within": a NaN distance stays, so that the loss shows it.
-    return pairs.keep(~(distances <= nearest - epsilon), ~(distances >= farthest + epsilon))
+    return pairs.weigh(
+        jnp.where(distances <= nearest - epsilon, False, pairs.positive),
+        jnp.where(distances >= farthest + epsilon, False, pairs.negative),
+    )
 
 
 def nearest_of(distances: Float[Array, "n m"], candidates: Bool[Array, "n m"]) -> Int[Array, " n"]:
