@@ -40,8 +40,8 @@ def proxy_anchor(
         alpha: α > 0, the sharpness.
 
     Returns:
-        Two terms for each *proxy*, [p]: its images, counted 1 where it has any, and all others, counted 1. The loss is
-        ≥ 0, 0 when every label is out of range.
+        Two terms for each *proxy*, [p]: its images, counted 1 where it has any, and all others, counted 1 (a masked
+        proxy 0). The loss is ≥ 0, 0 when every label is out of range.
 
     Raises:
         ValueError: when shapes do not agree or α ≤ 0.
@@ -63,9 +63,10 @@ def proxy_anchor(
     others = known[:, None] & pairs.is_negative
     attraction = _softplus_of_sum(-alpha * (similarities - margin), own)
     repulsion = _softplus_of_sum(alpha * (similarities + margin), others)
-    # Where a proxy has no positive its total is log 1 = 0 already.
-    count = own.any(axis=0).astype(similarities.dtype)
-    return Term(attraction, count), Term(repulsion, jnp.ones_like(count))
+    # Where a proxy has no positive its total is log 1 = 0 already; where it has no pair at all, it is nobody.
+    mine = own.any(axis=0)
+    count, of_all = (each.astype(similarities.dtype) for each in (mine, mine | pairs.is_negative.any(axis=0)))
+    return Term(attraction, count), Term(repulsion, of_all)
 
 
 def proxy_nca(
@@ -162,10 +163,12 @@ def soft_triple(
     require_positive(scale, "scale", "20 is usual")
     require_positive(gamma, "gamma", "0.1 is usual")
     own, known = _memberships(pairs)
-    similarities = jnp.where(known[:, None, None], similarities, 0)
+    compared = known[:, None] & (own | pairs.is_negative)
+    similarities = jnp.where(compared[:, :, None], similarities, 0)
     to_class = (jax.nn.softmax(similarities / gamma, axis=2) * similarities).sum(axis=2)
-    log_share = jax.nn.log_softmax(scale * (to_class - margin * own), axis=1)
-    return (Term(-jnp.where(own, log_share, 0).sum(axis=1), known.astype(log_share.dtype)),)
+    logits = jnp.asarray(scale) * (to_class - margin * own)
+    losses = masked_logsumexp(logits, compared, axis=1) - jnp.where(own, logits, 0).sum(axis=1)
+    return (Term(jnp.where(known, losses, 0), known.astype(losses.dtype)),)
 
 
 def soft_triple_regularizer(centers: Float[Array, "p k d"]) -> Float[Array, ""]:
