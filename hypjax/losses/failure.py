@@ -72,8 +72,11 @@ def failure_cross_entropy(
         >>> value([0.1, 0.9, 0.9, 0.1]) < value([0.5, 0.5, 0.5, 0.5]) < value([0.9, 0.1, 0.1, 0.9])
         Array(True, dtype=bool)
     """
-    wrong, asked = nearest_is_wrong(jax.lax.stop_gradient(distances), pairs)
-    target = wrong.astype(doubt.dtype)
+    distances = jax.lax.stop_gradient(distances)
+    wrong, asked = nearest_is_wrong(distances, pairs)
+    # A NaN is neither near nor far, and a target made of it would hide it.
+    diverged = jnp.isnan(jnp.where(pairs.is_positive | pairs.is_negative, distances, 0)).any(axis=1)
+    target = jnp.where(diverged, jnp.nan, wrong.astype(doubt.dtype))
     if prior is not None:
         target = (target + prior.astype(doubt.dtype)) / 2
     if level is not None:
