@@ -133,7 +133,8 @@ def distance_weighted_negative(
     if scale is None:
         scale = mean(negative_distance(distances, pairs)) / 2**0.5
         scale = jnp.where(scale <= 0, 1, scale)
-    require_positive(scale, "scale", "give None to measure it in the batch")
+    else:
+        require_positive(scale, "scale", "give None to measure it in the batch")
     chords = distances / scale
     near = ~(chords >= 1.4)
     # NaN weighs as the nearest, so that the loss shows it while weights stay numbers.
