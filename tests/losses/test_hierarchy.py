@@ -1,95 +1,31 @@
-import functools
-import itertools
-
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
 
-from hypjax.geometry import euclidean, lorentz, poincare, sphere
-from hypjax.losses import hier, hierarchy
-from hypjax.losses.hierarchy import ancestors, reciprocal_neighbors, sample_triplets, triplet_losses
+from hypjax import geometry, losses
+from hypjax.losses import hierarchy
+from hypjax.losses.hierarchy import sample_triplets
+from tests.losses.hier_loops import StraightThrough, exact_expectation, mutual_neighbors, sets_of_anchors
 
 UNEVEN = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
 
 STEP = 1e-7  # where duplicates tie in a maximum, central differences are off by as much as the step
 
 
-def softmax(logits):
-    e = np.exp(logits - logits.max())
-    return e / e.sum()
-
-
-def mutual_neighbors(similarity, k):
-    """Index sets by the formulas: k largest of each row, the point itself among them, then both ways."""
-    n = len(similarity)
-    among = [{int(j) for j in np.argsort(-similarity[i], kind="stable")[:k]} for i in range(n)]
-    return [[j for j in range(n) if j != i and j in among[i] and i in among[j]] for i in range(n)]
-
-
-def sets_of_anchors(similarity, k):
-    n = len(similarity)
-    for i, near in enumerate(mutual_neighbors(similarity, k)):
-        far = [j for j in range(n) if j != i and j not in near]
-        if len(near) >= 2 and far:
-            yield i, near, far
-
-
-class StraightThrough:
-    """The loss of one triplet by loops, whose ordinary derivative is the straight-through one.
-
-    ρ = onehot + s − constant: the first call finds the ancestors and the constants, which later calls keep.
-    """
-
-    def __init__(self, noise):
-        self.noise, self.chosen = noise, None
-
-    def __call__(self, rows, margin, temperature):
-        i, j, k = rows
-        pair = [max(a, b) for a, b in zip(i, j, strict=True)]
-        both = pair, [max(a, b) for a, b in zip(pair, k, strict=True)]
-        soft = [softmax(g - np.array(m) / temperature) for g, m in zip(self.noise, both, strict=True)]
-        if self.chosen is None:
-            self.chosen, self.constant = [int(np.argmax(s)) for s in soft], soft
-        rho = [np.eye(len(i))[c] + s - f for c, s, f in zip(self.chosen, soft, self.constant, strict=True)]
-        d = [[float(r @ row) for r in rho] for row in rows]
-        hinges = [d[0][0] - d[0][1] + margin, d[1][0] - d[1][1] + margin, d[2][1] - d[2][0] + margin]
-        return sum(max(h, 0) for h in hinges) if self.chosen[0] != self.chosen[1] else 0.0
-
-
-def test_triplets_and_their_straight_through_gradients_are_those_of_the_loop(numeric_gradient, float64):
-    rng = np.random.default_rng(0)
-    t, p = 12, 4
-    rows = rng.uniform(0, 0.6, size=(3, t, p))
-    rows[1, 0] = rows[0, 0]  # duplicates tie in every maximum
-    noise = rng.gumbel(size=(2, t, p))
-    weights = rng.normal(size=t)
-
-    def loss(rows, margin, temperature):
-        return (weights * triplet_losses(*rows, jnp.array(noise), margin=margin, temperature=temperature)).sum()
-
-    arguments = rows, np.array(0.1), np.array(0.3)
-    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(*arguments)
-    single = [StraightThrough(noise[:, s]) for s in range(t)]
-
-    def expected(rows, margin, temperature):
-        return sum(weights[s] * single[s](rows[:, s], margin, temperature) for s in range(t))
-
-    np.testing.assert_allclose(value, expected(*arguments), atol=1e-12)
-    assert 3 <= sum(one.chosen[0] != one.chosen[1] for one in single) < t
-    for place, gradient in enumerate(gradients):
-
-        def along(argument, place=place):
-            return expected(*arguments[:place], argument, *arguments[place + 1 :])
-
-        np.testing.assert_allclose(gradient, numeric_gradient(along, arguments[place], STEP), atol=1e-7)
+def terms(distance, x, pairs, proxies, key, **options):
+    return losses.hier(distance(x, x), distance(x, proxies), distance(proxies, proxies), pairs, key, **options)
 
 
 def plan(x, labels, proxies, key, oracle_distance, neighbors, t):
     """The triplets and the noise that a key stands for, as (term, i, j, k, loss): points 0 … b − 1, then proxies."""
-    draw_key, noise_key = jax.random.split(key)
     b, p = len(x), len(proxies)
+    draws_x, draws_p, noise_x, noise_p = jax.random.split(key, 4)
+
+    def key_of(i, of_x, of_p):
+        return jax.random.fold_in(of_x, i) if i < b else jax.random.fold_in(of_p, i - b)
+
     same_class = labels[:, None] == labels[None]
     groups = [
         (0, b, np.exp(-oracle_distance(x, x)) + same_class),
@@ -102,12 +38,13 @@ def plan(x, labels, proxies, key, oracle_distance, neighbors, t):
         related[inside, inside] = [np.isin(range(n), near) for near in mutual_neighbors(similarity, neighbors)]
         unrelated[inside, inside] = ~related[inside, inside] & ~np.eye(n, dtype=bool)
         anchors += [start + i for i, _, _ in sets_of_anchors(similarity, neighbors)]
-    near, far, valid = sample_triplets(jnp.array(related), jnp.array(unrelated), draw_key, t)
+    keys = jnp.stack([key_of(i, draws_x, draws_p) for i in range(b + p)])
+    near, far, valid = sample_triplets(jnp.array(related), jnp.array(unrelated), keys, t)
     np.testing.assert_array_equal(np.flatnonzero(valid), anchors)
 
     triplets = []
     for i in anchors:
-        noise = np.asarray(jax.random.gumbel(jax.random.fold_in(noise_key, i), (2, t, p), jnp.float32), np.float64)
+        noise = np.asarray(jax.random.gumbel(key_of(i, noise_x, noise_p), (2, t, p), jnp.float32), np.float64)
         for s in range(t):
             j, k = int(near[i, s]), int(far[i, s])
             assert related[i, j]
@@ -137,18 +74,18 @@ def test_values_and_gradients_are_those_of_the_loop(
     x[4] = x[0]
 
     def loss(x, proxies):
-        options = {"distance": distance, "neighbors": neighbors, "triplets_per_anchor": t}
-        return hier(x, jnp.array(labels), proxies, key, **options)
+        options = {"neighbors": neighbors, "triplets_per_anchor": t}
+        return losses.mean(terms(distance, x, losses.pairs(labels), proxies, key, **options))
 
-    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, proxies)
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(jnp.array(x), jnp.array(proxies))
     triplets = plan(x, labels, proxies, key, oracle_distance, neighbors, t)
 
     def expected(x, proxies):
         distances = np.concatenate([oracle_distance(x, proxies), oracle_distance(proxies, proxies)])
-        terms = [[], []]
+        means = [[], []]
         for term, i, j, k, one in triplets:
-            terms[term].append(one(distances[[i, j, k]], 0.1, 0.1))
-        return sum(sum(losses) / len(losses) for losses in terms if losses)
+            means[term].append(one(distances[[i, j, k]], 0.1, 0.1))
+        return sum(np.mean(each) for each in means if each)
 
     reference = expected(x, proxies)
     assert reference > 0
@@ -159,28 +96,11 @@ def test_values_and_gradients_are_those_of_the_loop(
     np.testing.assert_allclose(gradients[1], by_proxies, atol=1e-7)
 
 
-def exact_expectation(distances, similarity, neighbors, margin, temperature):
-    """Of one term, over draws and ancestors: probabilities instead of samples, so no sampling error of its own."""
-    losses = []
-    for i, near, far in sets_of_anchors(similarity, neighbors):
-        of_anchor = []
-        for j, k in itertools.product(near, far):
-            pair = np.maximum(distances[i], distances[j])
-            first = softmax(-pair / temperature)
-            second = softmax(-np.maximum(pair, distances[k]) / temperature)
-            for a, b in itertools.permutations(range(distances.shape[1]), 2):
-                hinges = [distances[i, a] - distances[i, b], distances[j, a] - distances[j, b]]
-                hinges.append(distances[k, b] - distances[k, a])
-                of_anchor.append(first[a] * second[b] * sum(max(h + margin, 0) for h in hinges))
-        losses.append(sum(of_anchor) / (len(near) * len(far)))
-    return np.mean(losses) if losses else 0.0
-
-
 SPACES = {
-    "ball": (functools.partial(poincare.expmap0, c=0.7), functools.partial(poincare.pairwise_dist, c=0.7)),
-    "lorentz": (functools.partial(lorentz.expmap0, c=0.7), functools.partial(lorentz.pairwise_dist, c=0.7)),
-    "euclidean": (lambda v: v, euclidean.pairwise_dist),
-    "sphere": (sphere.project, sphere.pairwise_dist),
+    "ball": geometry.Poincare(0.7),
+    "lorentz": geometry.Lorentz(0.7),
+    "euclidean": geometry.Euclidean(),
+    "sphere": geometry.Sphere(),
 }
 
 
@@ -189,95 +109,56 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES)
 def test_the_mean_over_keys_is_the_expectation(space, labels):
     """Over triplets, ancestors and both terms, to four standard errors."""
-    embed, distance = SPACES[space]
+    space = SPACES[space]
     v = 0.5 * np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
-    x, proxies = embed(jnp.array(v[:7])), embed(jnp.array(v[7:]))
+    x, proxies = space.embed(jnp.array(v[:7])), space.embed(jnp.array(v[7:]))
 
     def loss(key):
-        options = {"distance": distance, "neighbors": 3, "triplets_per_anchor": 2, "temperature": 0.3}
-        return hier(x, jnp.array(labels), proxies, key, **options)
+        options = {"neighbors": 3, "triplets_per_anchor": 2, "temperature": 0.3}
+        return losses.mean(terms(space.pairwise_dist, x, losses.pairs(labels), proxies, key, **options))
 
     samples = np.asarray(jax.jit(jax.vmap(loss))(jax.random.split(jax.random.key(1), 8000)))
     inner, outer, between = (
-        np.asarray(distance(a, b), np.float64) for a, b in ((x, x), (x, proxies), (proxies, proxies))
+        np.asarray(space.pairwise_dist(a, b), np.float64) for a, b in ((x, x), (x, proxies), (proxies, proxies))
     )
     similarity = np.exp(-inner) + (labels[:, None] == labels[None])
-    terms = [
+    expected = [
         exact_expectation(outer, similarity, 3, 0.1, 0.3),
         exact_expectation(between, np.exp(-between), 3, 0.1, 0.3),
     ]
-    assert min(terms) > 0
+    assert min(expected) > 0
     error = samples.std() / np.sqrt(len(samples))
-    assert error < 0.01 * sum(terms)
-    assert abs(samples.mean() - sum(terms)) < 4 * error
-
-
-def test_draws_are_uniform_and_only_among_those_allowed():
-    related = np.zeros((4, 4), bool)
-    related[0, [1, 3]] = related[1, [0, 2, 3]] = related[2, [1]] = True
-    unrelated = ~related & ~np.eye(4, dtype=bool)
-    t = 30000
-    draw = jax.jit(functools.partial(sample_triplets, triplets_per_anchor=t))
-    near, far, valid = draw(jnp.array(related), jnp.array(unrelated), jax.random.key(0))
-    # Anchor 1 has no unrelated point, anchor 2 one related point, anchor 3 none.
-    np.testing.assert_array_equal(valid, [True, False, False, False])
-    for drawn, mask in ((near, related), (far, unrelated)):
-        for i in range(4):
-            share = np.bincount(np.asarray(drawn[i]), minlength=4) / t
-            if mask[i].any():
-                expected = mask[i] / mask[i].sum()
-                assert (np.abs(share - expected) <= 4 * np.sqrt(expected * (1 - expected) / t)).all()
-
-
-def test_neighbors_are_reciprocal_without_the_point_itself():
-    similarity = np.exp(-np.random.default_rng(0).uniform(size=(9, 9)))
-    np.fill_diagonal(similarity, 2)
-    similarity[3] = similarity[7] = 0.5  # all equal, the diagonal too: the lower index first
-    find = jax.jit(reciprocal_neighbors, static_argnums=1)
-    for k in (2, 4):
-        mutual = find(jnp.array(similarity, jnp.float32), k)
-        np.testing.assert_array_equal(
-            mutual, [np.isin(range(9), near) for near in mutual_neighbors(similarity.astype(np.float32), k)]
-        )
-    assert jnp.array_equal(find(jnp.array(similarity), 100), ~jnp.eye(9, dtype=bool))
-
-
-@pytest.mark.slow
-def test_ancestors_are_one_of_the_proxies_and_learn_as_a_soft_choice():
-    farthest = jnp.array([[0.1, 0.5, 0.2], [0.3, 0.3, 0.3]])
-    noise = jnp.array([[0.0, 3.9, -2.0], [0.1, 0.1, 0.0]])
-    rho, index = ancestors(farthest, noise, 0.1)
-    np.testing.assert_array_equal(index, [0, 0])
-    np.testing.assert_array_equal(rho, [[1, 0, 0], [1, 0, 0]])
-    soft = softmax(np.array(noise[0]) - np.array(farthest[0]) / 0.1)
-    jacobian = -(np.diag(soft) - np.outer(soft, soft)) / 0.1
-    np.testing.assert_allclose(
-        jax.jacobian(lambda m: ancestors(m, noise, 0.1)[0][0])(farthest)[:, 0], jacobian, rtol=1e-4
-    )
+    assert error < 0.01 * sum(expected)
+    assert abs(samples.mean() - sum(expected)) < 4 * error
 
 
 @pytest.fixture(scope="module")
 def in_float32():
-    """HIER's value and gradients for 8 points and 5 proxies of a ball, compiled once."""
-    distance = functools.partial(poincare.pairwise_dist, c=0.7)
+    """HIER's value and gradients for points and 5 proxies of a ball, compiled once for each number of points."""
+    distance = geometry.Poincare(0.7).pairwise_dist
 
     @jax.jit
-    def run(x, labels, proxies, key):
-        return jax.value_and_grad(
-            lambda x, proxies: hier(x, labels, proxies, key, distance=distance, neighbors=3, triplets_per_anchor=4),
-            (0, 1),
-        )(x, proxies)
+    def run(x, labels, proxies, key, where=True):
+        def loss(x, proxies):
+            pairs = losses.pairs(labels, where=jnp.broadcast_to(where, labels.shape))
+            return losses.mean(terms(distance, x, pairs, proxies, key, neighbors=3, triplets_per_anchor=4))
+
+        return jax.value_and_grad(loss, (0, 1))(x, proxies)
 
     return run
 
 
-LABELS = jnp.repeat(jnp.arange(4), 2)
+LABELS = jnp.arange(8) // 2
 
 
-@pytest.mark.slow
-def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coincide(in_float32, points):
-    x, proxies = jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
-    edge = poincare.project(1e3 * x, c=0.7)
+@pytest.fixture
+def batch(points):
+    return jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
+
+
+def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coincide(in_float32, batch):
+    x, proxies = batch
+    edge = geometry.Poincare(0.7).project(1e3 * x)
     x = x.at[:3].set(edge[:3]).at[3].set(edge[2]).at[4:6].set(0).at[6].set(proxies[0])
     proxies = proxies.at[1].set(edge[0]).at[2].set(0).at[3].set(proxies[4])
     value, gradients = in_float32(x, LABELS, proxies, jax.random.key(0))
@@ -287,37 +168,75 @@ def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coinci
         assert jnp.abs(gradient).sum() > 0
 
 
-@pytest.mark.slow
-def test_a_key_fixes_the_loss(in_float32, points):
-    x, proxies = jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
+def test_a_key_fixes_the_loss(in_float32, batch):
+    x, proxies = batch
     values = [float(in_float32(x, LABELS, proxies, jax.random.key(seed))[0]) for seed in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
 
 
-@pytest.mark.parametrize("where", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_diverged_point_is_not_hidden(where, in_float32, points):
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_diverged_point_is_not_hidden(where, in_float32, batch):
     """A single embedding or proxy may never be drawn, so that no triplet would tell."""
-    arrays = [jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)]
+    arrays = list(batch)
     arrays[where] = arrays[where].at[4, 0].set(jnp.nan)
     assert jnp.isnan(in_float32(arrays[0], LABELS, arrays[1], jax.random.key(0))[0])
 
 
+@pytest.mark.parametrize("by", ["where", "label"])
+def test_masked_rows_behind_the_others_change_nothing(by, in_float32, batch):
+    """Whatever stands in them, in value and gradient; the draws of those before go by their place."""
+    x, proxies = batch
+    value, gradients = in_float32(x, LABELS, proxies, jax.random.key(2))
+    assert value > 0
+    labels = jnp.concatenate([LABELS, jnp.full(3, 1 if by == "where" else -1)])
+    for filling in 0.1, 0.0, jnp.nan:
+        more = jnp.concatenate([x, jnp.full((3, 3), filling)])
+        where = jnp.arange(11) < 8 if by == "where" else jnp.ones(11, bool)
+        found, (by_x, by_proxies) = in_float32(more, labels, proxies, jax.random.key(2), where)
+        np.testing.assert_allclose(found, value, rtol=1e-6)
+        if filling == filling:  # the distance's own gradient is NaN at a NaN
+            np.testing.assert_allclose(by_proxies, gradients[1], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(by_x[:8], gradients[0], rtol=1e-5, atol=1e-7)
+            np.testing.assert_array_equal(by_x[8:], 0)
+
+
+def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points, float64):
+    x, proxies, distance = jnp.array(points(11)), jnp.array(points(5, seed=1)), geometry.Poincare(0.7).pairwise_dist
+    pairs, between = losses.pairs(np.array([*LABELS, 0, 1, -1]), where=np.arange(11) < 8), distance(proxies, proxies)
+
+    @jax.jit
+    def run(distances, to_proxies):
+        def loss(*given):
+            options = {"neighbors": 3, "triplets_per_anchor": 4}
+            return losses.mean(losses.hier(*given, between, pairs, jax.random.key(2), **options))
+
+        return jax.value_and_grad(loss, (0, 1))(distances, to_proxies)
+
+    distances, to_proxies = distance(x, x), distance(x, proxies)
+    expected = run(distances, to_proxies)
+    assert expected[0] > 0
+    for garbage in jnp.nan, jnp.inf, 1e30:
+        dirty = distances.at[8:].set(garbage).at[:, 8:].set(garbage)
+        jax.tree.map(np.testing.assert_array_equal, run(dirty, to_proxies.at[8:].set(garbage)), expected)
+
+
 @pytest.mark.slow
 @pytest.mark.fully_compiled
-def test_jit_changes_nothing(in_float32, points):
-    x, proxies = jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
-    measure = functools.partial(poincare.pairwise_dist, c=0.7)
-    eager = hier(x, LABELS, proxies, jax.random.key(0), distance=measure, neighbors=3, triplets_per_anchor=4)
-    np.testing.assert_allclose(in_float32(x, LABELS, proxies, jax.random.key(0))[0], eager, rtol=1e-5)
+def test_jit_changes_nothing(in_float32, batch):
+    x, proxies = batch
+    options = {"neighbors": 3, "triplets_per_anchor": 4}
+    eager = terms(geometry.Poincare(0.7).pairwise_dist, x, losses.pairs(LABELS), proxies, jax.random.key(0), **options)
+    value = in_float32(x, LABELS, proxies, jax.random.key(0))[0]
+    np.testing.assert_allclose(value, losses.mean(eager), rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_nothing_unrelated_gives_zero(distance, points):
+@pytest.mark.parametrize("labels", [np.zeros(5, int), np.full(5, -1)], ids=["one class", "all masked"])
+def test_nothing_unrelated_gives_zero(labels, distance, points):
     """As when neighborhoods are as large as the batch and the proxies are few."""
     x = jnp.array(points(5), jnp.float32)
 
     def loss(x, proxies):
-        return hier(x, jnp.zeros(5, int), proxies, jax.random.key(0), distance=distance)
+        return losses.mean(terms(distance, x, losses.pairs(labels), proxies, jax.random.key(0)))
 
     value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, x[:4] + 0.1)
     assert value == 0
@@ -328,37 +247,37 @@ def test_nothing_unrelated_gives_zero(distance, points):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"proxies": jnp.zeros((3, 7))}, r"proxies of shape \(3, 7\)"),
-        ({"proxies": jnp.zeros((0, 2))}, r"proxies of shape \(0, 2\)"),
-        ({"labels": jnp.zeros(3, int)}, r"labels of shape \(3,\)"),
+        ({"to_proxies": jnp.zeros((3, 3))}, r"distances of shapes \(\(4, 4\), \(3, 3\), \(3, 3\)\) do not go together"),
+        ({"to_proxies": jnp.zeros((4, 0)), "between_proxies": jnp.zeros((0, 0))}, "do not go together"),
+        ({"between_proxies": jnp.zeros((3, 2))}, "do not go together"),
+        ({"pairs": losses.pairs(np.zeros(3, int))}, r"pairs of shape \(3, 3\)"),
         ({"neighbors": 1}, "neighbors must be at least 2"),
         ({"triplets_per_anchor": 0}, "triplets_per_anchor must be at least 1, got 0"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0"),
         ({"margin": -0.1}, "margin must be at least 0, got -0.1"),
+        ({"margin": jnp.array(-0.1)}, "margin must be at least 0, got -0.1"),
     ],
 )
-def test_bad_arguments_are_named(change, message, distance, monkeypatch):
+def test_bad_arguments_are_named(change, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no shape checks
     arguments = {
-        "embeddings": jnp.zeros((4, 2)),
-        "labels": jnp.zeros(4, int),
-        "proxies": jnp.zeros((3, 2)),
+        "distances": jnp.zeros((4, 4)),
+        "to_proxies": jnp.zeros((4, 3)),
+        "between_proxies": jnp.zeros((3, 3)),
+        "pairs": losses.pairs(np.zeros(4, int)),
         "key": jax.random.key(0),
-        "distance": distance,
     }
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: hier(**(arguments | change)))
+        jax.eval_shape(lambda: losses.hier(**(arguments | change)))
 
 
 @pytest.mark.slow
 @pytest.mark.fully_compiled
 def test_full_size_fits_in_a_fraction_of_a_gigabyte():
     """180 images, 50 triplets each, 512 proxies: one array over all triplets and proxies would be 71 MB already."""
-    distance = functools.partial(poincare.pairwise_dist, c=0.1)
-    labels = jnp.repeat(jnp.arange(90), 2)
+    pairs, distance = losses.pairs(np.arange(180) // 2), geometry.Poincare(0.1).pairwise_dist
 
     def loss(x, proxies, key):
-        return hier(x, labels, proxies, key, distance=distance)
+        return losses.mean(terms(distance, x, pairs, proxies, key))
 
     gradient = jax.jit(jax.grad(loss, (0, 1)))
     compiled = gradient.lower(jnp.zeros((180, 128)), jnp.zeros((512, 128)), jax.random.key(0)).compile()

@@ -1,83 +1,141 @@
-"""What holds for every loss: the same numbers however it is run, and nothing imported but JAX."""
+"""What holds for every loss: it is its loop's, in value and gradient, however it is run."""
 
 import subprocess
 import sys
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import losses
+from tests.losses import loops, table
 
-LABELS = jnp.repeat(jnp.arange(8), 2)
-
-LOSSES = {
-    "pairwise_cross_entropy": lambda x, u, distance: losses.pairwise_cross_entropy(
-        x, LABELS, distance=distance, temperature=0.2, samples_per_class=2
-    ),
-    "triplet": lambda x, u, distance: losses.triplet(x, LABELS, distance=distance),
-    "margin": lambda x, u, distance: losses.margin(x, LABELS, distance=distance),
-    "uncertainty_contrastive": lambda x, u, distance: losses.uncertainty_contrastive(
-        x, LABELS, u, distance=distance, temperature=0.2, strength=1.0, samples_per_class=2
-    ),
-    "uncertainty_margin": lambda x, u, distance: losses.uncertainty_margin(
-        x, LABELS, u, distance=distance, margin=0.2, strength=1.0, detach=False
-    ),
+BATCHES = {
+    "uneven classes": [2, 0, 1, 0, 2, 2, 1, 0, 5],
+    "one class": [0] * 9,
+    "only singletons": list(range(9)),
+    "one pair": [0, 0, 1, -1, -1, -1, -1, -1, -1],
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["pairwise_cross_entropy", "triplet", "margin", "uncertainty_contrastive", "uncertainty_margin"]
-)
-@pytest.mark.fully_compiled
-def test_jit_vmap_and_eight_devices_change_nothing(name, hyperbolic, points):
-    loss = partial(LOSSES[name], distance=hyperbolic[0])
-    x = jnp.stack([jnp.array(points(16, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
-    u = jnp.array(np.random.default_rng(0).random((2, 16)), jnp.float32)
-    with_gradient = jax.value_and_grad(loss, (0, 1))
-    values, gradients = jax.jit(jax.vmap(with_gradient))(x, u)
-    np.testing.assert_allclose(values[0], loss(x[0], u[0]), rtol=1e-5)
-
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    rows = NamedSharding(mesh, PartitionSpec("data"))
-    for i in range(2):
-        value, by_each = jax.jit(with_gradient)(*jax.device_put((x[i], u[i]), rows))
-        np.testing.assert_allclose(value, values[i], rtol=1e-5)
-        for sharded, alone in zip(by_each, gradients, strict=True):
-            assert len(sharded.sharding.device_set) == 8
-            np.testing.assert_allclose(sharded, alone[i], rtol=1e-4, atol=1e-6)
-        assert np.abs(by_each[0]).max() > 0
-        assert (np.abs(by_each[1]).max() > 0) == name.startswith("uncertainty")
+def random_distances(n, m, seed=0):
+    """Not symmetric, with a duplicate: column 1 is column 0."""
+    d = np.random.default_rng(seed).uniform(0, 3, size=(n, m))
+    d[:, 1] = d[:, 0]
+    return d
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["contrastive", "triplet", "margin"])
-def test_no_strength_is_exactly_the_plain_loss(form, hyperbolic, points):
-    x, u = jnp.array(points(16, d=4), jnp.float32), jnp.linspace(0, 1, 16)
-    arguments = {"distance": hyperbolic[0]}
-    if form == "contrastive":
-        arguments |= {"temperature": 0.2, "samples_per_class": 2}
-        plain = losses.pairwise_cross_entropy(x, LABELS, **arguments)
-        aware = losses.uncertainty_contrastive(x, LABELS, u, strength=0.0, **arguments)
-    else:
-        arguments |= {"margin": 0.2}
-        plain = getattr(losses, form)(x, LABELS, **arguments)
-        aware = losses.uncertainty_margin(x, LABELS, u, strength=0.0, form=form, **arguments)
-    assert aware == plain
-    assert plain > 0
+def uncertainty(n):
+    return np.linspace(0.15, 0.9, n)
+
+
+def assert_all_are_their_loops(d, pairs, known, numeric_gradient):
+    """Also row by row, and each weighed; every entry of both gradients."""
+    u = uncertainty(len(d))
+    for name, (value, by_distances, by_u) in table.run(jnp.array(d), pairs, jnp.array(u)).items():
+        loop = table.LOOPS[name]
+        np.testing.assert_allclose(value, loop(d, known, u), atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            by_u, numeric_gradient(lambda u, loop=loop: loop(d, known, u), u), atol=1e-7, err_msg=name
+        )
+        expected = np.zeros_like(d)
+        if name != "failure_cross_entropy":
+            expected = numeric_gradient(lambda d, loop=loop: loop(d, known, u), d)
+        np.testing.assert_allclose(by_distances, expected, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_values_and_gradients_are_those_of_the_loop(name, numeric_gradient, float64):
+    labels = BATCHES[name]
+    assert_all_are_their_loops(
+        random_distances(9, 9), table.pairs(np.array(labels)), loops.pairs(labels), numeric_gradient
+    )
+
+
+def test_weighed_values_and_gradients_are_those_of_the_loop(uneven, numeric_gradient, float64):
+    labels, weights = BATCHES["uneven classes"], uneven(9, 9)
+    known = loops.pairs(labels)
+    known = known._replace(positive=known.positive * weights[0], negative=known.negative * weights[1])
+    weighed = table.pairs(np.array(labels)).weigh(*map(jnp.array, weights))
+    assert_all_are_their_loops(random_distances(9, 9), weighed, known, numeric_gradient)
+
+
+REFERENCES = {
+    "query against gallery": {"references": [1, 1, 2, 0, 7, 0, 2, 2, 1, 0, 0, 5, 8]},
+    "a memory, partly filled": {
+        "references": [*BATCHES["uneven classes"], 2, 6, -1, -1],
+        "ids": range(9),
+        "reference_ids": range(13),
+    },
+    "rows of a batch against it, some of both masked": {
+        "references": [3, 2, 0, 1, 0, 2, 2, 1, 0, 5, 3, 1, 2],
+        "ids": range(1, 10),
+        "reference_ids": range(13),
+        "where": [True] * 7 + [False, True],
+        "reference_where": [True] * 7 + [False] + [True] * 4 + [False],
+    },
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_against_references_they_are_those_of_the_loop(name, numeric_gradient, float64):
+    labels, given = BATCHES["uneven classes"], REFERENCES[name]
+    pairs = table.pairs(np.array(labels), **{name: np.array(value) for name, value in given.items()})
+    assert_all_are_their_loops(random_distances(9, 13), pairs, loops.pairs(labels, **given), numeric_gradient)
+
+
+def test_in_the_ball_they_are_those_of_the_loop(hyperbolic, points, numeric_gradient, float64):
+    distance, oracle_distance = hyperbolic
+    x, labels, u = points(9), BATCHES["uneven classes"], uncertainty(9)
+    pairs, known = table.pairs(np.array(labels)), loops.pairs(labels)
+    run = jax.jit(lambda x: table.with_gradients(lambda x: table.values(distance(x, x), pairs, jnp.array(u)), x))
+    values, (gradients,) = run(jnp.array(x))
+    for name, value, gradient in zip(table.LOSSES, values, gradients, strict=True):
+
+        def loop(x, name=name):
+            return table.LOOPS[name](oracle_distance(x, x), known, u)
+
+        np.testing.assert_allclose(value, loop(x), atol=1e-12, err_msg=name)
+        expected = numeric_gradient(loop, x) if name != "failure_cross_entropy" else np.zeros_like(x)
+        np.testing.assert_allclose(gradient, expected, atol=1e-7, err_msg=name)
+
+
+def test_each_anchor_alone_and_anchors_weighed_are_those_of_the_loop(float64):
+    """`per_anchor` as a batch with one anchor, and a weight of 2 as that anchor twice."""
+    labels, d, u = BATCHES["uneven classes"], random_distances(9, 9), uncertainty(9)
+    pairs, known = table.pairs(np.array(labels)), loops.pairs(labels)
+    weights = np.array([1.0, 0, 2, 1, 3, 0, 1, 1, 2])
+    rows = np.repeat(np.arange(9), weights.astype(int))
+
+    def of_rows(loop, rows):
+        taken = known._replace(
+            positive=known.positive[rows],
+            negative=known.negative[rows],
+            rank=[known.rank[i] for i in rows],
+            somebody=[known.somebody[i] for i in rows],
+        )
+        return loop(d[rows], taken, u[rows])
+
+    @jax.jit
+    def run(d, u):
+        terms = {name: loss(d, pairs, u) for name, loss in table.LOSSES.items()}
+        return {name: (losses.per_anchor(each), losses.mean(each, jnp.array(weights))) for name, each in terms.items()}
+
+    for name, (alone, weighed) in run(jnp.array(d), jnp.array(u)).items():
+        loop = table.LOOPS[name]
+        np.testing.assert_allclose(alone, [of_rows(loop, [i]) for i in range(9)], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(weighed, of_rows(loop, rows), atol=1e-12, err_msg=name)
 
 
 def test_importing_takes_jax_alone():
     heavy = ["flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "matplotlib", "einops", "chex"]
-    code = f"import sys, hypjax.losses; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, hypjax.losses, hypjax.mining; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_the_package_exports_functions_not_its_files():
-    for name in [*LOSSES, "radial_uncertainty", "distance_uncertainty"]:
+    names = ["pairs", "hier", "hybrid", "mean", "proxy_anchor", "proxy_nca", "soft_triple", "radial_uncertainty"]
+    for name in [*table.LOSSES, *names]:
         assert callable(getattr(losses, name)), name

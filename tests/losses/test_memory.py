@@ -1,79 +1,22 @@
-import functools
+"""The ring buffer; what its points do to each loss is asked in `test_masks` and `test_losses`."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.losses import margin, triplet
-from hypjax.losses.memory import create_memory, recall, remember
-
-
-def nearest(distances, labels):
-    """The nearest positive and the nearest negative of each anchor, unguarded as a user might write it."""
-    n = labels.shape[0]
-    same = labels[:, None] == labels[None, :]
-    positive = jnp.argmin(jnp.where(same & ~jnp.eye(n, dtype=bool), distances, jnp.inf), axis=1)
-    negative = jnp.argmin(jnp.where(~same, distances, jnp.inf), axis=1)
-    return jax.nn.one_hot(positive, n), jax.nn.one_hot(negative, n)
-
-
-def drawn(distances, labels):
-    """All positives; a negative drawn from all of them, given by the probabilities of the draw."""
-    same = labels[:, None] == labels[None, :]
-    negative = (~same).astype(distances.dtype)
-    return jnp.ones_like(distances), negative / jnp.maximum(negative.sum(1, keepdims=True), 1)
-
-
-def fill(memory, *batches):
-    for points, labels in batches:
-        memory = remember(memory, points, labels)
-    return memory
-
-
-@functools.partial(jax.jit, static_argnames=("loss", "miner", "distance"))
-def plain(x, labels, *, loss, miner, distance):
-    return jax.value_and_grad(lambda x: loss(x, labels, distance=distance, miner=miner))(x)
-
-
-@functools.partial(jax.jit, static_argnames=("loss", "miner", "distance"))
-def with_memory(x, labels, memory, *, loss, miner, distance):
-    def value(x, points):
-        every, every_label, remembering = recall(memory._replace(points=points), x, labels, miner)
-        return loss(every, every_label, distance=distance, miner=remembering)
-
-    return jax.value_and_grad(value, (0, 1))(x, memory.points)
-
-
-def loop(loss, anchors, labels, others, other_labels, choose_nearest, oracle_distance, alpha=0.2, beta=1.2):
-    """Every triplet whose anchor is of the batch; `others` are what the memory holds, without empty slots."""
-    every, every_label = np.concatenate([anchors, others]), np.concatenate([labels, other_labels])
-    distances = oracle_distance(anchors, every)
-    total = count = 0.0
-    for a in range(len(anchors)):
-        positives = [p for p in range(len(every)) if p != a and every_label[p] == labels[a]]
-        negatives = [n for n in range(len(every)) if every_label[n] != labels[a]]
-        if choose_nearest:
-            positives, negatives = (sorted(side, key=lambda j: distances[a, j])[:1] for side in (positives, negatives))
-        for p in positives:
-            for n in negatives:
-                if loss is triplet:
-                    hinges = [distances[a, p] - distances[a, n] + alpha]
-                else:
-                    hinges = [distances[a, p] - beta + alpha, beta - distances[a, n] + alpha]
-                total += sum(h for h in hinges if h > 0)
-                count += sum(h > 0 for h in hinges)
-    return total / count if count else 0.0
-
+from hypjax import losses
+from tests.losses import loops, table
 
 LABELS = np.array([0, 1, 0, 2, 1])
 OLD_LABELS = np.array([1, 2, 3])
+U = np.linspace(0.2, 0.8, 5)
 
 
 def test_the_ring_goes_round():
     """Size 5, batches of 3, 3 and 5: the oldest go first, in the order they came."""
-    memory = create_memory(5, 2)
-    put = jax.jit(remember)
+    memory = losses.create_cross_batch_memory(5, 2)
+    put = jax.jit(losses.remember)
     for first, count in ((0, 3), (3, 3), (6, 5)):
         labels = jnp.arange(first, first + count)
         memory = put(memory, jnp.stack([labels, -labels], axis=1).astype(float), labels)
@@ -86,116 +29,106 @@ def test_the_ring_goes_round():
     assert [leaf.dtype for leaf in memory] == [jnp.float32, jnp.int32, jnp.int32]
 
 
-CASES = [
-    (triplet, nearest),
-    pytest.param(margin, None, marks=pytest.mark.slow),
-    pytest.param(triplet, None, marks=pytest.mark.slow),
-    pytest.param(margin, nearest, marks=pytest.mark.slow),
-]
+def test_a_masked_image_takes_a_slot_and_is_nobody():
+    memory = losses.create_cross_batch_memory(4, 1)
+    memory = losses.remember(memory, jnp.ones((3, 1)), jnp.array([255, 7, -1], jnp.int16), where=np.array([1, 0, 1]))
+    np.testing.assert_array_equal(memory.labels, [255, -1, -1, -1])
+    assert memory.cursor == 3
+    memory = losses.remember(memory, jnp.ones((1, 1)), jnp.array([255], jnp.uint8))
+    np.testing.assert_array_equal(memory.labels, [255, -1, -1, 255])
 
 
-@pytest.mark.parametrize(("loss", "miner"), CASES)
-def test_an_empty_memory_changes_nothing(loss, miner, distance, points, float64):
-    x, labels = points(5), jnp.array(LABELS)
-    bound = {"loss": loss, "miner": miner, "distance": distance}
-    value, gradient = plain(x, labels, **bound)
-    remembered, (by_x, by_memory) = with_memory(x, labels, create_memory(7, 3, jnp.float64), **bound)
-    assert value > 0
-    np.testing.assert_allclose(remembered, value, rtol=1e-14)
-    np.testing.assert_allclose(by_x, gradient, atol=1e-15)
-    np.testing.assert_array_equal(by_memory, np.zeros((7, 3)))
+@pytest.fixture(scope="module")
+def with_memory():
+    """Values and gradients of all losses, by the batch's points and the memory's, and the pairs."""
+
+    @jax.jit
+    def run(x, labels, memory):
+        def values(x, points):
+            known = losses.references(memory._replace(points=points), x, labels)
+            pairs = losses.pairs(labels, known.labels, ids=known.ids[:5], reference_ids=known.ids)
+            distances = jnp.log1p(jnp.square(x[:, None] - known.points[None]).sum(-1)) / 0.3
+            return table.values(distances, pairs, jnp.array(U, x.dtype))
+
+        return table.with_gradients(values, x, memory.points)
+
+    return run
 
 
-@pytest.mark.parametrize(("loss", "miner"), CASES)
-def test_images_of_the_batch_are_anchors_against_both(
-    loss, miner, distance, oracle_distance, points, numeric_gradient, float64
-):
+def filled(old, size=7):
+    memory = losses.create_cross_batch_memory(size, 3, old.dtype)
+    return losses.remember(memory, jnp.array(old), jnp.array(OLD_LABELS))
+
+
+def test_images_of_the_batch_are_anchors_against_both(with_memory, oracle_distance, points, numeric_gradient, float64):
     """A memory that is partly filled, value and gradient; an image of the batch lies in it, too."""
     x, old = points(5), points(3, seed=1)
-    old[0] = x[1] + (0.01 if miner else 0)  # which of two equally near ones moves, finite differences cannot tell
-    memory = fill(create_memory(7, 3, jnp.float64), (jnp.array(old), jnp.array(OLD_LABELS)))
-    value, (by_x, by_memory) = with_memory(x, jnp.array(LABELS), memory, loss=loss, miner=miner, distance=distance)
+    old[0] = x[1]
+    values, (by_x, by_memory) = with_memory(jnp.array(x), jnp.array(LABELS), filled(old))
+    known = loops.pairs(LABELS, [*LABELS, *OLD_LABELS], ids=range(5), reference_ids=range(8))
+    for i, (name, loop) in enumerate(table.LOOPS.items()):
 
-    def expected(x):
-        return loop(loss, x, LABELS, old, OLD_LABELS, miner is nearest, oracle_distance)
+        def expected(x, loop=loop):
+            return loop(oracle_distance(x, np.concatenate([x, old])), known, U)
 
-    np.testing.assert_allclose(value, expected(x), atol=1e-12)
-    np.testing.assert_allclose(by_x, numeric_gradient(expected, x), atol=1e-7)
-    np.testing.assert_array_equal(by_memory, np.zeros((7, 3)))
+        np.testing.assert_allclose(values[i], expected(x), atol=1e-12, err_msg=name)
+        if name != "failure_cross_entropy":
+            np.testing.assert_allclose(by_x[i], numeric_gradient(expected, x), atol=1e-7, err_msg=name)
+    np.testing.assert_array_equal(by_memory, np.zeros((len(table.LOSSES), 7, 3)))
 
 
-def test_an_empty_slot_is_never_chosen(distance, points):
-    """It lies at the origin, nearer to every image than any other; the miner given sees it far away, but finite."""
-
-    @jax.jit
-    def mine(x, labels):
-        seen = []
-
-        def watched(distances, labels):
-            seen.append(distances)
-            return nearest(distances, labels)
-
-        every, every_label, miner = recall(create_memory(6, 3), x, labels, watched)
-        return miner(distance(every, every), every_label), every_label, seen[0]
-
-    (positive, negative), labels, seen = mine(jnp.array(0.5 + np.abs(points(4)), jnp.float32), jnp.array([0, 0, 1, 1]))
-    for weights in map(np.asarray, (positive, negative)):
-        np.testing.assert_array_equal(weights[:4, :4].sum(1), np.ones(4))
+def test_an_empty_slot_is_never_chosen(points):
+    """It lies at the origin, nearer to every image than any other."""
+    x, labels = jnp.array(0.5 + np.abs(points(4)), jnp.float32), jnp.array([0, 0, 1, 1])
+    known = losses.references(losses.create_cross_batch_memory(6, 3), x, labels)
+    pairs = losses.pairs(labels, known.labels, ids=known.ids[:4], reference_ids=known.ids)
+    distances = jnp.square(x[:, None] - known.points[None]).sum(-1)
+    chosen = table.MINERS["easy and hard"](distances, pairs)
+    for weights in map(np.asarray, (chosen.positive, chosen.negative)):
+        np.testing.assert_array_equal(weights[:, :4].sum(1), np.ones(4))
         assert weights.sum() == 4
-    assert len(np.unique(labels[4:])) == 6
-    assert np.all(np.asarray(labels)[4:] < 0)
-    seen = np.asarray(seen)
-    assert np.all(np.isfinite(seen**4))
-    assert seen[:4, 4:].min() > 1e6 * seen[:4, :4].max()
 
 
-def test_a_draw_is_one_of_what_is_there(distance, points):
-    """Three slots of seven are filled: two classes of the batch and one of its own."""
-
-    @jax.jit
-    def mine(x, old):
-        memory = remember(create_memory(7, 3), old, jnp.array(OLD_LABELS))
-        every, every_label, miner = recall(memory, x, jnp.array(LABELS), drawn)
-        return miner(distance(every, every), every_label)
-
-    positive, negative = mine(jnp.array(points(5), jnp.float32), jnp.array(points(3, seed=1), jnp.float32))
-    other = LABELS[:, None] != np.concatenate([LABELS, OLD_LABELS])[None]
-    np.testing.assert_allclose(negative[:5, :8], other / other.sum(1, keepdims=True), rtol=1e-6)
-    np.testing.assert_array_equal(positive[:5, :8], np.ones((5, 8)))
-    for weights in (positive, negative):
-        assert not np.any(weights[5:])
-        assert not np.any(weights[:, 8:])
-
-
-def test_a_batch_without_positives_finds_them_in_the_memory(distance, points):
-    x = jnp.array(points(5), jnp.float32)
-    memory = fill(create_memory(7, 3), (jnp.array(points(3) + 0.1, jnp.float32), jnp.array([0, 1, 2])))
-    bound = {"loss": margin, "miner": None, "distance": distance}
-    assert with_memory(x, jnp.arange(5), create_memory(7, 3), **bound)[0] == 0
-    value, (gradient, _) = with_memory(x, jnp.arange(5), memory, **bound)
-    assert value > 0
-    assert np.any(np.asarray(gradient) != 0)
-
-
-def test_what_has_diverged_is_not_hidden(distance, points):
+def test_a_draw_is_one_of_what_is_there(points):
+    """Three slots of seven are filled: two classes of the batch and one of its own; all are drawn alike from 1.4 on."""
     x, labels = jnp.array(points(5), jnp.float32), jnp.array(LABELS)
-    memory = fill(create_memory(7, 3), (jnp.full((3, 3), jnp.nan), jnp.array(OLD_LABELS)))
-    assert jnp.isnan(with_memory(x, labels, memory, loss=margin, miner=None, distance=distance)[0])
-    fresh = create_memory(7, 3)
-    diverged = with_memory(x.at[0, 0].set(jnp.nan), labels, fresh, loss=margin, miner=None, distance=distance)
-    assert jnp.isnan(diverged[0])
+    known = losses.references(filled(points(3, seed=1).astype(np.float32)), x, labels)
+    pairs = losses.pairs(labels, known.labels, ids=known.ids[:5], reference_ids=known.ids)
+    drawn = table.MINERS["distance_weighted_negative"](jnp.full((5, 12), 2.0), pairs)
+    other = LABELS[:, None] != np.concatenate([LABELS, OLD_LABELS])[None]
+    np.testing.assert_allclose(drawn.negative[:, :8], other / other.sum(1, keepdims=True), rtol=1e-6)
+    assert not drawn.negative[:, 8:].any()
+    np.testing.assert_array_equal(drawn.positive.sum(1), [1, 2, 1, 1, 2])
+
+
+def test_a_batch_without_positives_finds_them_in_the_memory(with_memory, points):
+    x = jnp.array(points(5), jnp.float32)
+    at = list(table.LOSSES).index("triplet")
+    empty = losses.create_cross_batch_memory(7, 3)
+    assert with_memory(x, jnp.arange(5), empty)[0][at] == 0
+    values, (gradients, _) = with_memory(x, jnp.arange(5), filled((points(3) + 0.1).astype(np.float32)))
+    assert values[at] > 0
+    assert np.any(np.asarray(gradients[at]) != 0)
+
+
+def test_what_has_diverged_is_not_hidden(with_memory, points):
+    x, labels = jnp.array(points(5), jnp.float32), jnp.array(LABELS)
+    assert jnp.isnan(with_memory(x, labels, filled(np.full((3, 3), np.nan, np.float32)))[0]).all()
+    assert jnp.isnan(with_memory(x.at[0, 0].set(jnp.nan), labels, losses.create_cross_batch_memory(7, 3))[0]).all()
 
 
 def test_remembering_stops_gradients(points):
     x = jnp.array(points(3), jnp.float32)
-    slope = jax.grad(lambda x: remember(create_memory(4, 3), 2 * x, jnp.arange(3)).points.sum())(x)
+    empty = losses.create_cross_batch_memory(4, 3)
+    slope = jax.grad(lambda x: losses.remember(empty, 2 * x, jnp.arange(3)).points.sum())(x)
     np.testing.assert_array_equal(slope, jnp.zeros((3, 3)))
 
 
 def test_bad_shapes_are_named():
     with pytest.raises(ValueError, match="a memory of 0 points"):
-        create_memory(0, 3)
+        losses.create_cross_batch_memory(0, 3)
+    small = losses.create_cross_batch_memory(3, 2)
     with pytest.raises(ValueError, match="batch of 4 does not fit a memory of 3"):
-        remember(create_memory(3, 2), jnp.zeros((4, 2)), jnp.zeros(4, int))
+        losses.remember(small, jnp.zeros((4, 2)), jnp.zeros(4, int))
     with pytest.raises(ValueError, match="points of 3 coordinates do not go with a memory of 2"):
-        recall(create_memory(3, 2), jnp.zeros((2, 3)), jnp.zeros(2, int))
+        losses.references(small, jnp.zeros((2, 3)), jnp.zeros(2, int))

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.mining import distance_weighted_negative, hard_negative, semihard_negative
+from hypjax import losses
+from hypjax.mining import distance_weighted_negative, hard_negative, negative_distance, semihard_negative
 
 
 def anchors(labels):
@@ -35,13 +36,14 @@ def distance_weighted_loop(distances, labels, n, scale):
 
 
 def test_the_hardest_is_the_first_of_the_nearest(distances, labels):
-    positive, negative = jax.jit(hard_negative)(jnp.array(distances), jnp.array(labels))
+    mined = jax.jit(hard_negative)(jnp.array(distances), losses.pairs(labels))
     expected = np.zeros_like(distances)
     for i, _, negatives in anchors(labels):
         if negatives:
             expected[i, min(negatives, key=lambda j: distances[i, j])] = 1
-    np.testing.assert_array_equal(negative, expected)
-    np.testing.assert_array_equal(positive, (labels[:, None] == labels[None]) & ~np.eye(9, dtype=bool))
+    np.testing.assert_array_equal(mined.negative, expected)
+    np.testing.assert_array_equal(mined.positive, (labels[:, None] == labels[None]) & ~np.eye(9, dtype=bool))
+    assert (mined.one_positive, mined.one_negative) == (False, True)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -49,41 +51,33 @@ def test_semihard_is_semihard_for_a_chosen_positive(share, distances, labels):
     """Distances and margins are multiples of 0.25: both ends of the open intervals are met exactly."""
     chosen = np.where(np.random.default_rng(2).random((9, 9)) < share, 0.7, 0).astype(np.float32)
     margin = np.array([0.5, 0.25, 1.0] * 3, np.float32)
-    positive, negative = jax.jit(semihard_negative)(
-        jnp.array(distances), jnp.array(labels), margin=jnp.array(margin), positives=jnp.array(chosen)
-    )
-    np.testing.assert_allclose(negative, semihard_loop(distances, labels, margin, chosen), rtol=1e-6)
+    pairs = losses.pairs(labels).weigh(positive=jnp.array(chosen))
+    mined = jax.jit(semihard_negative)(jnp.array(distances), pairs, margin=jnp.array(margin))
+    np.testing.assert_allclose(mined.negative, semihard_loop(distances, labels, margin, chosen), rtol=1e-6)
     same = (labels[:, None] == labels[None]) & ~np.eye(9, dtype=bool)
-    np.testing.assert_array_equal(positive, np.where(same, chosen, 0))
-
-
-def test_without_a_choice_every_positive_makes_negatives_semihard(distances, labels):
-    distances, labels = jnp.array(distances), jnp.array(labels)
-    weights = jax.jit(semihard_negative)(distances, labels, margin=0.5)
-    everything = jax.jit(semihard_negative)(distances, labels, margin=0.5, positives=jnp.ones((9, 9)))
-    jax.tree.map(np.testing.assert_array_equal, weights, everything)
+    np.testing.assert_array_equal(mined.positive, np.where(same, chosen, 0))
 
 
 def test_both_the_semihard_and_the_fallback_are_there(distances):
     """Lest the loop above agree on fallbacks alone."""
     labels = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
-    _, negative = jax.jit(semihard_negative)(jnp.array(distances), jnp.array(labels), margin=0.5)
+    mined = jax.jit(semihard_negative)(jnp.array(distances), losses.pairs(labels), margin=0.5)
     allowed = (labels[:, None] != labels[None]).sum(1)
-    taken = np.asarray(negative > 0).sum(1)
+    taken = np.asarray(mined.negative > 0).sum(1)
     assert (taken == allowed).any()
     assert (taken < allowed).any()
 
 
 @pytest.mark.parametrize(("dimension", "scale"), [(2, 1.0), (3, 1.5), (16, 1.5), (16, None)])
 def test_distance_weights_are_the_inverse_of_the_density(dimension, scale, distances, labels):
-    _, negative = jax.jit(distance_weighted_negative, static_argnames="dimension")(
-        jnp.array(distances), jnp.array(labels), dimension=dimension, scale=scale
+    mined = jax.jit(distance_weighted_negative, static_argnames="dimension")(
+        jnp.array(distances), losses.pairs(labels), dimension=dimension, scale=scale
     )
     if scale is None:
         other = labels[:, None] != labels[None]
         scale = distances[other].mean() / np.sqrt(2) if other.any() else 1.0
     np.testing.assert_allclose(
-        negative, distance_weighted_loop(distances, labels, dimension, scale), rtol=1e-4, atol=1e-7
+        mined.negative, distance_weighted_loop(distances, labels, dimension, scale), rtol=1e-4, atol=1e-7
     )
 
 
@@ -92,30 +86,28 @@ def test_distance_weights_even_out_the_distances_of_random_directions():
     x = np.random.default_rng(0).normal(size=(400, 4))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     distances = np.linalg.norm(x[:, None] - x[None], axis=2)
-    _, weights = jax.jit(distance_weighted_negative, static_argnames="dimension")(
-        jnp.array(distances, jnp.float32), jnp.arange(400), dimension=4
+    mined = jax.jit(distance_weighted_negative, static_argnames="dimension")(
+        jnp.array(distances, jnp.float32), losses.pairs(np.arange(400)), dimension=4
     )
-    shares, _ = np.histogram(distances, bins=4, range=(0.6, 1.4), weights=weights)
+    shares, _ = np.histogram(distances, bins=4, range=(0.6, 1.4), weights=mined.negative)
     plain, _ = np.histogram(distances, bins=4, range=(0.6, 1.4))
     assert shares.max() / shares.min() < 1.2
     assert plain.max() / plain.min() > 2
 
 
 def test_thousands_of_dimensions_do_not_overflow(distances):
-    labels = jnp.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
-    mine = jax.jit(lambda distances: distance_weighted_negative(distances, labels, dimension=4096))
-    _, negative = mine(jnp.array(distances) / 2)
-    np.testing.assert_allclose(negative.sum(1), 1, rtol=1e-5)
+    pairs = losses.pairs(np.array([2, 0, 1, 0, 2, 2, 1, 0, 5]))
+    mined = distance_weighted_negative(jnp.array(distances) / 2, pairs, dimension=4096)
+    np.testing.assert_allclose(mined.negative.sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("miner", "arguments", "message"),
-    [
-        (semihard_negative, {"margin": jnp.ones(3)}, r"margin has shape \(3,\)"),
-        (distance_weighted_negative, {"dimension": 1}, "dimension=1 must be at least 2"),
-        (distance_weighted_negative, {"scale": 0.0}, "scale=0.0 must be above 0"),
-    ],
-)
-def test_bad_arguments_are_named(miner, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        miner(jnp.zeros((4, 4)), jnp.zeros(4, int), **arguments)
+def test_the_mean_distance_of_negatives(distances, labels):
+    other = labels[:, None] != labels[None]
+    terms = negative_distance(jnp.array(distances), losses.pairs(labels))
+    np.testing.assert_allclose(losses.mean(terms), distances[other].mean() if other.any() else 0, rtol=1e-6)
+    np.testing.assert_array_equal(terms[0].counted, other.sum(1))
+
+
+def test_settings_of_the_wrong_length_are_named():
+    with pytest.raises(ValueError, match=r"margin has shape \(3,\)"):
+        semihard_negative(jnp.zeros((4, 4)), losses.pairs(np.zeros(4, int)), margin=jnp.ones(3))

@@ -1,55 +1,24 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax import mining
-from hypjax.geometry import poincare
-from hypjax.losses import triplet
-from hypjax.mining.pairing import check_pairs
+from hypjax import losses, mining
+from hypjax.geometry import Poincare
+from tests.losses import table
 
-MINERS = {
-    "all_pairs": mining.all_pairs,
-    "easy_positive": mining.easy_positive,
-    "hard_positive": mining.hard_positive,
-    "hard_negative": mining.hard_negative,
-    "semihard_negative": mining.semihard_negative,
-    "distance_weighted_negative": mining.distance_weighted_negative,
-    "measured scale": functools.partial(mining.distance_weighted_negative, scale=None),
-    "multi_similarity_pairs": mining.multi_similarity_pairs,
-    "easy and semi-hard": mining.pair(mining.easy_positive, mining.semihard_negative),
-    "easy and multi-similarity": mining.pair(mining.easy_positive, mining.multi_similarity_pairs),
-}
-QUICK = ["easy and semi-hard", "measured scale"]
-MOSTLY_SLOW = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MINERS]
-LABELS = jnp.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
-
-
-def points(n, d=3):
-    v = np.random.default_rng(0).normal(size=(n, d))
-    norm = np.linalg.norm(v, axis=1, keepdims=True)
-    return v / norm * np.tanh(0.4 * norm) / np.sqrt(0.7)
-
-
-def test_a_pair_takes_positives_of_the_first_and_the_negatives_that_go_with_them(distances, labels):
-    distances, labels = jnp.array(distances), jnp.array(labels)
-    positive, negative = jax.jit(mining.pair(mining.easy_positive, mining.semihard_negative))(distances, labels)
-    easy, _ = jax.jit(mining.easy_positive)(distances, labels)
-    np.testing.assert_array_equal(positive, easy)
-    np.testing.assert_array_equal(negative, jax.jit(mining.semihard_negative)(distances, labels, positives=easy)[1])
+LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
 
 
 def test_semihard_negatives_depend_on_who_chose_the_positives():
-    x, labels = jnp.array([0.0, 1.0, 3.0, 1.1, 3.1]), jnp.array([0, 0, 0, 1, 1])
+    x, pairs = jnp.array([0.0, 1.0, 3.0, 1.1, 3.1]), losses.pairs(np.array([0, 0, 0, 1, 1]))
     distances = jnp.abs(x[:, None] - x[None])
-    easy, hard = (
-        jax.jit(mining.pair(positive, mining.semihard_negative))(distances, labels)
-        for positive in (mining.easy_positive, mining.hard_positive)
-    )
-    np.testing.assert_array_equal(easy[1][0], [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(hard[1][0], [0, 0, 0, 0, 1])
+    for positive, expected in (mining.easy_positive, [0, 0, 0, 1, 0]), (mining.hard_positive, [0, 0, 0, 0, 1]):
+        chosen = positive(distances, pairs)
+        mined = mining.semihard_negative(distances, chosen)
+        np.testing.assert_array_equal(mined.negative[0], expected)
+        np.testing.assert_array_equal(mined.positive, chosen.positive)
+        assert mined.one_positive
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6])
@@ -64,73 +33,80 @@ def test_multi_similarity_keeps_what_the_loop_keeps(share, distances, labels):
             expected[0, i, p] = any(distances[i, p] > distances[i, n] - epsilon for n in negatives)
         for n in negatives:
             expected[1, i, n] = any(distances[i, n] < distances[i, p] + epsilon for p in positives)
-    mined = jax.jit(mining.multi_similarity_pairs)(
-        jnp.array(distances), jnp.array(labels), epsilon=epsilon, positives=jnp.array(chosen, jnp.float32)
-    )
-    np.testing.assert_array_equal(mined, expected)
+    for weight in None, 0.5:
+        given = jnp.array(chosen) if weight is None else weight * jnp.array(chosen, jnp.float32)
+        pairs = losses.pairs(labels).weigh(positive=given)
+        mined = jax.jit(mining.multi_similarity_pairs)(jnp.array(distances), pairs, epsilon=epsilon)
+        np.testing.assert_array_equal(mined.positive, (weight or 1) * expected[0])
+        np.testing.assert_array_equal(mined.negative, expected[1])
 
 
-def hard_points():
-    """Points of the ball with a duplicate, its center and one on its boundary."""
-    x = jnp.array(points(9), jnp.float32)
-    return x.at[1].set(x[0]).at[2].set(0).at[3].set(x[3] / jnp.linalg.norm(x[3]) / 0.7**0.5)
+@pytest.fixture(scope="module")
+def of_the_ball():
+    """Distances of points with a duplicate, the center and one on the boundary."""
+    v = np.random.default_rng(0).normal(size=(9, 3))
+    norm = np.linalg.norm(v, axis=1, keepdims=True)
+    x = jnp.array(v / norm * np.tanh(0.4 * norm) / np.sqrt(0.7), jnp.float32)
+    x = x.at[1].set(x[0]).at[2].set(0).at[3].set(x[3] / jnp.linalg.norm(x[3]) / 0.7**0.5)
+    return Poincare(0.7).pairwise_dist(x, x)
 
 
-@pytest.mark.parametrize("name", MOSTLY_SLOW)
-def test_every_miner_works_compiled_on_distances_of_the_ball(name):
-    x = hard_points()
-    distances = jax.jit(functools.partial(poincare.pairwise_dist, c=0.7))(x, x)
-    same = np.array((LABELS[:, None] == LABELS[None]) & ~np.eye(9, dtype=bool))
-    for weights, mask in zip(
-        jax.jit(MINERS[name])(distances, LABELS), (same, ~same & ~np.eye(9, dtype=bool)), strict=True
-    ):
-        assert weights.dtype == distances.dtype
-        weights = np.array(weights)
-        assert np.isfinite(weights).all()
-        assert (weights >= 0).all()
-        assert not weights[~np.array(mask)].any()
-        assert weights.any()
+def weights(distances, pairs):
+    return {name: (mined.positive, mined.negative) for name, mined in table.every_miner(distances, pairs).items()}
+
+
+def test_every_miner_takes_some_of_its_pairs(of_the_ball):
+    """Compiled, two batches at once, and row by row: the same."""
+    pairs = losses.pairs(LABELS)
+    found = jax.jit(weights)(of_the_ball, pairs)
+    for name, sides in found.items():
+        for side, allowed in zip(sides, (pairs.positive, pairs.negative), strict=True):
+            side = np.array(side, float)
+            assert np.isfinite(side).all(), name
+            assert (side >= 0).all(), name
+            assert not side[~np.array(allowed)].any(), name
+            assert side.any(), name
+    both = jax.jit(jax.vmap(lambda d: weights(d, pairs)))(jnp.stack([of_the_ball, of_the_ball.T]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6), both, found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MINERS)
-def test_compiled_and_eager_miners_agree(name):
-    x = hard_points()
-    distances = poincare.pairwise_dist(x, x, c=0.7)
-    compiled, eager = jax.jit(MINERS[name])(distances, LABELS), MINERS[name](distances, LABELS)
+@pytest.mark.fully_compiled
+def test_compiled_and_eager_miners_agree(of_the_ball):
+    pairs = losses.pairs(LABELS)
+    compiled, eager = jax.jit(weights)(of_the_ball, pairs), weights(of_the_ball, pairs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), compiled, eager)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MOSTLY_SLOW)
+def test_choosing_carries_no_gradient(of_the_ball):
+    def total(distances):
+        mined = weights(distances, losses.pairs(LABELS))
+        return sum((w * jnp.arange(9.0)[None]).sum() for sides in mined.values() for w in sides)
+
+    np.testing.assert_array_equal(jax.jit(jax.grad(total))(of_the_ball), 0)
+
+
 @pytest.mark.parametrize("pair", [(0, 4), (0, 8)], ids=["positive", "negative"])
-def test_a_diverged_distance_is_not_hidden(name, pair):
-    """Neither of a positive nor of a negative: what compares as neither near nor far is taken."""
-
-    distances = np.full((9, 9), 0.5, np.float32)
-    distances[pair] = np.nan
-
-    def loss(distances):
-        return triplet(jnp.ones((9, 2)), LABELS, distance=lambda x, y: distances, miner=MINERS[name])
-
-    assert jnp.isnan(jax.jit(loss)(jnp.array(distances)))
-
-
-@pytest.mark.parametrize(("rows", "columns", "labels"), [(4, 5, (4,)), (4, 4, (3,)), (4, 4, (4, 1))])
-def test_labels_of_other_images_are_named(rows, columns, labels):
-    with pytest.raises(ValueError, match=rf"shape \({rows}, {columns}\) and labels of shape \({labels[0]},"):
-        check_pairs(jnp.zeros((rows, columns)), jnp.zeros(labels, int))
+def test_a_diverged_distance_is_taken_and_leaves_numbers(pair):
+    """Neither near nor far, it would vanish if a miner asked which it is."""
+    distances = jnp.full((9, 9), 0.5).at[pair].set(jnp.nan)
+    pairs = losses.pairs(LABELS)
+    mining.distance_weighted_negative(distances, pairs, scale=None)  # nor is the scale that it measures an error
+    for name, sides in jax.jit(weights)(distances, pairs).items():
+        assert all(np.isfinite(np.array(side, float)).all() for side in sides), name
+        assert any(side[pair] > 0 for side in sides), name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MINERS)
+@pytest.mark.fully_compiled
+@pytest.mark.parametrize("name", table.MINERS)
 def test_memory_is_a_few_distance_matrices(name):
-    """At 900 images one b·b·b array would be 2.9 GB. Measured: 17.6 matrices at most, 16.3 without a miner."""
-    n = 900
+    """At 900 images one b·b·b array would be 2.9 GB."""
+    n, pairs = 900, losses.pairs(np.arange(900) // 9)
 
     def loss(x):
-        labels = jnp.repeat(jnp.arange(n // 9), 9)
-        return triplet(x, labels, distance=lambda x, y: -jnp.matmul(x, y.T), miner=MINERS[name])
+        distances = -jnp.matmul(x, x.T)
+        return losses.mean(losses.triplet(distances, table.MINERS[name](distances, pairs)))
 
     compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 24 * 4 * n * n

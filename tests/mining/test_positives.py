@@ -1,11 +1,9 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.losses import triplet
+from hypjax import losses
 from hypjax.mining import easy_positive, hard_positive
 
 
@@ -26,24 +24,31 @@ def loop(distances, labels, better):
     ("miner", "better"), [(easy_positive, lambda d, best: d < best), (hard_positive, lambda d, best: d > best)]
 )
 def test_they_choose_what_the_loop_chooses(miner, better, distances, labels):
-    positive, negative = jax.jit(miner)(jnp.array(distances), jnp.array(labels))
-    np.testing.assert_array_equal(positive, loop(distances, labels, better))
-    np.testing.assert_array_equal(negative, labels[:, None] != labels[None])
+    mined = jax.jit(miner)(jnp.array(distances), losses.pairs(labels))
+    np.testing.assert_array_equal(mined.positive, loop(distances, labels, better))
+    np.testing.assert_array_equal(mined.negative, labels[:, None] != labels[None])
+    assert (mined.one_positive, mined.one_negative) == (True, False)
 
 
 def test_of_duplicates_the_first_is_taken_and_never_the_image_itself():
-    positive, _ = easy_positive(jnp.zeros((4, 4)), jnp.zeros(4, int))
-    np.testing.assert_array_equal(positive, np.eye(4)[[1, 0, 0, 0]])
+    mined = easy_positive(jnp.zeros((4, 4)), losses.pairs(np.zeros(4, int)))
+    np.testing.assert_array_equal(mined.positive, np.eye(4)[[1, 0, 0, 0]])
 
 
 def test_two_samples_of_a_class_leave_easy_positives_no_choice():
     """EPS changes nothing for triplets then, as its authors say."""
-    x, labels = jnp.array(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32), jnp.repeat(jnp.arange(4), 2)
+    x = jnp.array(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
 
-    def loss(x, labels, miner):
-        return triplet(x, labels, distance=lambda x, y: jnp.square(x[:, None] - y[None]).sum(-1), miner=miner)
+    @jax.jit
+    def run(x, labels):
+        def values(x):
+            distances, pairs = jnp.square(x[:, None] - x[None]).sum(-1), losses.pairs(labels)
+            return [losses.mean(losses.triplet(distances, each)) for each in (easy_positive(distances, pairs), pairs)]
 
-    mined, plain = (jax.jit(jax.value_and_grad(partial(loss, miner=miner))) for miner in (easy_positive, None))
-    jax.tree.map(np.testing.assert_array_equal, mined(x, labels), plain(x, labels))
-    more = jnp.repeat(jnp.arange(2), 4)
-    assert abs(mined(x, more)[0] - plain(x, more)[0]) > 0.1
+        return values(x), jax.jacrev(values)(x)
+
+    values, gradients = run(x, jnp.arange(8) // 2)
+    np.testing.assert_allclose(*values, rtol=1e-6)
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+    mined, plain = run(x, jnp.arange(8) // 4)[0]
+    assert abs(mined - plain) > 0.1

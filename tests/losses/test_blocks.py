@@ -1,0 +1,136 @@
+"""Anchors in blocks give what all of them at once give, one device or eight."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from hypjax import geometry, losses, mining
+from tests.losses import table
+
+LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5, -1, 1, 2, 4, 4, 0, 3])
+N = len(LABELS)
+U = np.linspace(0.15, 0.9, N)
+
+
+def in_blocks(function, x, u, size):
+    """A function of distances, pairs and u, with the batch as references of its own rows."""
+    labels, ids = jnp.array(LABELS), jnp.arange(N) * 3
+
+    def rows(block):
+        pairs = losses.pairs(block["labels"], labels, ids=block["ids"], reference_ids=ids)
+        return function(geometry.Poincare(0.7).pairwise_dist(block["x"], x), pairs, block["u"])
+
+    return losses.in_blocks(rows, {"x": x, "labels": labels, "ids": ids, "u": u}, size=size)
+
+
+def at_once(function, x, u):
+    return function(geometry.Poincare(0.7).pairwise_dist(x, x), losses.pairs(LABELS), u)
+
+
+def all_terms(miners):
+    def terms(distances, pairs, u):
+        chosen = [table.MINERS[name](distances, pairs) for name in miners]
+        return [[loss(distances, each, u) for loss in table.LOSSES.values()] for each in chosen]
+
+    return terms
+
+
+def means(terms):
+    return jnp.stack([losses.mean(each) for of_miner in terms for each in of_miner])
+
+
+def run(miners, size=None):
+    """Values and gradients by points and u of all losses after all miners, in one program."""
+
+    def values(x, u):
+        function = all_terms(miners)
+        return means(at_once(function, x, u) if size is None else in_blocks(function, x, u, size))
+
+    return jax.jit(lambda x, u: table.with_gradients(values, x, u))
+
+
+def assert_agree(found, expected, **tolerance):
+    assert (np.abs(expected[1][0]).max(axis=(1, 2)) > 0).sum() >= len(expected[0]) * 7 / 8  # all but the failures'
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found, expected)
+
+
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("miner", "size"),
+    [("none", 3), slow("none", 1), slow("none", N), slow("none", N + 5), slow("easy and semi-hard", 1)]
+    + [slow(miner, 3) for miner in table.MINERS if miner not in ("none", "measured scale")],
+)
+def test_blocks_change_neither_value_nor_gradient(miner, size, points, float64):
+    x, u = jnp.array(points(N, d=4)), jnp.array(U)
+    assert_agree(run((miner,), size)(x, u), run((miner,))(x, u), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_nor_in_float32(points):
+    x, u = jnp.array(points(N, d=4), jnp.float32), jnp.array(U, jnp.float32)
+    miners = ("none", "easy and semi-hard")
+    assert_agree(run(miners, 3)(x, u), run(miners)(x, u), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_miners_choose_the_same_in_blocks(size, points, float64):
+    """But for a scale that is measured, which has to be measured before."""
+    x, u = jnp.array(points(N, d=4)), jnp.array(U)
+
+    def weights(distances, pairs, u):
+        chosen = table.every_miner(distances, pairs)
+        del chosen["measured scale"]
+        return {name: (pairs.positive, pairs.negative) for name, pairs in chosen.items()}
+
+    def measured(distances, pairs, u):
+        return mining.negative_distance(distances, pairs)
+
+    found, scale = jax.jit(lambda x: (in_blocks(weights, x, u, size), in_blocks(measured, x, u, size)))(x)
+    expected, of_all = jax.jit(lambda x: (at_once(weights, x, u), at_once(measured, x, u)))(x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), found, expected)
+    np.testing.assert_allclose(losses.mean(scale), losses.mean(of_all), rtol=1e-14)
+
+
+@pytest.mark.slow
+@pytest.mark.fully_compiled
+def test_jit_vmap_and_eight_devices_change_nothing(points):
+    """All losses: eager, compiled, two batches at once, and shared out over devices, at once and in blocks."""
+    miners = ("none", "easy and semi-hard")
+    x = jnp.stack([jnp.array(points(N, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
+    u = jnp.array(np.random.default_rng(0).random((2, N)), jnp.float32)
+    values, gradients = jax.vmap(run(miners))(x, u)
+    eager = means(at_once(all_terms(miners), x[0], u[0]))
+    np.testing.assert_allclose(values[0], eager, rtol=1e-5)
+
+    rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
+    for size in None, 3, 8:
+        sharded, by_each = run(miners, size)(*jax.device_put((x[1], u[1]), rows))
+        assert len(sharded.sharding.device_set) == 8
+        np.testing.assert_allclose(sharded, values[1], rtol=1e-5)
+        for found, alone in zip(by_each, gradients, strict=True):
+            np.testing.assert_allclose(found, alone[1], rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.fully_compiled
+def test_blocks_keep_no_distance_matrix():
+    """4096 × 4096 distances are 67 MB; a block of 64 anchors has 1 MB."""
+    n, labels = 4096, np.arange(4096) // 4
+
+    def loss(x):
+        def rows(block):
+            distances = geometry.Euclidean().pairwise_dist(block["x"], x)
+            pairs = losses.pairs(block["labels"], labels, ids=block["ids"], reference_ids=np.arange(n))
+            return losses.triplet(distances, mining.easy_positive(distances, pairs))
+
+        anchors = {"x": x, "labels": jnp.array(labels), "ids": jnp.arange(n)}
+        return losses.mean(losses.in_blocks(rows, anchors, size=64))
+
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * n * n / 2
