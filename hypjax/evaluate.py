@@ -6,11 +6,12 @@ Writes `results.json` (for the test classes), the pictures and `report.html` int
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from hypjax import assembly, cli, initialization, pages, provenance
 from hypjax.data.errors import DataError
@@ -20,7 +21,7 @@ from hypjax.images import limited
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.evaluation import Evaluation
+from hypjax.training.evaluation import Evaluation, Evaluator
 from hypjax.training.metrics import as_json, read_metrics
 from hypjax.training.pictures import draw
 
@@ -119,21 +120,44 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
-    count = config.evaluation.degraded_test_queries if split == "test" else config.evaluation.degraded_queries
     variables = state.evaluated()
     refit = assembly.create_refit(config, parts, evaluator)
     if refit is not None and step < steps:  # the last state has it
         variables = refit(variables)
+    evaluation = score(config, parts, evaluator, variables, split)
+    if split == "test":
+        write_results(workdir, source, evaluation, step=step, steps=steps)
+    return evaluation.figures
+
+
+def score(
+    config: ConfigDict,
+    parts: assembly.Parts,
+    evaluator: Evaluator,
+    variables: Mapping[str, Any],
+    split: str,
+    *,
+    say: Callable[[str], None] = print,
+) -> Evaluation:
+    """Scores the classes of a split, and what the encoder's bare features found before training.
+
+    Args:
+      config: the settings.
+      parts: from `assembly.assemble`.
+      evaluator: from `assembly.create_evaluator`.
+      variables: the model's.
+      split: `test` or `validation`.
+      say: told when the encoder's weights are gone, so that the figures before training are left out.
+    """
     encoder, untrained = parts.model.encoder, None
     try:
         if encoder is not None:
             untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
     except UsageError as error:
-        print(f"the encoder's features before training are left out: {error}")
-    evaluation = evaluator(variables, source, degraded_queries=count, untrained=untrained)
-    if split == "test":
-        report(workdir, source, evaluation, step=step, steps=steps)
-    return evaluation.figures
+        say(f"the encoder's features before training are left out: {error}")
+    wanted = config.evaluation
+    count = wanted.degraded_test_queries if split == "test" else wanted.degraded_queries
+    return evaluator(variables, getattr(parts.splits, split), degraded_queries=count, untrained=untrained)
 
 
 def steps_of_run(workdir: Path, planned: int) -> int:
@@ -146,7 +170,7 @@ def steps_of_run(workdir: Path, planned: int) -> int:
     return max((row["step"] for row in read_metrics(workdir / "metrics.jsonl")), default=planned)
 
 
-def report(workdir: Path, source: Source, evaluation: Evaluation, *, step: int, steps: int) -> None:
+def write_results(workdir: Path, source: Source, evaluation: Evaluation, *, step: int, steps: int) -> None:
     """Draws the pictures, writes the page and, last of all, the figures.
 
     Args:

@@ -186,14 +186,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
             say("evaluation.test is off: results.json holds the figures of the validation classes")
         return
     say("scoring the test classes")
-    queries = config.evaluation.degraded_test_queries
-    variables, encoder, untrained = state.evaluated(), parts.model.encoder, None
-    if encoder is not None:
-        untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
-    evaluation = evaluator(variables, parts.splits.test, degraded_queries=queries, untrained=untrained)
+    evaluation = evaluate.score(config, parts, evaluator, state.evaluated(), "test", say=say)
     if chief:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
-        evaluate.report(workdir, parts.splits.test, evaluation, step=config.steps, steps=config.steps)
+        evaluate.write_results(workdir, parts.splits.test, evaluation, step=config.steps, steps=config.steps)
         for line in (*evaluate.summary("test", evaluation.figures), *evaluate.warnings(evaluation.figures)):
             say(line)
         say(f"{workdir / 'report.html'} shows figures and pictures, {workdir / 'results.json'} holds the figures")

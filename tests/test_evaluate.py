@@ -1,0 +1,23 @@
+from types import SimpleNamespace
+
+import pytest
+
+from hypjax import encoders, evaluate
+from hypjax.settings import default_settings
+
+
+@pytest.mark.parametrize(("split", "count"), [("test", 7), ("validation", 3)])
+def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing_else(split, count, tmp_path):
+    config = default_settings()
+    config.encoder.weights = str(tmp_path / "gone.npz")
+    config.evaluation.degraded_test_queries, config.evaluation.degraded_queries = 7, 3
+    model = SimpleNamespace(encoder=encoders.create("efficientnet_lite0"))
+    parts, said, asked = (
+        SimpleNamespace(model=model, splits=SimpleNamespace(test="test", validation="validation")),
+        [],
+        [],
+    )
+    evaluate.score(config, parts, lambda *a, **k: asked.append((a, k)), {"params": {}}, split, say=said.append)
+    assert asked == [(({"params": {}}, split), {"degraded_queries": count, "untrained": None})]
+    assert len(said) == 1
+    assert "before training are left out" in said[0]
