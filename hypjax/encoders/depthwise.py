@@ -1,7 +1,8 @@
 """Depthwise convolution in two forms: XLA's own, and sums of shifted copies where that is faster, on CPU.
 
-XLA's grouped convolution is slow on CPU, and the gradient it derives from a sum of shifted copies is slower still,
-so both gradients of the shifted form are written out here.
+XLA's grouped convolution is slow on CPU, and the gradient it derives from a sum of shifted copies is slower still. So
+the tangents of the shifted form are written such that what reverse mode makes of them, their transposes, are fast: with
+a rule for tangents alone, forward mode and higher derivatives work too [ours].
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 Padding = Sequence[tuple[int, int]]
@@ -20,7 +22,7 @@ _ROWS_AT_ONCE = 8
 def depthwise_conv(
     x: Float[Array, "b h w f"], kernel: Float[Array, "k k 1 f"], *, stride: int = 1, padding: Padding
 ) -> Float[Array, "b h2 w2 f"]:
-    """Filters every channel by itself, in whichever form is the faster on the default backend.
+    """Filters every channel by itself, in whichever form is the faster where it runs.
 
         y[b, i, j, f] = Σ_{u,v} x[b, i·stride + u − top, j·stride + v − left, f] · kernel[u, v, 0, f]
 
@@ -38,10 +40,29 @@ def depthwise_conv(
         >>> depthwise_conv(x, jnp.ones((3, 3, 1, 1)), padding=((1, 1), (1, 1)))[0, :, :, 0].tolist()
         [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    pads = tuple((int(before), int(after)) for before, after in padding)
-    if jax.default_backend() == "cpu":
-        return shifted_depthwise_conv(x, kernel, stride, pads)
-    return lax_depthwise_conv(x, kernel, stride, pads)
+    return _conv(x, kernel, stride, tuple((int(before), int(after)) for before, after in padding))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _conv(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+    shifted, grouped = (
+        partial(f, stride=stride, padding=padding) for f in (shifted_depthwise_conv, lax_depthwise_conv)
+    )
+    return lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
+
+
+@partial(_conv.defjvp, symbolic_zeros=True)
+def _conv_jvp(stride, padding, primals, tangents):
+    (x, kernel), (dx, dk) = primals, tangents
+    y = _conv(x, kernel, stride, padding)
+    dy = jnp.zeros_like(y)
+    for moved, along, operands in ((dx, _along_images, (dx, kernel)), (dk, _along_kernel, (x, dk))):
+        if not isinstance(moved, SymbolicZero):
+            shifted, grouped = (partial(f, stride=stride, padding=padding) for f in (along, lax_depthwise_conv))
+            chosen = partial(lax.platform_dependent, cpu=shifted, default=grouped)
+            # Checkpointed, so that a gradient keeps the images and not a shifted copy for each tap.
+            dy += jax.checkpoint(chosen, prevent_cse=False)(*operands)
+    return y, dy
 
 
 def lax_depthwise_conv(
@@ -54,38 +75,30 @@ def lax_depthwise_conv(
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def shifted_depthwise_conv(
     x: Float[Array, "b h w f"], kernel: Float[Array, "k k 1 f"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 f"]:
     """The same as a sum of shifted copies of the padded images, which XLA fuses into one loop."""
-    (top, bottom), (left, right) = padding
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    height = (padded.shape[1] - kernel.shape[0]) // stride + 1
-    width = (padded.shape[2] - kernel.shape[1]) // stride + 1
-    taps = [(u, v) for u in range(kernel.shape[0]) for v in range(kernel.shape[1])]
-    return reduce(
-        jnp.add,
-        (_shifted(padded, u, v, height, width, stride) * kernel[u, v][None, None] for u, v in taps),
+    taps, *_ = _taps(x, kernel, stride, padding)
+    return reduce(jnp.add, (tap * k[None, None] for tap, k in zip(taps, kernel.reshape(len(taps), 1, -1), strict=True)))
+
+
+def _taps(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[list[Array], int, int]:
+    """What each entry of the kernel sees of the padded images [b, h2, w2, f], row by row; h2, w2."""
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = ((padded.shape[axis] - kernel.shape[axis - 1]) // stride + 1 for axis in (1, 2))
+    rows, columns = (
+        [slice(start, start + (extent - 1) * stride + 1, stride) for start in range(kernel.shape[axis])]
+        for axis, extent in enumerate((height, width))
     )
+    return [padded[:, u, v] for u in rows for v in columns], height, width
 
 
-def _shifted(padded: Array, u: int, v: int, height: int, width: int, stride: int) -> Array:
-    rows = slice(u, u + (height - 1) * stride + 1, stride)
-    columns = slice(v, v + (width - 1) * stride + 1, stride)
-    return padded[:, rows, columns]
-
-
-def _forward(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
-    return shifted_depthwise_conv(x, kernel, stride, padding), (x, kernel)
-
-
-def _backward(stride: int, padding: Padding, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    return _images_gradient(g, kernel, stride, padding, x.shape), _kernel_gradient(x, g, kernel, stride, padding)
-
-
-shifted_depthwise_conv.defvjp(_forward, _backward)
+def _along_images(dx: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+    """The convolution of dx, as the transpose of the images' gradient."""
+    y = jax.eval_shape(partial(shifted_depthwise_conv, stride=stride, padding=padding), dx, kernel)
+    gradient = partial(_images_gradient, kernel=kernel, stride=stride, padding=padding, shape=dx.shape)
+    return jax.linear_transpose(gradient, y)(dx)[0]
 
 
 def _images_gradient(g: Array, kernel: Array, stride: int, padding: Padding, shape: tuple[int, ...]) -> Array:
@@ -100,20 +113,21 @@ def _images_gradient(g: Array, kernel: Array, stride: int, padding: Padding, sha
     return shifted_depthwise_conv(g, kernel[::-1, ::-1], 1, ((0, 0), (0, 0)))
 
 
-def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Padding) -> Array:
-    """For each tap, the product of the shifted images with the cotangent, summed over images and positions."""
-    (top, bottom), (left, right) = padding
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    height, width = g.shape[1:3]
+def _along_kernel(x: Array, dk: Array, stride: int, padding: Padding) -> Array:
+    """The convolution by dk, one band of rows repeated.
+
+    Transposed, the products with the cotangent are summed over bands, then within each image, then over images.
+    """
+    taps, height, width = _taps(x, dk, stride, padding)
     step = max(rows for rows in range(1, _ROWS_AT_ONCE + 1) if height % rows == 0)
-    bands = [slice(start, start + height // step) for start in range(0, height, height // step)]
-    partial_sums = []
-    for u in range(kernel.shape[0]):
-        for v in range(kernel.shape[1]):
-            shifted = _shifted(padded, u, v, height, width, stride)
-            partial_sums.append(reduce(jnp.add, [shifted[:, band] * g[:, band] for band in bands]))
+    # For each image first: a batch that is spread over devices is then summed across them once, not for every tap.
+    per_image = jnp.broadcast_to(dk.astype(jnp.float32).reshape(len(taps), 1, -1), (len(taps), len(x), x.shape[-1]))
+    shape = (len(x), height // step, width, x.shape[-1])
+    # Split, whose transpose is one concatenation; that of indexing adds up as many padded copies.
+    weights = lax.split(per_image, [1] * len(taps))
+    bands = [jnp.broadcast_to(w[0, :, None, None], shape).astype(x.dtype) for w in weights]
     # Without the barrier XLA folds the fast sums back into the slow reduction.
-    partial_sums = lax.optimization_barrier(partial_sums)
-    # Within each image first: a batch that is spread over devices is then summed across them once, not for every tap.
-    per_image = jnp.stack([p.astype(jnp.float32).sum(axis=(1, 2)) for p in partial_sums])
-    return per_image.sum(axis=1).reshape(kernel.shape).astype(kernel.dtype)
+    bands = lax.optimization_barrier(bands)
+    return reduce(
+        jnp.add, (tap * jnp.concatenate([band] * step, axis=1) for tap, band in zip(taps, bands, strict=True))
+    )

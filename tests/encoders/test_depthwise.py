@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.encoders.depthwise import depthwise_conv, lax_depthwise_conv, shifted_depthwise_conv
+from hypjax.encoders.depthwise import depthwise_conv, lax_depthwise_conv
 
 CASES = [
     # height, width, kernel size, stride, padding
@@ -24,19 +24,37 @@ def case(height, width, size, dtype=jnp.float32):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), CASES)
-def test_shifted_copies_equal_xlas_convolution_with_gradients(height, width, size, stride, padding):
+def test_shifted_copies_equal_xlas_convolution_in_every_derivative(height, width, size, stride, padding):
     x, kernel = case(height, width, size)
-    shape = jax.eval_shape(lambda: lax_depthwise_conv(x, kernel, stride, padding)).shape
-    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
+    tangents = jax.tree.map(jnp.cos, (x, kernel))
 
     @partial(jax.jit, static_argnums=0)
-    def value_and_gradients(form):
-        y, pull = jax.vjp(lambda x, k: form(x, k, stride, padding), x, kernel)
-        return y, *pull(cotangent)
+    def value_and_derivatives(form):
+        def curved(x, k):
+            return jnp.sum(jnp.sin(form(x, k, stride=stride, padding=padding)))
 
-    expected = value_and_gradients(lax_depthwise_conv)
-    for ours, theirs in zip(value_and_gradients(shifted_depthwise_conv), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        y, tangent = jax.jvp(curved, (x, kernel), tangents)
+        reverse = jax.grad(curved, (0, 1))
+        each = jax.vmap(reverse, (0, None))(x[:, None], kernel)  # per-image gradients
+        return y, tangent, reverse(x, kernel), each, jax.jvp(reverse, (x, kernel), tangents)[1]
+
+    ours, expected = value_and_derivatives(depthwise_conv), value_and_derivatives(lax_depthwise_conv)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-4), ours, expected)
+
+
+def test_a_gradient_keeps_the_images_and_no_shifted_copies():
+    x, kernel = case(8, 8, 3)
+    _, pull = jax.vjp(lambda x, k: depthwise_conv(x, k, padding=((1, 1), (1, 1))), x, kernel)
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull))
+    assert kept <= 2 * x.nbytes + 2 * kernel.nbytes
+
+
+@pytest.mark.parametrize(("platform", "form"), [("cpu", False), ("tpu", True)])
+def test_the_form_is_that_of_the_platform_it_is_lowered_for(platform, form):
+    x, kernel = case(6, 6, 3)
+    gradient = jax.jit(jax.grad(lambda k: depthwise_conv(x, k, padding=((1, 1), (1, 1))).sum()))
+    text = gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.convolution" in text) == form
 
 
 def test_against_loops():

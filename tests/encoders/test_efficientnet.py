@@ -100,3 +100,14 @@ def test_statistics_move_only_when_asked(random_variables):
     jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
     same = jax.tree.map(np.array_equal, moved["batch_stats"], variables["batch_stats"])
     assert not any(jax.tree.leaves(same))
+
+
+@pytest.mark.slow
+def test_forward_mode_agrees_with_reverse_mode(random_variables):
+    encoder = encoders.create("efficientnet_lite0", **TINY)
+    x, direction = np.random.default_rng(0).normal(size=(2, 1, 16, 16, 3)).astype(np.float32)
+    variables = random_variables(encoder, x)
+    encode = jax.jit(lambda x: encoder.apply(variables, x))
+    features, tangent = jax.jvp(encode, (x,), (direction,))
+    (gradient,) = jax.vjp(encode, x)[1](features)
+    assert jnp.vdot(features, tangent) == pytest.approx(float(jnp.vdot(gradient, direction)), rel=1e-3)
