@@ -3,9 +3,9 @@
     python benchmarks/batch_memory.py                          # 8 pretended CPU devices
     python benchmarks/batch_memory.py --topology v5e:16x16     # a pod, compiled for by libtpu
 
-Points [b, 128] of the ball are shared out over the devices; each loss is made in blocks of rows (`losses.in_blocks`), as
-the trainer makes it. A column says how many MiB one device needs besides the points it is given; `whole` is the loss
-without blocks.
+Points [b, 128] of the ball are shared out over the devices; each loss is made in blocks of rows (`losses.in_blocks`),
+as the trainer makes it. A column says how many MiB one device needs besides the points it is given; `whole` is the
+loss without blocks.
 """
 
 import argparse
