@@ -81,9 +81,9 @@ def test_an_empty_slot_is_never_chosen(points):
     """It lies at the origin, nearer to every image than any other."""
     x, labels = jnp.array(0.5 + np.abs(points(4)), jnp.float32), jnp.array([0, 0, 1, 1])
     known = losses.references(losses.create_cross_batch_memory(6, 3), x, labels)
-    pairs = losses.pairs(labels, known.labels, ids=known.ids[:4], reference_ids=known.ids)
+    pairs = table.pairs(labels, known.labels, ids=known.ids[:4], reference_ids=known.ids)
     distances = jnp.square(x[:, None] - known.points[None]).sum(-1)
-    chosen = table.MINERS["easy and hard"](distances, pairs)
+    chosen = jax.jit(table.MINERS["easy and hard"])(distances, pairs)
     for weights in map(np.asarray, (chosen.positive, chosen.negative)):
         np.testing.assert_array_equal(weights[:, :4].sum(1), np.ones(4))
         assert weights.sum() == 4
@@ -93,8 +93,8 @@ def test_a_draw_is_one_of_what_is_there(points):
     """Three slots of seven are filled: two classes of the batch and one of its own; all are drawn alike from 1.4 on."""
     x, labels = jnp.array(points(5), jnp.float32), jnp.array(LABELS)
     known = losses.references(filled(points(3, seed=1).astype(np.float32)), x, labels)
-    pairs = losses.pairs(labels, known.labels, ids=known.ids[:5], reference_ids=known.ids)
-    drawn = table.MINERS["distance_weighted_negative"](jnp.full((5, 12), 2.0), pairs)
+    pairs = table.pairs(labels, known.labels, ids=known.ids[:5], reference_ids=known.ids)
+    drawn = jax.jit(table.MINERS["distance_weighted_negative"])(jnp.full((5, 12), 2.0), pairs)
     other = LABELS[:, None] != np.concatenate([LABELS, OLD_LABELS])[None]
     np.testing.assert_allclose(drawn.negative[:, :8], other / other.sum(1, keepdims=True), rtol=1e-6)
     assert not drawn.negative[:, 8:].any()

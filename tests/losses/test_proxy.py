@@ -101,7 +101,7 @@ def test_defaults_are_those_of_the_loop(points, float64):
     x, labels = points(6), LABELS["uneven classes"]
     for name, (loop, _, shape) in CASES.items():
         proxies = random_proxies(shape)
-        value = loss(name, jnp.array(x), jnp.array(labels), proxies)
+        value = jax.jit(loss, static_argnums=0)(name, jnp.array(x), jnp.array(labels), proxies)
         np.testing.assert_allclose(value, loop(x, labels, np.array(proxies)), rtol=1e-12, err_msg=name)
 
 
@@ -131,24 +131,32 @@ def test_zero_vectors_have_finite_gradients(name, points):
 def test_sharp_settings_do_not_overflow():
     """exp(2000·s) is out of any float's range; the logarithm of its sum is not."""
 
-    def value(s, labels, form, **settings):
-        return losses.mean(form(s, losses.pairs(labels, jnp.arange(2)), **settings))
+    @jax.jit
+    def run(s, labels):
+        pairs = losses.pairs(labels, jnp.arange(2))
 
-    eye, right, wrong = jnp.eye(2), jnp.array([0, 1]), jnp.array([1, 0])
-    anchor, gradient = jax.value_and_grad(value)(eye, wrong, losses.proxy_anchor, alpha=2000.0)
+        def values(s):
+            anchor = losses.proxy_anchor(s, pairs, alpha=2000.0)
+            nca, triple = losses.proxy_nca(s, pairs, scale=2000.0), losses.soft_triple(s[:, :, None], pairs)
+            return jnp.stack([losses.mean(each) for each in (anchor, nca, triple)])
+
+        return values(s), jax.jacrev(values)(s)
+
+    right, wrong = (run(jnp.eye(2), jnp.array(labels)) for labels in ([0, 1], [1, 0]))
     # Every proxy: its own image at cosine 0, the other at 1.
-    np.testing.assert_allclose(anchor, 2000 * 0.1 + 2000 * 1.1, rtol=1e-6)
-    assert jnp.all(jnp.isfinite(gradient))
-    for labels, nca, triple in (right, -4000.0, 0.0), (wrong, 4000.0, 20 * 1.01 + np.log1p(np.exp(-20 * 1.01))):
-        np.testing.assert_allclose(value(eye, labels, losses.proxy_nca, scale=2000.0), nca, rtol=1e-6)
-        np.testing.assert_allclose(value(eye[:, :, None], labels, losses.soft_triple), triple, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(wrong[0][0], 2000 * 0.1 + 2000 * 1.1, rtol=1e-6)
+    np.testing.assert_allclose(right[0][1:], [-4000, 0], rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(wrong[0][1:], [4000, 20 * 1.01 + np.log1p(np.exp(-20 * 1.01))], rtol=1e-6)
+    assert np.isfinite(right[1]).all()
+    assert np.isfinite(wrong[1]).all()
 
 
 def test_one_center_a_class_is_a_cross_entropy(points, float64):
     x, labels, centers = points(6), np.array(LABELS["uneven classes"]), random_proxies((CLASSES, 1, 3))
     logits = 7 * np.array([[cosine(v, w[0]) for w in np.array(centers)] for v in x])
     expected = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(6), labels])
-    value = loss("soft_triple", jnp.array(x), jnp.array(labels), centers, scale=7.0, margin=0.0)
+    run = jax.jit(functools.partial(loss, "soft_triple", scale=7.0, margin=0.0))
+    value = run(jnp.array(x), jnp.array(labels), centers)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from hypjax import losses
 from hypjax.geometry import Poincare
 from hypjax.mining import easy_positive, hard_negative
+from tests.losses import table
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
 
