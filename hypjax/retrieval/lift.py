@@ -74,8 +74,6 @@ def flatten(points, manifold: Manifold) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(manifold, HYPERBOLIC):
         return x, np.ones(len(x))
     c = float(np.asarray(manifold.c))
-    if not c > 0:
-        raise ValueError(f"{manifold} needs a curvature parameter c > 0")
     if isinstance(manifold, Lorentz):
         space = np.sqrt(c) * x[:, 1:]
         stretch = (1 + np.sqrt(1 + np.sum(np.square(space), axis=1))) / 2

@@ -163,7 +163,6 @@ def test_the_search_does_not_need_faiss(monkeypatch):
     ("options", "message"),
     [
         ({"manifold": Product((Euclidean(),), (2,))}, "use retrieval.knn"),
-        ({"manifold": Poincare(np.float32(-1.0))}, "needs a curvature"),
         ({"manifold": Poincare(2.0)}, r"inside the ball of radius 1/√c = 0.7071"),
         ({"manifold": Euclidean(), "distance": "hybrid"}, "use retrieval.knn"),
         ({"manifold": Euclidean(), "backend": "annoy"}, "'annoy' is unknown"),
