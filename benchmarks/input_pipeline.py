@@ -179,7 +179,7 @@ def measure_step(step: Step, *, repeats: int) -> float:
 
     config = apply_arguments(default_settings(), step.arguments or None)
     emoji = Emoji("train")
-    parts = assembly.assemble(config, Splits(emoji, emoji, emoji))
+    setup = assembly.assemble(config, Splits(emoji, emoji, emoji))
     mesh = sharding.data_mesh()
     images, size = 3 * step.classes, config.data.image_size
     rng = np.random.default_rng(0)
@@ -198,10 +198,10 @@ def measure_step(step: Step, *, repeats: int) -> float:
             if jnp.issubdtype(leaf.dtype, jnp.floating)
             else jnp.zeros(leaf.shape, leaf.dtype)
         ),
-        initialization.abstract_state(config, parts),
+        initialization.abstract_state(config, setup),
     )
     state = jax.device_put(state, sharding.replicated(mesh))
-    function, shared = assembly.create_step(config, parts, mesh), sharding.global_batch(batch, mesh)
+    function, shared = assembly.create_step(config, setup, mesh), sharding.global_batch(batch, mesh)
     best = np.inf
     for turn in range(repeats + 1):
         start = time.perf_counter()

@@ -36,7 +36,7 @@ from hypjax.training.step import normalize, train_step
 PROTOCOLS = ("leave_one_out", "query_gallery")
 
 
-class Parts(NamedTuple):
+class Setup(NamedTuple):
     """What training and evaluation share.
 
     Attributes:
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
     preprocess: Callable[[jax.Array], jax.Array]
 
 
-def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
+def assemble(config: ConfigDict, splits: Splits | None = None) -> Setup:
     """Resolves data, model and space by name.
 
     Args:
@@ -82,7 +82,7 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Parts:
     if holds_features(config):
         require_no_images(config, width_of(splits.train))
     model, preprocess = create_model(config)
-    return Parts(splits, model, create_space_at(config), preprocess)
+    return Setup(splits, model, create_space_at(config), preprocess)
 
 
 def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Array], jax.Array]]:
@@ -201,7 +201,7 @@ def summary(splits: Splits) -> str:
     return ", ".join(counts).replace(" of ", " images of ", 1).replace(",", " classes,", 1)
 
 
-def create_objective(config: ConfigDict, parts: Parts) -> objectives.Objective:
+def create_objective(config: ConfigDict, setup: Setup) -> objectives.Objective:
     """Binds loss, miner and regularizer of the settings to the space.
 
     Raises:
@@ -212,14 +212,14 @@ def create_objective(config: ConfigDict, parts: Parts) -> objectives.Objective:
         if config.learn_curvature:
             curvature = optim.unbounded_curvature(config.curvature, *config.curvature_range)
         return objectives.create_objective(
-            parts.space_at,
+            setup.space_at,
             config.loss.name,
             samples_per_class=config.batch.samples_per_class,
             settings=config.loss.to_dict(),
             miner=config.miner,
             regularizer=config.regularizer,
             hier=config.hier.to_dict(),
-            classes=len(parts.splits.train.class_names),
+            classes=len(setup.splits.train.class_names),
             dimension=config.head.dim,
             clip_radius=config.head.clip_radius,
             curvature=curvature,
@@ -264,7 +264,7 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArg
     )
 
 
-def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrapped:
+def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrapped:
     """The compiled train step, `(state, batch, seed=...) -> (state, metrics)`; it takes the state's place in memory.
 
     Raises:
@@ -273,10 +273,10 @@ def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrap
     return jax.jit(
         partial(
             train_step,
-            model=parts.model,
-            objective=create_objective(config, parts),
+            model=setup.model,
+            objective=create_objective(config, setup),
             optimizer=create_optimizer(config),
-            preprocess=parts.preprocess,
+            preprocess=setup.preprocess,
             decay=config.optimizer.ema,
         ),
         donate_argnums=0,
@@ -285,12 +285,12 @@ def create_step(config: ConfigDict, parts: Parts, mesh: Mesh) -> jax.stages.Wrap
     )
 
 
-def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reader | None = None) -> Evaluator:
+def create_evaluator(config: ConfigDict, setup: Setup, mesh: Mesh, reader: Reader | None = None) -> Evaluator:
     """What asks the model for its figures.
 
     Args:
       config: the settings.
-      parts: from `assemble`.
+      setup: from `assemble`.
       mesh: whose devices share the images.
       reader: sources to batches; None for one of images.
 
@@ -302,8 +302,8 @@ def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reade
         raise UsageError(f"data.protocol {protocol!r} is unknown; there are: {', '.join(PROTOCOLS)}")
     sharding.require_divisible(config.evaluation.batch, mesh)
     return Evaluator(
-        create_embedder(parts.model, parts.space_at, parts.preprocess, mesh),
-        parts.space_at,
+        create_embedder(setup.model, setup.space_at, setup.preprocess, mesh),
+        setup.space_at,
         mesh,
         reader or create_reader(config),
         clip_radius=config.head.clip_radius,
@@ -313,7 +313,7 @@ def create_evaluator(config: ConfigDict, parts: Parts, mesh: Mesh, reader: Reade
     )
 
 
-def create_refit(config: ConfigDict, parts: Parts, evaluator: Evaluator) -> Refit | None:
+def create_refit(config: ConfigDict, setup: Setup, evaluator: Evaluator) -> Refit | None:
     """What fits the head anew to the trained features, where the settings ask for it.
 
     Raises:
@@ -335,7 +335,7 @@ def create_refit(config: ConfigDict, parts: Parts, evaluator: Evaluator) -> Refi
     if not head.shrinkage > 0:
         raise UsageError(f"head.shrinkage must be positive, not {head.shrinkage}")
     return Refit(
-        evaluator.embedder, evaluator.mesh, evaluator.reader, parts.splits.train, parts.model.head, head.shrinkage
+        evaluator.embedder, evaluator.mesh, evaluator.reader, setup.splits.train, setup.model.head, head.shrinkage
     )
 
 

@@ -149,19 +149,19 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     Raises:
       UsageError: settings that don't fit together, or a batch that the devices can't share.
     """
-    parts = assembly.assemble(config, splits_of(config))
-    config = limited(config, parts.splits.train)
-    classes = batch_classes(config, parts.splits.train)
+    setup = assembly.assemble(config, splits_of(config))
+    config = limited(config, setup.splits.train)
+    classes = batch_classes(config, setup.splits.train)
     images = classes * config.batch.samples_per_class
-    require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(parts.splits.train.class_names))
+    require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(setup.splits.train.class_names))
     # Made to be checked: what they refuse would else be found out on the machines that were booked.
-    create_sampler(config, parts.splits.train)
+    create_sampler(config, setup.splits.train)
     if not holds_features(config):
         create_augmentation(config)
         create_view(config)
-    state = initialization.abstract_state(config, parts)
-    step = assembly.create_step(config, parts, mesh)
-    arguments = _placed(state, sharding.replicated(mesh)), _placed(_batch(config, parts, images), sharding.split(mesh))
+    state = initialization.abstract_state(config, setup)
+    step = assembly.create_step(config, setup, mesh)
+    arguments = _placed(state, sharding.replicated(mesh)), _placed(_batch(config, setup, images), sharding.split(mesh))
     start = time.monotonic()
     lowered = step.lower(*arguments, seed=config.seed)
     compiled = lowered.compile(_quickly(mesh))
@@ -169,7 +169,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     state_bytes, whole_batch = _bytes(arguments[0]), _bytes(arguments[1])
     own = [path for path in state.params if path.startswith(OBJECTIVE)]
     return Rehearsal(
-        splits=parts.splits,
+        splits=setup.splits,
         platform=mesh.devices.flat[0].platform,
         devices=mesh.size,
         classes=classes,
@@ -209,7 +209,7 @@ def require_shares(classes: int, samples: int, devices: int, *, limit: int) -> N
     )
 
 
-def _batch(config: ConfigDict, parts: assembly.Parts, images: int) -> dict[str, jax.ShapeDtypeStruct]:
+def _batch(config: ConfigDict, setup: assembly.Setup, images: int) -> dict[str, jax.ShapeDtypeStruct]:
     size = config.data.image_size
     shapes: dict[str, Any] = {
         "label": ((images,), jnp.int32),
@@ -218,7 +218,7 @@ def _batch(config: ConfigDict, parts: assembly.Parts, images: int) -> dict[str, 
     }
     if holds_features(config):
         shapes |= {
-            "features": ((images, width_of(parts.splits.train)), jnp.float32),
+            "features": ((images, width_of(setup.splits.train)), jnp.float32),
             "valid": ((images,), jnp.bool_),
         }
     elif config.features.cached:

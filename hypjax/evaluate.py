@@ -100,31 +100,31 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
         config.data.dir = data_dir
     mesh = sharding.data_mesh()
     try:
-        parts = assembly.assemble(config)
+        setup = assembly.assemble(config)
     except DataError as error:
         if data_dir is not None or not config.data.dir or Path(config.data.dir).expanduser().exists():
             raise
         raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
-    config = limited(config, parts.splits.train)
+    config = limited(config, setup.splits.train)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        like = initialization.abstract_state(config, parts)
+        like = initialization.abstract_state(config, setup)
         try:
             state, _, notices = checkpoints.restore(like, sharding.replicated(mesh))
         except FileNotFoundError as error:
             raise UsageError(f"{workdir} cannot be scored: {error}") from error
     for notice in notices:
         print(notice)
-    evaluator = assembly.create_evaluator(config, parts, mesh)
-    source, step = getattr(parts.splits, split), int(state.step)
+    evaluator = assembly.create_evaluator(config, setup, mesh)
+    source, step = getattr(setup.splits, split), int(state.step)
     steps = steps_of_run(workdir, config.steps)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
     variables = state.evaluated()
-    refit = assembly.create_refit(config, parts, evaluator)
+    refit = assembly.create_refit(config, setup, evaluator)
     if refit is not None and step < steps:  # the last state has it
         variables = refit(variables)
-    evaluation = score(config, parts, evaluator, variables, split)
+    evaluation = score(config, setup, evaluator, variables, split)
     if split == "test":
         write_results(workdir, source, evaluation, step=step, steps=steps)
     return evaluation.figures
@@ -132,7 +132,7 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
 
 def score(
     config: ConfigDict,
-    parts: assembly.Parts,
+    setup: assembly.Setup,
     evaluator: Evaluator,
     variables: Mapping[str, Any],
     split: str,
@@ -143,13 +143,13 @@ def score(
 
     Args:
       config: the settings.
-      parts: from `assembly.assemble`.
+      setup: from `assembly.assemble`.
       evaluator: from `assembly.create_evaluator`.
       variables: the model's.
       split: `test` or `validation`.
       say: told when the encoder's weights are gone, so that the figures before training are left out.
     """
-    encoder, untrained = parts.model.encoder, None
+    encoder, untrained = setup.model.encoder, None
     try:
         if encoder is not None:
             untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
@@ -157,7 +157,7 @@ def score(
         say(f"the encoder's features before training are left out: {error}")
     wanted = config.evaluation
     count = wanted.degraded_test_queries if split == "test" else wanted.degraded_queries
-    return evaluator(variables, getattr(parts.splits, split), degraded_queries=count, untrained=untrained)
+    return evaluator(variables, getattr(setup.splits, split), degraded_queries=count, untrained=untrained)
 
 
 def steps_of_run(workdir: Path, planned: int) -> int:

@@ -21,7 +21,7 @@ from hypjax.arguments import adapt_to_encoder, adapt_to_photographs
 from hypjax.data.folder import read_folders
 from hypjax.data.mapped import DAMAGE
 from hypjax.data.source import Source
-from hypjax.data.split import PARTS
+from hypjax.data.split import SPLITS
 from hypjax.data.unlabeled import Picture, find_pictures
 from hypjax.embeddings import Embeddings, Store, archive, whole_rows
 from hypjax.errors import UsageError
@@ -183,7 +183,7 @@ def write(path: Path, features: Embeddings) -> None:
             for name, values in found.levels:
                 put(name, np.array(values)[found.labels])
             if found.parts is not None:
-                put("split", np.array(PARTS)[found.parts])
+                put("split", np.array(SPLITS)[found.parts])
         put("names", np.array([picture.path for picture in pictures], np.str_))
         put("files", np.array([picture[1:] for picture in pictures], np.int64).reshape(-1, 2))
         put("about", np.array(json.dumps({"format": FORMAT, **features.about, "skipped": skipped})))

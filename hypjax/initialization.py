@@ -27,54 +27,54 @@ from hypjax.training.state import TrainState, create_state
 CALIBRATION_IMAGES = 1024
 
 
-def initial_state(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, reader: Reader) -> TrainState:
+def initial_state(config: ConfigDict, setup: assembly.Setup, mesh: Mesh, reader: Reader) -> TrainState:
     """The state of step 0, whole on every device.
 
     Args:
       config: the settings.
-      parts: from `assembly.assemble`.
+      setup: from `assembly.assemble`.
       mesh: whose devices look at the training images.
       reader: sources to batches.
 
     Raises:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
     """
-    variables = initial_variables(config, parts, mesh, reader)
+    variables = initial_variables(config, setup, mesh, reader)
     failures = None
-    if parts.model.doubt is not None:
+    if setup.model.doubt is not None:
         # Before training every class is an unseen class: whose nearest neighbor is wrong now is honest.
-        embedder = assembly.create_evaluator(config, parts, mesh, reader)
-        failures = jnp.asarray(embedder.failures(variables, parts.splits.train), jnp.float32)
-    return jax.device_put(_state(config, parts, variables, failures), sharding.replicated(mesh))
+        embedder = assembly.create_evaluator(config, setup, mesh, reader)
+        failures = jnp.asarray(embedder.failures(variables, setup.splits.train), jnp.float32)
+    return jax.device_put(_state(config, setup, variables, failures), sharding.replicated(mesh))
 
 
-def abstract_state(config: ConfigDict, parts: assembly.Parts) -> TrainState:
+def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
     if holds_features(config):
-        seen, method = jnp.zeros((1, width_of(parts.splits.train)), jnp.float32), "project"
+        seen, method = jnp.zeros((1, width_of(setup.splits.train)), jnp.float32), "project"
     else:
         size = config.data.image_size
         seen, method = jnp.zeros((1, size, size, 3), jnp.float32), "__call__"
-    initial = partial(parts.model.init, jax.random.key(0), seen, method=method)
-    failures = None if parts.model.doubt is None else jnp.zeros(len(parts.splits.train))
-    return jax.eval_shape(lambda: _state(config, parts, dict(initial()), failures))
+    initial = partial(setup.model.init, jax.random.key(0), seen, method=method)
+    failures = None if setup.model.doubt is None else jnp.zeros(len(setup.splits.train))
+    return jax.eval_shape(lambda: _state(config, setup, dict(initial()), failures))
 
 
 def _state(
-    config: ConfigDict, parts: assembly.Parts, variables: dict[str, Any], failures: jax.Array | None
+    config: ConfigDict, setup: assembly.Setup, variables: dict[str, Any], failures: jax.Array | None
 ) -> TrainState:
-    objective = assembly.create_objective(config, parts)
+    objective = assembly.create_objective(config, setup)
     own = objective.initial(jax.random.fold_in(jax.random.key(config.seed), 2), config.head.dim)
     memory = None
     if objective.memory_size:
-        width = jax.eval_shape(parts.space_at(own).manifold.embed, jnp.zeros((1, config.head.dim))).shape[-1]
+        width = jax.eval_shape(setup.space_at(own).manifold.embed, jnp.zeros((1, config.head.dim))).shape[-1]
         memory = losses.create_cross_batch_memory(objective.memory_size, width, jnp.float32)
     with as_usage():
         return create_state(
             variables,
             assembly.create_optimizer(config),
             objective=own,
-            frozen=(*config.encoder.frozen, *(f"head/{name}$" for name in parts.model.head.kept_parameters())),
+            frozen=(*config.encoder.frozen, *(f"head/{name}$" for name in setup.model.head.kept_parameters())),
             average=config.optimizer.ema > 0,
             failures=failures,
             memory=memory,
@@ -101,12 +101,12 @@ def encoder_variables(config: ConfigDict, encoder: nn.Module | None) -> dict[str
         return dict(jax.jit(encoder.init)(encoder_key, images))
 
 
-def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, reader: Reader) -> dict[str, Any]:
+def initial_variables(config: ConfigDict, setup: assembly.Setup, mesh: Mesh, reader: Reader) -> dict[str, Any]:
     """The model's variables at step 0: weights loaded, head fitted to a sample of training images.
 
     Args:
       config: the settings.
-      parts: from `assembly.assemble`.
+      setup: from `assembly.assemble`.
       mesh: whose devices compute the sample's features.
       reader: sources to batches.
 
@@ -114,12 +114,12 @@ def initial_variables(config: ConfigDict, parts: assembly.Parts, mesh: Mesh, rea
       UsageError: weights that are missing or don't fit.
     """
     _, head_key = jax.random.split(jax.random.key(config.seed))
-    of_encoder = encoder_variables(config, parts.model.encoder)
-    features = _sample_features(config, parts, of_encoder, mesh, reader)
+    of_encoder = encoder_variables(config, setup.model.encoder)
+    features = _sample_features(config, setup, of_encoder, mesh, reader)
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
-    variables = dict(jax.jit(partial(parts.model.init, method="project"))(head_key, features[:1]))
+    variables = dict(jax.jit(partial(setup.model.init, method="project"))(head_key, features[:1]))
     with as_usage():
-        return calibrate_head(parts.model, with_encoder(variables, of_encoder), features)
+        return calibrate_head(setup.model, with_encoder(variables, of_encoder), features)
 
 
 def with_encoder(variables: Mapping[str, Any], of_encoder: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,16 +134,16 @@ def with_encoder(variables: Mapping[str, Any], of_encoder: Mapping[str, Any]) ->
 
 
 def _sample_features(
-    config: ConfigDict, parts: assembly.Parts, of_encoder: dict[str, Any], mesh: Mesh, reader: Reader
+    config: ConfigDict, setup: assembly.Setup, of_encoder: dict[str, Any], mesh: Mesh, reader: Reader
 ) -> jax.Array:
     """Features of evenly spaced training images, the same on every process."""
-    source = parts.splits.train
+    source = setup.splits.train
     count = min(max(CALIBRATION_IMAGES, 4 * config.head.dim), len(source))  # a direction asks for a few images
-    sample, encoder = subset(source, np.linspace(0, len(source) - 1, count).astype(int)), parts.model.encoder
+    sample, encoder = subset(source, np.linspace(0, len(source) - 1, count).astype(int)), setup.model.encoder
     if encoder is None or config.features.cached:
         return jnp.concatenate([batch["features"][batch["valid"]] for batch in reader(sample)])
     encode = jax.jit(
-        lambda values, images: encoder.apply(values, parts.preprocess(images), train=False),
+        lambda values, images: encoder.apply(values, setup.preprocess(images), train=False),
         out_shardings=sharding.replicated(mesh),
     )
     batch = min(config.evaluation.batch, count)

@@ -37,19 +37,19 @@ class Inputs(NamedTuple):
     reader: Reader
 
 
-def create_inputs(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs:
+def create_inputs(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs:
     """Images, or features where the settings say so.
 
     Raises:
       UsageError: a setting out of range, or cached features in several processes.
     """
     if holds_features(config):
-        return _of_rows(config, parts)
-    return _of_encoder(config, parts, mesh) if config.features.cached else _of_images(config, parts)
+        return _of_rows(config, setup)
+    return _of_encoder(config, setup, mesh) if config.features.cached else _of_images(config, setup)
 
 
-def _of_rows(config: ConfigDict, parts: assembly.Parts) -> Inputs:
-    train = parts.splits.train
+def _of_rows(config: ConfigDict, setup: assembly.Setup) -> Inputs:
+    train = setup.splits.train
     read = own_features(train)
     if read is None:
         raise UsageError("data=features needs a source of features")
@@ -65,11 +65,11 @@ def _of_rows(config: ConfigDict, parts: assembly.Parts) -> Inputs:
     return Inputs(batches, create_reader(config))
 
 
-def _of_images(config: ConfigDict, parts: assembly.Parts) -> Inputs:
+def _of_images(config: ConfigDict, setup: assembly.Setup) -> Inputs:
     transform, degradation = create_augmentation(config)
     batches = pipeline.train_batches(
-        parts.splits.train,
-        create_sampler(config, parts.splits.train),
+        setup.splits.train,
+        create_sampler(config, setup.splits.train),
         transform,
         seed=config.seed,
         process_index=jax.process_index(),
@@ -102,7 +102,7 @@ class _Random:
         return self.degradation(self.transform(image, rng), rng)
 
 
-def _of_encoder(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs:
+def _of_encoder(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs:
     if jax.process_count() > 1:
         raise UsageError("features.cached serves one process; leave `frozen` out to train on several hosts")
     if config.features.views < 1:
@@ -110,13 +110,13 @@ def _of_encoder(config: ConfigDict, parts: assembly.Parts, mesh: Mesh) -> Inputs
     encoder, size = assembly.create_encoder(config)[0], config.data.eval_image_size
     variables = initialization.encoder_variables(config, encoder)
     encode = jax.jit(
-        lambda images: encoder.apply(variables, parts.preprocess(images), train=False),
+        lambda images: encoder.apply(variables, setup.preprocess(images), train=False),
         out_shardings=sharding.replicated(mesh),
     )
     # Backend and precision change the last digits; figures must not depend on which machine filled the folder.
     key = f"{cached.digest_of(variables)}|{encoder!r}|{jax.default_backend()}|{jax.__version__}"
     store = cached.FeatureStore(Path(config.features.dir), encode, key=key, batch=config.evaluation.batch)
-    train = parts.splits.train
+    train = setup.splits.train
 
     transform, degradation = create_augmentation(config)
     random = _Random(dataclasses.replace(transform, size=size), degradation)

@@ -65,28 +65,28 @@ def train(config: ConfigDict, workdir: Path) -> None:
         return
     made_with, began = provenance.environment(), time.monotonic()
 
-    # ---- The parts: data, model, objective ------------------------------------------------------------------
+    # ---- The setup: data, model, objective ------------------------------------------------------------------
     mesh = sharding.data_mesh()
-    parts = assembly.assemble(config)
-    config = limited(config, parts.splits.train)
-    step_function = assembly.create_step(config, parts, mesh)
-    images_per_step = batch_classes(config, parts.splits.train) * config.batch.samples_per_class
+    setup = assembly.assemble(config)
+    config = limited(config, setup.splits.train)
+    step_function = assembly.create_step(config, setup, mesh)
+    images_per_step = batch_classes(config, setup.splits.train) * config.batch.samples_per_class
     sharding.require_divisible(images_per_step, mesh)
     say = print if chief else (lambda *text, **options: None)
-    made_with["data"] = assembly.summary(parts.splits)
+    made_with["data"] = assembly.summary(setup.splits)
     say(f"{config.name}: {made_with['data']}")
     say(f"{mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es); {workdir}")
 
     # ---- The state: from the start, or from the last whole checkpoint ---------------------------------------
     schedule = jax.jit(assembly.create_schedule(config))
-    batches, reader = create_inputs(config, parts, mesh)
+    batches, reader = create_inputs(config, setup, mesh)
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         fresh = not checkpoints.steps
         if fresh:
             say("preparing: weights, a sample of features for the head, compilation")
-            state = initialization.initial_state(config, parts, mesh, reader)
+            state = initialization.initial_state(config, setup, mesh, reader)
         else:
-            like = initialization.abstract_state(config, parts)
+            like = initialization.abstract_state(config, setup)
             try:
                 state, position, notices = checkpoints.restore(like, sharding.replicated(mesh))
             except FileNotFoundError as error:
@@ -97,8 +97,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             say(f"resuming after step {int(state.step)}")
         first = int(state.step)
 
-        evaluator = assembly.create_evaluator(config, parts, mesh, reader)
-        refit = assembly.create_refit(config, parts, evaluator)
+        evaluator = assembly.create_evaluator(config, setup, mesh, reader)
+        refit = assembly.create_refit(config, setup, evaluator)
         writer = (
             MetricWriter(
                 workdir,
@@ -130,14 +130,14 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 writer.write(step, figures)
             progress.show(step, figures["loss"])
 
-        validated = len(parts.splits.validation) > 0  # a recipe may train on every class that is not tested
+        validated = len(setup.splits.validation) > 0  # a recipe may train on every class that is not tested
 
         def validate(step: int, title: str) -> None:
             queries = config.evaluation.degraded_queries
             variables = state.evaluated()
             if refit is not None and 0 < step < config.steps:  # the last state has it
                 variables = refit(variables)
-            evaluation = evaluator(variables, parts.splits.validation, degraded_queries=queries)
+            evaluation = evaluator(variables, setup.splits.validation, degraded_queries=queries)
             if writer is not None:
                 writer.write(step, {f"validation/{name}": v for name, v in evaluation.figures.items()})
                 told = [*evaluate.summary(title, evaluation.figures)]
@@ -186,10 +186,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
             say("evaluation.test is off: results.json holds the figures of the validation classes")
         return
     say("scoring the test classes")
-    evaluation = evaluate.score(config, parts, evaluator, state.evaluated(), "test", say=say)
+    evaluation = evaluate.score(config, setup, evaluator, state.evaluated(), "test", say=say)
     if chief:
         provenance.record(workdir, made_with, seconds=time.monotonic() - began, resumed_at=first)
-        evaluate.write_results(workdir, parts.splits.test, evaluation, step=config.steps, steps=config.steps)
+        evaluate.write_results(workdir, setup.splits.test, evaluation, step=config.steps, steps=config.steps)
         for line in (*evaluate.summary("test", evaluation.figures), *evaluate.warnings(evaluation.figures)):
             say(line)
         say(f"{workdir / 'report.html'} shows figures and pictures, {workdir / 'results.json'} holds the figures")

@@ -37,10 +37,10 @@ def untrained_run():
     config = get_config(f"quick,encoder=vit_ti8,data=folder,data_dir={root / 'photos of Zoë'}")
     config.encoder.sizes = {"width": 16, "depth": 1, "heads": 2}
     config.update(head={"dim": 8}, data={"fractions": (0.4, 0.2, 0.4)}, evaluation={"batch": 8})
-    parts = assembly.assemble(config)
+    setup = assembly.assemble(config)
     images = jnp.zeros((1, 32, 32, 3))
-    variables = dict(jax.jit(parts.model.init)(jax.random.key(0), images))
-    state = initialization._state(config, parts, variables, jnp.zeros(len(parts.splits.train)))
+    variables = dict(jax.jit(setup.model.init)(jax.random.key(0), images))
+    state = initialization._state(config, setup, variables, jnp.zeros(len(setup.splits.train)))
     (root / "run").mkdir()
     (root / "run" / "config.json").write_text(json.dumps(as_json(config.to_dict())))
     with Checkpoints(root / "run" / "checkpoints") as checkpoints:

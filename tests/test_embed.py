@@ -47,12 +47,12 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
     assert (about["geometry"], about["curvature"], about["step"]) == ("poincare", pytest.approx(0.1), 0)
 
     config = cli.load_config(workdir)
-    parts, mesh = assembly.assemble(config), sharding.data_mesh()
+    setup, mesh = assembly.assemble(config), sharding.data_mesh()
     with trained.Checkpoints(workdir / "checkpoints") as checkpoints:
         leaves, _ = checkpoints.read(sharding.replicated(mesh))
-    evaluator = assembly.create_evaluator(config, parts, mesh)
-    expected = evaluator._embed(trained.variables_of(leaves), parts.splits.test)
-    rows = [file["paths"].tolist().index(parts.splits.test.name(i)) for i in range(len(parts.splits.test))]
+    evaluator = assembly.create_evaluator(config, setup, mesh)
+    expected = evaluator._embed(trained.variables_of(leaves), setup.splits.test)
+    rows = [file["paths"].tolist().index(setup.splits.test.name(i)) for i in range(len(setup.splits.test))]
     np.testing.assert_allclose(file["points"][rows], expected.points, atol=1e-6)
     np.testing.assert_allclose(file["uncertainty"][rows], expected.uncertainty, atol=1e-6)
 

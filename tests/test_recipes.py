@@ -122,8 +122,8 @@ def test_copies_of_tfds_are_trained_alike(data):
 )
 def test_every_recipe_builds(method, encoder):
     config = settings(method, f"data=cub,encoder={encoder}")
-    parts = assembly.assemble(config, dry.splits_of(config))
-    state = initialization.abstract_state(config, parts)
+    setup = assembly.assemble(config, dry.splits_of(config))
+    state = initialization.abstract_state(config, setup)
     patches = {"encoder/patch_embed/kernel", "encoder/patch_embed/bias"}
     assert set(state.frozen) == (patches if encoder in recipes.TRANSFORMERS else set())
     assert state.params["head/kernel"].shape[1] == config.head.dim

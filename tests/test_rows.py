@@ -110,16 +110,16 @@ def test_killed_and_resumed_ends_as_if_unbroken(finished, file, tmp_path, monkey
 @pytest.mark.slow
 def test_few_queries_search_the_whole_gallery(finished, file):
     config = settings(file, "evaluation.queries=7")
-    parts, mesh = assembly.assemble(config), sharding.data_mesh()
+    setup, mesh = assembly.assemble(config), sharding.data_mesh()
     with Checkpoints(finished / "checkpoints") as checkpoints:
-        state, _, _ = checkpoints.restore(initialization.abstract_state(config, parts), sharding.replicated(mesh))
-    test = parts.splits.test
-    ask = partial(assembly.create_evaluator(config, parts, mesh), state.evaluated(), test, degraded_queries=0)
+        state, _, _ = checkpoints.restore(initialization.abstract_state(config, setup), sharding.replicated(mesh))
+    test = setup.splits.test
+    ask = partial(assembly.create_evaluator(config, setup, mesh), state.evaluated(), test, degraded_queries=0)
     few = ask()
     assert few.figures["queries"] == len(few.asking) == 7
     np.testing.assert_array_equal(few.answering, np.arange(len(test)))
     config.evaluation.queries = 0
-    every = assembly.create_evaluator(config, parts, mesh)(state.evaluated(), test, degraded_queries=0)
+    every = assembly.create_evaluator(config, setup, mesh)(state.evaluated(), test, degraded_queries=0)
     assert every.figures["queries"] == len(test)
     np.testing.assert_array_equal(few.retrieved.neighbors, every.retrieved.neighbors[few.asking])
     np.testing.assert_array_equal(few.retrieved.wrong, every.retrieved.wrong[few.asking])
@@ -135,12 +135,12 @@ def test_a_file_trains_as_the_same_features_of_a_frozen_encoder_do(tmp_path):
     mesh = sharding.data_mesh(jax.devices()[:1])
 
     def begin(config):
-        parts = assembly.assemble(config)
-        inputs = create_inputs(config, parts, mesh)
-        state = initialization.initial_state(config, parts, mesh, inputs.reader)
+        setup = assembly.assemble(config)
+        inputs = create_inputs(config, setup, mesh)
+        state = initialization.initial_state(config, setup, mesh, inputs.reader)
         batch = sharding.global_batch(next(inputs.batches), mesh)
-        _, metrics = assembly.create_step(config, parts, mesh)(state, batch, seed=config.seed)
-        return inputs, parts.splits.test.class_names, batch, float(metrics["loss"])
+        _, metrics = assembly.create_step(config, setup, mesh)(state, batch, seed=config.seed)
+        return inputs, setup.splits.test.class_names, batch, float(metrics["loss"])
 
     inputs, names, batch, loss = begin(frozen)
     source = catalog.read("folder", str(photos)).source

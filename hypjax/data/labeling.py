@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int32, Shaped
 from hypjax.data.errors import DataError
 from hypjax.data.source import dense
 
-PARTS = {
+SPLIT_NUMBERS = {
     "train": 0,
     "training": 0,
     "val": 1,
@@ -70,15 +70,15 @@ def read_labeling(where: str, columns: Mapping[str, Shaped[np.ndarray, "n"]], *,
 
 
 def _parts(where: str, words: Sequence[str], images: str) -> Int32[np.ndarray, "words"]:
-    unknown = [word for word in words if word not in PARTS]
+    unknown = [word for word in words if word not in SPLIT_NUMBERS]
     if unknown:
-        raise DataError(f"{where}: split {unknown[0]!r} is unknown; there are: {', '.join(PARTS)}")
+        raise DataError(f"{where}: split {unknown[0]!r} is unknown; there are: {', '.join(SPLIT_NUMBERS)}")
     testing = {"query", "gallery", "test"} & set(words)
     if testing not in ({"test"}, {"query", "gallery"}):
         raise DataError(
             f"{where}: a split needs test {images}, or query and gallery {images}; it has {', '.join(words)}"
         )
-    return np.array([PARTS[word] for word in words], np.int32)
+    return np.array([SPLIT_NUMBERS[word] for word in words], np.int32)
 
 
 def _of_classes(where: str, column: str, labels: np.ndarray, values: np.ndarray, names: Sequence[str]) -> list[str]:

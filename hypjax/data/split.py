@@ -10,7 +10,7 @@ from jaxtyping import Bool, Integer
 from hypjax.data.errors import DataError
 from hypjax.data.source import Source, Subset, subset
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 class Splits(NamedTuple):
@@ -91,7 +91,7 @@ def split_as_given(
         shared = np.intersect1d(classes[one], classes[other])
         if shared.size:
             raise DataError(
-                f"{PARTS[one]} and {PARTS[other]} share {shared.size} classes, such as "
+                f"{SPLITS[one]} and {SPLITS[other]} share {shared.size} classes, such as "
                 f"{source.class_names[shared[0]]!r}; retrieval is tested on classes that were not trained on"
             )
     train, held, test = (part.tolist() for part in classes)
