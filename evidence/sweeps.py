@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from hypjax import cli, compare, provenance
+from hypjax import cli, compare
+from hypjax.run import manifest
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -285,8 +286,8 @@ def keep(name: str, sweep: Sweep) -> None:
             for figure, row in run["figures"].items()
         }
         runs[entry] = {"config": sweep.entries[entry], "figures": figures}
-    made = provenance.environment()
-    with_what = {key: made[key] for key in ("python", "hypjax", *provenance.PACKAGES, "device")}
+    made = manifest.environment()
+    with_what = {key: made[key] for key in ("python", "hypjax", *manifest.PACKAGES, "device")}
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"split": report["split"], "made_with": with_what, "runs": runs}, indent=1)
     flat = re.sub(r"\[[^\]]*\]", lambda values: " ".join(values[0].split()), text)  # a line for each figure

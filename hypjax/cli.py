@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from hypjax.data.errors import DataError
-from hypjax.errors import DivergedError, UsageError
+from hypjax.errors import DivergedError, Stopped, UsageError
 from hypjax.settings import default_settings
 
 # Settings that bring others with them, by the words behind the colon that do so.
@@ -23,8 +25,14 @@ BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
 
 
 def run(program: Callable[[Sequence[str]], None]) -> None:
-    """Runs a program on the command line and exits: 0 done, 1 diverged, 2 bad usage or bad data."""
+    """Runs a program on the command line and exits with a status and, if it is not 0, one line.
+
+    0 done; 1 stopped by what it met: a loss that is not finite, a full disk; 2 bad usage or bad data; 128 + n stopped
+    by signal n, SIGTERM or Ctrl-C, after saving.
+    """
     logging.set_verbosity(logging.ERROR)  # libraries' notices would drown the progress line
+    # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
+    warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
     try:
         program(sys.argv)
     except (UsageError, DataError) as error:
@@ -33,8 +41,13 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         sys.exit(2)
     except OSError as error:
         sys.stdout.flush()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "stopped: no space left; make room, and the same command resumes" if full else "error"
+        print(f"{what}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1 if full else 2)
+    except Stopped as stopped:
+        print(f"\n{stopped}; the same command resumes", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
     except DivergedError as error:
         sys.stdout.flush()
         print(f"stopped: {_one_line(error)}", file=sys.stderr)
@@ -154,9 +167,18 @@ def printable(text: str) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file that is either whole or not there, whatever kills the process."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file that is either whole or as it was, whatever kills the process and however full the disk is."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    beside.replace(path)
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def load_config(workdir: Path) -> ConfigDict:

@@ -28,7 +28,7 @@ from hypjax.comparison import Comparison, Entry
 from hypjax.data.errors import DataError
 from hypjax.errors import DivergedError, UsageError
 from hypjax.plots import style
-from hypjax.training.metrics import read_metrics
+from hypjax.run.metrics import read_metrics
 
 
 class Run(NamedTuple):

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from hypjax import cli, extracted, rows, trained
+from hypjax import cli, extracted, rows
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
 from hypjax.embeddings import Embeddings, Store
 from hypjax.errors import UsageError
 from hypjax.filling import fill, require_place
+from hypjax.run import trained
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
-"""The two ways in which a program ends on purpose without a result; errors of construction become the first."""
+"""The ways in which a program ends on purpose without a result; errors of construction become the first."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,18 @@ class UsageError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training met a loss or gradient that is not finite; programs exit with status 1."""
+
+
+class Stopped(BaseException):
+    """A run was asked to stop, and has saved what it had.
+
+    Attributes:
+      signal: which asked.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
 
 
 @contextmanager

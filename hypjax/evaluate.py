@@ -13,16 +13,17 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from hypjax import assembly, cli, initialization, pages, provenance
+from hypjax import assembly, cli, initialization, pages
 from hypjax.data.errors import DataError
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
 from hypjax.images import limited
+from hypjax.run import manifest
+from hypjax.run.checkpoint import SavedStates
+from hypjax.run.metrics import as_json, read_metrics
 from hypjax.settings import default_settings
 from hypjax.training import sharding
-from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.evaluation import Evaluation, Evaluator
-from hypjax.training.metrics import as_json, read_metrics
 from hypjax.training.pictures import draw
 
 SPLITS = ("test", "validation")
@@ -106,21 +107,19 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
             raise
         raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
     config = limited(config, setup.splits.train)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        like = initialization.abstract_state(config, setup)
-        try:
-            state, _, notices = checkpoints.restore(like, sharding.replicated(mesh))
-        except FileNotFoundError as error:
-            raise UsageError(f"{workdir} cannot be scored: {error}") from error
+    try:
+        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
+    except FileNotFoundError as error:
+        raise UsageError(f"{workdir} cannot be scored: {error}") from error
     for notice in notices:
         print(notice)
     evaluator = assembly.create_evaluator(config, setup, mesh)
-    source, step = getattr(setup.splits, split), int(state.step)
+    source, step = getattr(setup.splits, split), int(leaves[".step"])
     steps = steps_of_run(workdir, config.steps)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
-    variables = state.evaluated()
+    variables = variables_of(leaves)
     refit = assembly.create_refit(config, setup, evaluator)
     if refit is not None and step < steps:  # the last state has it
         variables = refit(variables)
@@ -207,7 +206,7 @@ def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, steps:
         title=config.name,
         status=f"finished after {step} steps" if step == steps else f"step {step} of {steps}",
         defaults=default_settings().to_dict(),
-        made_with=provenance.recorded(workdir),
+        made_with=manifest.recorded(workdir),
         split=split,
         note=gain(read_metrics(workdir / "metrics.jsonl")),
     )

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import hypjax
-from hypjax import assembly, initialization, trained
+from hypjax import assembly, initialization
 from hypjax.arguments import adapt_to_encoder, adapt_to_photographs
 from hypjax.data.folder import read_folders
 from hypjax.data.mapped import DAMAGE
@@ -27,6 +27,7 @@ from hypjax.embeddings import Embeddings, Store, archive, whole_rows
 from hypjax.errors import UsageError
 from hypjax.filling import Embed, fill, require_place
 from hypjax.images import create_reader, create_view
+from hypjax.run import trained
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.features import digest_of

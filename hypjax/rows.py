@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hypjax import trained
 from hypjax.data.features import Features
 from hypjax.data.source import subset
 from hypjax.embeddings import FORMAT, archive, read_about
 from hypjax.errors import UsageError
 from hypjax.filling import Progress
 from hypjax.retrieval import Rows
+from hypjax.run import trained
 
 
 def open_rows(model: trained.Trained, path: Path) -> Features:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from hypjax import cli, embeddings, geometry, pages, rows, trained
+from hypjax import cli, embeddings, geometry, pages, rows
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
 from hypjax.data.source import subset
@@ -26,6 +26,7 @@ from hypjax.data.unlabeled import Files, find_pictures
 from hypjax.embeddings import Embeddings
 from hypjax.errors import UsageError
 from hypjax.retrieval import Index, knn
+from hypjax.run import trained
 
 
 class Queries(NamedTuple):

@@ -146,7 +146,7 @@ def default_settings() -> ConfigDict:
                 "ema": 0.98,  # decay of averaged weights that are evaluated; 0 is off
             },
             "evaluation": {
-                "every": 210,  # steps, on the validation classes
+                "every": 210,  # steps, on the validation classes; 0: at the start and the end alone
                 "test": True,  # score the test classes at the end; False keeps them untouched, for a search
                 "batch": 128,
                 "ks": (1, 2, 4, 8),
@@ -154,7 +154,11 @@ def default_settings() -> ConfigDict:
                 "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured; 0: none
                 "degraded_test_queries": 384,  # the same at the end, on the test classes
             },
-            "checkpoint": {"every": 105, "keep": 2},
+            "checkpoint": {
+                "every": 105,  # steps; 0: at the end alone
+                "minutes": 10.0,  # and whenever so many have gone by, in one process; 0: never
+                "keep": 2,
+            },
             "log": {"every": 10, "tensorboard": False, "wandb": False},
             "dry": {  # build and compile everything, say what it takes, train nothing
                 "run": False,  # the words behind the colon: `dry`

@@ -12,9 +12,9 @@ from PIL import Image
 
 from configs.hyp_uml import get_config
 from hypjax import assembly, initialization
+from hypjax.run.checkpoint import Checkpoints
+from hypjax.run.metrics import as_json
 from hypjax.training import sharding
-from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.metrics import as_json
 
 
 def save_pictures(root, classes=6, each=3, size=(30, 24)):

@@ -5,9 +5,9 @@ from absl import flags
 
 from hypjax import cli
 from hypjax.data.errors import DataError
-from hypjax.errors import DivergedError, UsageError
+from hypjax.errors import DivergedError, Stopped, UsageError
+from hypjax.run.metrics import as_json
 from hypjax.settings import default_settings
-from hypjax.training.metrics import as_json
 
 
 def parse(*words):
@@ -116,3 +116,26 @@ def test_a_config_that_is_no_mapping_is_named(tmp_path):
 def test_what_brings_other_settings_is_refused_where_it_comes_too_late(key, word):
     with pytest.raises(UsageError, match=f"comes too late .*, --config FILE.py:{word}$"):
         parse("--config", "configs/hyp_uml.py", f"--config.{key}")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "stopped: no space left; make room, and the same command resumes: ",
+        ),
+        (OSError(13, "Permission denied"), 2, "error: "),
+        (Stopped(15), 143, "stopped by SIGTERM; the same command resumes"),
+        (UsageError("no"), 2, "error: no"),
+    ],
+)
+def test_a_program_ends_with_a_status_and_a_line(error, status, line, capsys):
+    def program(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(program)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.strip().startswith(line.strip())

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypjax import assembly, cli, embed, embeddings, filling, trained
+from hypjax import assembly, cli, embed, embeddings, filling
 from hypjax.data.errors import DataError
 from hypjax.errors import UsageError
+from hypjax.run import trained
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
 

@@ -217,6 +217,52 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(folde
     assert err.startswith("stopped: the loss or its gradient is not finite at step ")
     assert "optimizer.learning_rate" in err
     assert "Traceback" not in err
+    last = int(err.partition("the last good checkpoint is ")[2].partition(".")[0])
+    assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == last
+    assert all(np.isfinite(row["loss"]) for row in rows(workdir) if "loss" in row)
+
+
+@pytest.mark.slow
+def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path):
+    """Evaluation reads the model alone; training refuses in a line, since labels would belong to other images."""
+    workdir, grown = tmp_path / "run", tmp_path / "images"
+    shutil.copytree(finished[0], workdir)
+    shutil.copytree(folder, grown)
+    for label in range(10):
+        shutil.copy(grown / f"class {label}" / "0.png", grown / f"class {label}" / "more.png")
+    before = sorted(path.relative_to(workdir) for path in (workdir / "checkpoints").rglob("*"))
+    status, _, err = run(f"--workdir={workdir}", f"--data_dir={grown}", module="hypjax.evaluate")
+    assert status == 0, err
+    assert sorted(path.relative_to(workdir) for path in (workdir / "checkpoints").rglob("*")) == before
+    assert not (workdir / "damaged-checkpoints").exists()
+    (workdir / "results.json").unlink()
+    kept = (workdir / "metrics.jsonl").read_bytes()
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["dir"] = str(grown)
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert "the training images are not those that" in refused(*tiny(grown, workdir))
+    assert (workdir / "metrics.jsonl").read_bytes() == kept
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_ends_as_if_unbroken(finished, folder, tmp_path):
+    workdir = tmp_path / "stopped"
+    rare = ["--config.checkpoint.every=0", "--config.evaluation.every=0", "--config.steps=40"]
+    process = start(*tiny(folder, workdir, *rare))
+    while not any(row.get("loss") and row["step"] >= 10 for row in (rows(workdir) if workdir.exists() else [])):
+        time.sleep(0.2)
+        assert process.poll() is None
+    assert "is being trained by process" in refused(*tiny(folder, workdir, *rare))
+    process.send_signal(signal.SIGTERM)
+    status, _, err = finish(process)
+    assert (status, err.strip()) == (143, "stopped by SIGTERM; the same command resumes")
+    status, out, err = run(*tiny(folder, workdir, *rare))
+    assert status == 0, err
+    assert "resuming after step" in out
+    status, _, err = run(*tiny(folder, tmp_path / "unbroken", *rare))
+    assert status == 0, err
+    np.testing.assert_array_equal(losses(workdir), losses(tmp_path / "unbroken"))
+    assert results(workdir) == results(tmp_path / "unbroken")
 
 
 def refused(*words):

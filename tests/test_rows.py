@@ -12,9 +12,9 @@ from hypjax import assembly, dry, embed, embeddings, extracted, filling, initial
 from hypjax.data import catalog
 from hypjax.errors import UsageError
 from hypjax.inputs import create_inputs
+from hypjax.run.checkpoint import Checkpoints
+from hypjax.run.metrics import MetricWriter
 from hypjax.training import sharding
-from hypjax.training.checkpoint import Checkpoints
-from hypjax.training.metrics import MetricWriter
 from tests import compiling
 from tests.pictures import save_pictures, untrained_run
 

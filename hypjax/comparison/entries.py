@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from hypjax import cli
 from hypjax.errors import UsageError
-from hypjax.training.metrics import as_json
+from hypjax.run.metrics import as_json
 
 _CONFIG = re.compile(r"(?:(?P<name>[^/:=]*)=)?(?P<path>[^:]*)(?::(?P<arguments>.*))?", re.DOTALL)
 _NAME = re.compile(r"\w[\w.,=+-]*")

@@ -12,7 +12,7 @@ import numpy as np
 
 from hypjax.errors import UsageError
 from hypjax.retrieval.significance import Difference, Summary, holm, paired_t_test, summarize
-from hypjax.training.metrics import read_metrics
+from hypjax.run.metrics import read_metrics
 
 METRICS = (
     "recall@1",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypjax.comparison.figures import Cell, Comparison
-from hypjax.training.metrics import as_json
+from hypjax.run.metrics import as_json
 
 SMALLER_IS_BETTER = ("aurc", "lca_height")
 LEVEL = 0.05  # of significance, after Holm's correction

@@ -1,7 +1,6 @@
 """Any image file to RGB: orientation, grey, palette, alpha over white, CMYK, 16 bits."""
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,6 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-# Once and for all, as filters cannot be set in threads; Pillow only warns of bombs below twice its limit.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -74,6 +74,10 @@ class ImageFiles:
         """The path below the root."""
         return self._paths[index]
 
+    def size(self, index: int) -> int:
+        """Bytes of its file."""
+        return (self.root / self._paths[index]).stat().st_size
+
     def check_headers(self) -> None:
         """Check that every file begins like an image, so that one which is none is not met after hours of training.
 

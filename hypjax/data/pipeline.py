@@ -1,18 +1,25 @@
 """From a source to batches of arrays: a Grain pipeline in threads, deterministic, resumable, cut by process."""
 
 import dataclasses
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
-import grain
 import numpy as np
 from jaxtyping import UInt8
 
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source
 from hypjax.data.transforms import RandomDegradation
+
+# Grain says at import that a profiler of worker processes is missing; we use threads.
+_unheard: Callable[[logging.LogRecord], bool] = lambda record: "worker profiling" not in record.getMessage()  # noqa: E731
+logging.getLogger("absl").addFilter(_unheard)
+import grain  # noqa: E402
+
+logging.getLogger("absl").removeFilter(_unheard)
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]

@@ -1,6 +1,7 @@
 """What a data source is: labels, ancestors and random access to images; and a view of a part of one."""
 
 import concurrent.futures
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -115,6 +116,25 @@ def own_features(source: Source) -> Callable[[Any], np.ndarray] | None:
     return read
 
 
+def own_size(source: Source, index: int) -> int:
+    """Bytes of the file that an image is in; 0 where a source has none."""
+    size: Callable[[int], int] | None = getattr(source, "size", None)
+    return 0 if size is None else size(index)
+
+
+def digest(source: Source) -> str:
+    """A digest of which images a source holds, in which order and of which classes: names, file sizes, labels.
+
+    Where the folder lies does not matter. Of rows of features the labels alone are looked at.
+    """
+    found = hashlib.sha256(np.ascontiguousarray(source.labels).tobytes())
+    found.update("\0".join(source.class_names).encode("utf-8", "surrogateescape"))
+    if own_features(source) is None:
+        for index in range(len(source)):
+            found.update(f"{source.name(index)}\0{own_size(source, index)}\0".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()[:32]
+
+
 class Subset:
     """Some images of a source, with dense labels and ancestors of their own; made by `subset`."""
 
@@ -146,6 +166,10 @@ class Subset:
     def name(self, index: int) -> str:
         """The name that the underlying source gives it."""
         return self._source.name(int(self.indices[index]))
+
+    def size(self, index: int) -> int:
+        """Bytes of its file, 0 where the underlying source has none."""
+        return own_size(self._source, int(self.indices[index]))
 
 
 def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
@@ -189,6 +213,10 @@ class Coarse:
     def name(self, index: int) -> str:
         """The name that the underlying source gives it."""
         return self._source.name(index)
+
+    def size(self, index: int) -> int:
+        """Bytes of its file, 0 where the underlying source has none."""
+        return own_size(self._source, index)
 
 
 def coarsened(source: Source, level: str) -> Coarse:

@@ -70,7 +70,7 @@ def report(
       title: of the page.
       status: how far the run got, a short phrase.
       defaults: settings as they are without a config, to tell which were changed.
-      made_with: from `hypjax.provenance`; without it the page says that nothing was recorded.
+      made_with: from `hypjax.run.manifest`; without it the page says that nothing was recorded.
       split: whose figures these are, `test` or `validation`.
       note: a sentence to stand above the figures.
     """

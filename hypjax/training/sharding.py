@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hypjax.errors import UsageError
@@ -79,6 +80,13 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     return {
         name: jax.make_array_from_process_local_data(split(mesh), np.asarray(array)) for name, array in batch.items()
     }
+
+
+def from_chief(value: bool) -> bool:
+    """What process 0 found, on every process."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def require_divisible(batch: int, mesh: Mesh) -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from hypjax.run.metrics import as_json
 from hypjax.settings import default_settings
-from hypjax.training.metrics import as_json
 
 
 @pytest.fixture

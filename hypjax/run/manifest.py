@@ -15,6 +15,7 @@ import jax
 
 import hypjax
 from hypjax import cli
+from hypjax.errors import UsageError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 FILE = "environment.json"
@@ -65,6 +66,31 @@ def record(workdir: Path, made: dict[str, Any], *, seconds: float, resumed_at: i
       resumed_at: the step it went on from, 0 for a run that was not broken.
     """
     cli.write_json(workdir / FILE, {**made, "seconds": round(seconds, 1), "resumed_at": resumed_at})
+
+
+def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
+    """What differs from when a run was started or last resumed, a line each; nothing where that was not kept.
+
+    Args:
+      workdir: of the run.
+      made: from `environment`, with the `digest` of each split of the data.
+
+    Raises:
+      UsageError: the training images are not those that it began with, in the same order, so that labels, proxies and
+        failures would belong to others.
+    """
+    held = recorded(workdir)
+    before, after = held.get("digest") or made["digest"], made["digest"]
+    if before["train"] != after["train"]:
+        raise UsageError(
+            f"the training images are not those that {workdir} was started with ({held.get('data')}; now "
+            f"{made['data']}): bring them back, or choose another --workdir"
+        )
+    told = [f"the {name} images changed since this run began" for name in before if before[name] != after.get(name)]
+    for name in ("python", "hypjax", *PACKAGES, "device", "processes"):
+        if name in held and held[name] != made[name]:
+            told.append(f"{name} was {held[name]}, and is {made[name]} now")
+    return told
 
 
 def recorded(workdir: Path) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from hypjax import assembly, cli
 from hypjax.data.source import Source
 from hypjax.errors import UsageError
 from hypjax.images import create_reader
+from hypjax.run.checkpoint import SavedStates
+from hypjax.run.metrics import as_json
 from hypjax.settings import default_settings, holds_features
 from hypjax.training import sharding
-from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.embedding import Embedded, create_embedder
 from hypjax.training.features import digest_of
-from hypjax.training.metrics import as_json
 from hypjax.training.space import Space
 from hypjax.training.state import merge
 
@@ -72,11 +72,10 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
     sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = assembly.create_model(config)
     space_at = assembly.create_space_at(config)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        try:
-            leaves, notices = checkpoints.read(sharding.replicated(mesh))
-        except FileNotFoundError as error:
-            raise UsageError(f"{workdir} holds no trained model: {error}") from error
+    try:
+        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
+    except FileNotFoundError as error:
+        raise UsageError(f"{workdir} holds no trained model: {error}") from error
     for notice in notices:
         print(notice)
     variables = variables_of(leaves)
@@ -138,7 +137,7 @@ def variables_of(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The variables that a model is evaluated with, from the leaves of its train state.
 
     Args:
-      leaves: by their path, from `Checkpoints.read`; averaged weights take the place of the last ones.
+      leaves: by their path, from `SavedStates.read`; averaged weights take the place of the last ones.
 
     Examples:
       >>> leaves = {".params['head/b']": 1, ".average['head/b']": 2, ".collections['stats']['head']['mean']": 3}

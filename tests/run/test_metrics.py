@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hypjax.errors import UsageError
-from hypjax.training.metrics import MetricWriter, Progress, as_json, read_metrics, require
+from hypjax.run.metrics import MetricWriter, Progress, as_json, read_metrics, require
 
 
 def test_rows_are_json_objects_with_step_first(tmp_path):
@@ -46,3 +46,19 @@ def test_progress_does_not_flood_a_file(capsys):
 
 def test_as_json_keeps_what_json_knows():
     assert as_json({"a": (1, True, None, "x"), "b": float("inf")}) == {"a": [1, True, None, "x"], "b": None}
+
+
+def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
+    writer = MetricWriter(tmp_path, config={})
+    writer.write(1, {"loss": 2.0})
+    writer.close()
+    before = (tmp_path / "metrics.jsonl").read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        MetricWriter(tmp_path, resume_step=1, config={})
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from hypjax import cli
 from hypjax.errors import UsageError
 
 
@@ -72,7 +73,7 @@ class MetricWriter:
     ):
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= resume_step] if resume_step else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        cli.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file: TextIO = path.open("a")
         self._tensorboard = self._wandb = None
         if tensorboard:

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from hypjax.errors import UsageError
+from hypjax.run.checkpoint import Checkpoints, SavedStates
 from hypjax.training import sharding
-from hypjax.training.checkpoint import Checkpoints
 from hypjax.training.state import create_state
 
 
@@ -92,3 +93,62 @@ def test_a_saved_state_survives_the_donation_of_its_buffers(tmp_path):
             restored, _, _ = checkpoints.restore(state(), replicated())
         np.testing.assert_array_equal(restored.params["head/kernel"], 2.0 ** (step - 1))
         shutil.rmtree(tmp_path / "checkpoints" / str(step))
+
+
+def listing(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_who_only_reads_moves_and_cleans_nothing(tmp_path):
+    """Neither a damaged checkpoint nor what a trainer at work is writing beside the whole ones."""
+    saved(tmp_path, [3, 6]).__exit__()
+    truncate(tmp_path / "checkpoints" / "6" / "state")
+    pending = tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp-1"
+    pending.mkdir()
+    (pending / "half").write_text("written")
+    before = listing(tmp_path)
+    states = SavedStates(tmp_path / "checkpoints")
+    leaves, notices = states.read(replicated())
+    assert (states.steps, int(leaves[".step"])) == ([3, 6], 3)
+    assert [notice.partition(" (")[0] for notice in notices] == ["checkpoint 6 is damaged and was passed over"]
+    assert listing(tmp_path) == before
+
+
+def test_what_the_file_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch):
+    saved(tmp_path, [3, 6]).__exit__()
+
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        before = listing(tmp_path)
+        monkeypatch.setattr("hypjax.run.checkpoint.ocp.load_checkpointables", refuse)
+        with pytest.raises(OSError, match=r"checkpoint 6 cannot be read: .*Input/output error"):
+            checkpoints.restore(state(), replicated())
+        assert listing(tmp_path) == before
+
+
+def test_a_state_of_another_shape_is_named_and_left_where_it_is(tmp_path):
+    saved(tmp_path, [3, 6]).__exit__()
+    other = state()
+    other = other.replace(params={**other.params, "head/kernel": jnp.zeros((3, 5)), "head/bias": jnp.zeros(5)})
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        before = listing(tmp_path)
+        with pytest.raises(UsageError, match=r"params\['head/bias'\]: nothing -> \(5,\); .*\(3, 2\) -> \(3, 5\)"):
+            checkpoints.restore(other, replicated())
+        assert listing(tmp_path) == before
+
+
+def test_a_reader_takes_the_next_one_when_its_own_is_cleared_away(tmp_path, monkeypatch):
+    saved(tmp_path, [3, 6]).__exit__()
+    load, seen = SavedStates._held, []
+
+    def meanwhile(self, step):
+        if not seen:
+            shutil.rmtree(tmp_path / "checkpoints" / "6")
+        seen.append(step)
+        return load(self, step)
+
+    monkeypatch.setattr(SavedStates, "_held", meanwhile)
+    leaves, notices = SavedStates(tmp_path / "checkpoints").read(replicated())
+    assert (int(leaves[".step"]), notices) == (3, [])

@@ -1,0 +1,217 @@
+"""Checkpoints: the train state and the position in the data, written in the background by Orbax.
+
+A run that was killed leaves whole checkpoints only: Orbax writes beside and renames. One damaged afterwards
+is passed over for the last whole one. Who only reads a run writes, moves and cleans nothing: `SavedStates` serves on a
+read-only file system and beside a trainer at work, which alone has `Checkpoints`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from orbax.checkpoint import v1 as ocp
+
+from hypjax.errors import UsageError
+from hypjax.training.state import TrainState
+
+Loaded = TypeVar("Loaded")
+
+
+class SavedStates:
+    """The checkpoints of a run as they lie on the disk, to be read.
+
+    Args:
+      directory: that holds one folder for each step.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending; one that is being written has another name until it is whole."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(folder.name) for folder in self._directory.iterdir() if folder.name.isdecimal())
+
+    def read(self, sharding: NamedSharding) -> tuple[dict[str, jax.Array], list[str]]:
+        """Reads the state of the newest whole checkpoint as it was written, whatever its structure.
+
+        Args:
+          sharding: where the arrays are to lie.
+
+        Returns:
+          The leaves by their path in `TrainState`, such as `.params['head/kernel']`, and a line on each checkpoint that
+          was passed over.
+
+        Raises:
+          FileNotFoundError: there is no whole checkpoint.
+          OSError: the file system would not give one, which says nothing about the checkpoint.
+        """
+
+        def load(step: int) -> dict[str, jax.Array]:
+            abstract = {
+                path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+                for path, leaf in self._held(step).items()
+            }
+            return ocp.load_checkpointables(self._directory / str(step), {"state": abstract})["state"]
+
+        return self._newest(load)
+
+    def _held(self, step: int) -> dict[str, Any]:
+        """Shape and type of each leaf that a checkpoint holds."""
+        held: dict[str, Any] = ocp.checkpointables_metadata(self._directory / str(step)).metadata["state"]
+        return held
+
+    def _newest(self, load: Callable[[int], Loaded]) -> tuple[Loaded, list[str]]:
+        notices: list[str] = []
+        damaged: set[int] = set()
+        while steps := [step for step in self.steps if step not in damaged]:
+            newest = steps[-1]
+            error: Exception | None = None
+            for _ in range(2):  # what is damaged is so twice
+                try:
+                    return load(newest), notices
+                except UsageError:
+                    raise
+                except FileNotFoundError as missing:
+                    error = missing
+                except OSError as refused:  # of the file system, not of the file
+                    raise OSError(refused.errno, f"checkpoint {newest} cannot be read: {_reason(refused)}") from refused
+                except Exception as other:  # a damaged file surfaces as whatever its reader makes of it
+                    error = other
+            if newest in self.steps:  # else a trainer at work has put newer ones in its place
+                damaged.add(newest)
+                notices.append(self._damaged(newest, _reason(error)))
+        raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *notices]))
+
+    def _damaged(self, step: int, reason: str) -> str:
+        return f"checkpoint {step} is damaged and was passed over ({reason})"
+
+
+class Checkpoints(SavedStates):
+    """The checkpoints of a run that is trained; use as a context manager, which waits for pending writes.
+
+    Args:
+      directory: that holds one folder for each step.
+      keep: how many of the newest stay.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 2):
+        super().__init__(directory)
+        self._keep = keep
+        self._checkpointer = self._open()
+
+    def _open(self) -> ocp.training.Checkpointer:
+        policies = ocp.training.preservation_policies
+        return ocp.training.Checkpointer(
+            self._directory,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.LatestN(self._keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, state: TrainState, data: dict[str, Any]) -> None:
+        """Writes state and data position in the background, under the state's step.
+
+        Args:
+          state: the state; its buffers may be donated as soon as this returns.
+          data: the data iterator's JSON-able state.
+        """
+        step = int(state.step)
+        if step in [checkpoint.step for checkpoint in self._checkpointer.checkpoints]:
+            return
+        self._checkpointer.save_checkpointables_async(
+            step, {"state": _tree(state), "data": {"json": _encode(data)}}, force=True
+        )
+
+    def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
+        """Reads the newest whole checkpoint, onto whatever devices `sharding` names.
+
+        Args:
+          like: a state of the same structure.
+          sharding: where the arrays are to lie.
+
+        Returns:
+          The state, the data iterator's state, and a line on each damaged checkpoint that was set aside.
+
+        Raises:
+          FileNotFoundError: there is no whole checkpoint.
+          UsageError: a whole one is of another model or other data; says what differs, and leaves it where it is.
+          OSError: as `read`.
+        """
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), _tree(like)
+        )
+
+        def load(step: int) -> tuple[TrainState, dict[str, Any]]:
+            _require_same(step, self._held(step), abstract)
+            loaded = ocp.load_checkpointables(self._directory / str(step), {"state": abstract, "data": None})
+            return _untree(like, loaded["state"]), json.loads(bytes(np.asarray(loaded["data"]["json"])))
+
+        (state, data), notices = self._newest(load)
+        return state, data, notices
+
+    def _damaged(self, step: int, reason: str) -> str:
+        """Sets a damaged checkpoint aside, so that its step can be written again."""
+        if jax.process_index() == 0:
+            aside = self._directory.parent / "damaged-checkpoints"
+            aside.mkdir(exist_ok=True)
+            shutil.rmtree(aside / str(step), ignore_errors=True)
+            shutil.move(self._directory / str(step), aside / str(step))
+        if jax.process_count() > 1:
+            ocp.multihost.sync_global_processes(f"set-aside-{step}")
+        self._checkpointer.close()
+        self._checkpointer = self._open()
+        return f"checkpoint {step} is damaged and was set aside ({reason})"
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._checkpointer.close()
+
+
+def _require_same(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    def told(leaves: dict[str, Any], path: str) -> str:
+        return str(tuple(leaves[path].shape)) if path in leaves else "nothing"
+
+    changed = [
+        f"{path.removeprefix('.')}: {told(held, path)} -> {told(wanted, path)}"
+        for path in sorted({*held, *wanted})
+        if told(held, path) != told(wanted, path)
+    ]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UsageError(
+            f"checkpoint {step} is of another model or other data ({'; '.join(changed[:3])}{more}); nothing was "
+            "changed: bring the settings and data back that it was trained with, or choose another --workdir"
+        )
+
+
+def _reason(error: BaseException | None) -> str:
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
+
+
+def _encode(data: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(json.dumps(data).encode(), np.uint8)
+
+
+def _tree(state: TrainState) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _untree(like: TrainState, tree: dict[str, Any]) -> TrainState:
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]]
+    return jax.tree.unflatten(jax.tree.structure(like), [tree[path] for path in paths])

@@ -1,0 +1,66 @@
+"""One trainer at a time: a lock on a workdir that names its holder and outlives no process."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from hypjax.errors import UsageError
+
+FILE = ".lock"
+
+
+class Lock:
+    """The right to write into a workdir, as a context manager; the system takes it back when the process ends.
+
+    Args:
+      workdir: of the run; made where it is not there.
+      command: what is said of the holder.
+
+    Raises:
+      UsageError: another process has it; says which.
+    """
+
+    def __init__(self, workdir: Path, command: str) -> None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        self._file = (workdir / FILE).open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            held = self._file.read()
+            self._file.close()
+            raise UsageError(f"{workdir} is being trained by {_holder(held)}; wait, or stop it first") from error
+        self._file.truncate(0)
+        self._file.write(
+            json.dumps(
+                {
+                    "process": os.getpid(),
+                    "host": socket.gethostname(),
+                    "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                    "command": command,
+                }
+            )
+        )
+        self._file.flush()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _holder(text: str) -> str:
+    try:
+        held = json.loads(text)
+        return f"process {held['process']} on {held['host']} since {held['since']} ({held['command']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

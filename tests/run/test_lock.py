@@ -1,0 +1,27 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hypjax.errors import UsageError
+from hypjax.run.lock import FILE, Lock
+
+
+def test_a_second_trainer_is_refused_and_told_who_the_first_is(tmp_path):
+    said = rf"is being trained by process {os.getpid()} on .*hypjax\.train"
+    with Lock(tmp_path, "python -m hypjax.train"), pytest.raises(UsageError, match=said):
+        Lock(tmp_path, "another")
+    with Lock(tmp_path, "a third"):
+        assert "a third" in (tmp_path / FILE).read_text()
+        assert "hypjax.train" not in (tmp_path / FILE).read_text()
+
+
+def test_a_lock_outlives_no_process(tmp_path):
+    """However it ended."""
+    code = f"import os, pathlib; from hypjax.run.lock import Lock; Lock(pathlib.Path({str(tmp_path)!r}), 'killed'); "
+    code += "os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert "killed" in (tmp_path / FILE).read_text()
+    with Lock(tmp_path, "the next"):
+        pass
