@@ -31,7 +31,8 @@ from hypjax.training.embedding import Reader, create_embedder
 from hypjax.training.evaluation import Evaluator
 from hypjax.training.refitting import Refit
 from hypjax.training.space import Space, create_space
-from hypjax.training.step import normalize, train_step
+from hypjax.training.state import TrainState
+from hypjax.training.step import Batch, Metrics, normalize, train_step
 
 PROTOCOLS = ("leave_one_out", "query_gallery")
 
@@ -270,15 +271,21 @@ def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrap
     Raises:
       UsageError: parts that make no sense together.
     """
+    step = partial(
+        train_step,
+        model=setup.model,
+        objective=create_objective(config, setup),
+        optimizer=create_optimizer(config),
+        preprocess=setup.preprocess,
+        decay=config.optimizer.ema,
+    )
+
+    def on_mesh(state: TrainState, batch: Batch, *, seed: int) -> tuple[TrainState, Metrics]:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # by which a loss shares its anchors out
+            return step(state, batch, seed=seed)
+
     return jax.jit(
-        partial(
-            train_step,
-            model=setup.model,
-            objective=create_objective(config, setup),
-            optimizer=create_optimizer(config),
-            preprocess=setup.preprocess,
-            decay=config.optimizer.ema,
-        ),
+        on_mesh,
         donate_argnums=0,
         # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
         out_shardings=sharding.replicated(mesh),

@@ -82,7 +82,8 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
         loss = losses.mean(losses.in_blocks(rows, {"points": points, "labels": labels, "ids": ids}, size=1024))
 
     A block takes every (n / size)-th anchor, so that anchors that are shared out over devices stay where they are and
-    each device has its share of every block.
+    each device has its share of every block. Where a mesh is set (`jax.set_mesh`, or `jax.sharding.use_abstract_mesh`
+    while a step is traced) that is asked for, and holds for anchors that every device has, too.
 
     Args:
         function: a block of anchors to a tree of arrays with one row for each; it may close over arrays, and gets
@@ -110,10 +111,15 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
         return function(anchors)
     rows = -(-n // turns)
 
+    mesh = jax.sharding.get_abstract_mesh()
+    shared = jax.sharding.PartitionSpec(None, mesh.axis_names)
+
     def split(x: Array) -> Array:
         missing = rows * turns - n
         x = jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
-        return jnp.moveaxis(x.reshape(rows, turns, *x.shape[1:]), 1, 0)
+        blocks = jnp.moveaxis(x.reshape(rows, turns, *x.shape[1:]), 1, 0)
+        # Where a mesh is set each device gets its share, also of anchors that lie whole on every one of them.
+        return blocks if mesh.empty else jax.lax.with_sharding_constraint(blocks, shared)
 
     def joined(x: Array) -> Array:
         return jnp.moveaxis(x, 0, 1).reshape(rows * turns, *x.shape[2:])[:n]

@@ -134,3 +134,21 @@ def test_blocks_keep_no_distance_matrix():
 
     compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * n * n / 2
+
+
+def test_where_a_mesh_is_set_devices_share_anchors_that_each_of_them_has():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    whole = NamedSharding(mesh, PartitionSpec())
+    x = jax.ShapeDtypeStruct((256, 32), jnp.float32, sharding=whole)
+
+    def value(x):
+        return losses.in_blocks(lambda rows: (rows @ x.T).sum(1), x, size=64).sum()
+
+    def on_mesh(x):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return value(x)
+
+    alone, shared = (
+        jax.jit(jax.grad(f), out_shardings=whole).lower(x).compile().cost_analysis()["flops"] for f in (value, on_mesh)
+    )
+    assert shared < 0.2 * alone
