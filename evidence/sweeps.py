@@ -206,7 +206,7 @@ def methods() -> Sweep:
 
 def spaces() -> Sweep:
     """The temperature of three geometries under a kept head, fine-tuned on small pictures."""
-    return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0")
+    return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0,1,2")
 
 
 def final() -> Sweep:
