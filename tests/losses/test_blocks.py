@@ -119,6 +119,38 @@ def test_jit_vmap_and_eight_devices_change_nothing(points):
 
 @pytest.mark.slow
 @pytest.mark.fully_compiled
+def test_nor_do_they_change_losses_of_proxies(points):
+    """HIER with them: its draws go by place, so that they are the same however it is run."""
+    x = jnp.stack([jnp.array(points(N, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
+    proxies, distance = jnp.array(points(5, d=4, seed=2), jnp.float32), geometry.Poincare(0.7).pairwise_dist
+
+    def values(x, proxies):
+        to_proxies = distance(x, proxies)
+        own = losses.pairs(LABELS, jnp.arange(5))
+        given = distance(x, x), to_proxies, distance(proxies, proxies), losses.pairs(LABELS)
+        terms = (
+            losses.hier(*given, jax.random.key(0), neighbors=4, triplets_per_anchor=5),
+            losses.proxy_anchor(-to_proxies, own, alpha=2.0),
+            losses.proxy_nca(-to_proxies, own),
+            losses.soft_triple(-jnp.stack([to_proxies, to_proxies / 2], axis=2), own, scale=2.0),
+        )
+        return jnp.stack([losses.mean(each) for each in terms])
+
+    run = jax.jit(lambda x, proxies: table.with_gradients(values, x, proxies))
+    found, gradients = jax.vmap(run, (0, None))(x, proxies)
+    assert (found > 0).all()
+    np.testing.assert_allclose(found[0], values(x[0], proxies), rtol=1e-5)
+
+    rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
+    sharded, by_each = run(jax.device_put(x[1], rows), proxies)
+    assert len(sharded.sharding.device_set) == 8
+    np.testing.assert_allclose(sharded, found[1], rtol=1e-5)
+    for one, alone in zip(by_each, gradients, strict=True):
+        np.testing.assert_allclose(one, alone[1], rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.fully_compiled
 def test_blocks_keep_no_distance_matrix():
     """4096 × 4096 distances are 67 MB; a block of 64 anchors has 1 MB."""
     n, labels = 4096, np.arange(4096) // 4

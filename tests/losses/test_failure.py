@@ -58,6 +58,7 @@ def test_finite_where_the_doubt_is_sure(extreme):
     assert np.isfinite(grad).all()
 
 
+@pytest.mark.slow
 def test_the_best_doubt_is_the_share_of_failures():
     d, pairs = jnp.array(distances(), jnp.float32), table.pairs(LABELS)
     wrong, asked = losses.nearest_is_wrong(d, pairs)

@@ -156,6 +156,7 @@ def batch(points):
     return jnp.array(points(8), jnp.float32), jnp.array(points(5, seed=1), jnp.float32)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coincide(in_float32, batch):
     x, proxies = batch
     edge = geometry.Poincare(0.7).project(1e3 * x)
@@ -230,6 +231,7 @@ def test_jit_changes_nothing(in_float32, batch):
     np.testing.assert_allclose(value, losses.mean(eager), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_unrelated_gives_zero(distance, points):
     """As when neighborhoods are as large as the batch and the proxies are few."""
     x = jnp.array(points(5), jnp.float32)

@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hypjax.losses.hierarchy import ancestors, reciprocal_neighbors, sample_triplets, triplet_losses
 from tests.losses.hier_loops import StraightThrough, mutual_neighbors, softmax
@@ -68,6 +69,7 @@ def test_neighbors_are_reciprocal_without_the_point_itself():
     assert jnp.array_equal(find(jnp.array(similarity), 100), ~jnp.eye(9, dtype=bool))
 
 
+@pytest.mark.slow
 def test_ancestors_are_one_of_the_proxies_and_learn_as_a_soft_choice():
     farthest = jnp.array([[0.1, 0.5, 0.2], [0.3, 0.3, 0.3]])
     noise = jnp.array([[0.0, 3.9, -2.0], [0.1, 0.1, 0.0]])

@@ -159,6 +159,7 @@ def test_a_small_separation_is_seen_in_float32(kind):
     np.testing.assert_allclose(jnp.diag(d), np.diag(exact), rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1.0, 2.0])
 def test_the_ends_are_exactly_the_parts(order):
     """Also where α is traced, so that both parts are there, and where points coincide."""

@@ -115,6 +115,7 @@ def test_what_has_diverged_is_not_hidden(name, points):
     assert jnp.isnan(run(x, labels, proxies.at[1].set(jnp.nan))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_zero_vectors_have_finite_gradients(name, points):
     _, settings, shape = CASES[name]

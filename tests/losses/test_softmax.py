@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hypjax import losses
 from hypjax.geometry import Poincare
@@ -17,6 +18,7 @@ def test_with_two_images_of_each_class_they_are_one_loss():
     np.testing.assert_allclose(*both, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_hard_points_of_the_ball_are_finite_at_tiny_temperatures(points):
     x = jnp.array(points(9), jnp.float32)
     x = x.at[1].set(x[3]).at[2].set(0).at[4].set(x[4] / jnp.linalg.norm(x[4]) / 0.7**0.5)

@@ -100,6 +100,7 @@ def test_no_strength_is_exactly_the_plain_loss(points, distance):
     assert min(plain) > 0
 
 
+@pytest.mark.slow
 def test_the_trade_an_ambiguous_anchor_gains_by_uncertainty_a_clear_one_loses():
     both = pairs(np.array([0, 0, 1, 1]))
 
