@@ -21,6 +21,7 @@ from hypjax.images import limited
 from hypjax.run import manifest
 from hypjax.run.checkpoint import SavedStates
 from hypjax.run.metrics import as_json, read_metrics
+from hypjax.run.trained import variables_of
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.evaluation import Evaluation, Evaluator

@@ -186,6 +186,7 @@ class _Training:
         """Logs a step, and stops where it went wrong."""
         figures = {name: float(value) for name, value in metrics.items()}
         if not all(math.isfinite(figures[name]) for name in ("loss", "grad_norm")):
+            self.checkpoints.wait()
             raise DivergedError(
                 f"the loss or its gradient is not finite at step {step} "
                 f"(loss {figures['loss']}, gradient norm {figures['grad_norm']}); "

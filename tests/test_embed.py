@@ -11,6 +11,7 @@ from hypjax import assembly, cli, embed, embeddings, filling
 from hypjax.data.errors import DataError
 from hypjax.errors import UsageError
 from hypjax.run import trained
+from hypjax.run.checkpoint import Checkpoints
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
 
@@ -49,7 +50,7 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
 
     config = cli.load_config(workdir)
     setup, mesh = assembly.assemble(config), sharding.data_mesh()
-    with trained.Checkpoints(workdir / "checkpoints") as checkpoints:
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
         leaves, _ = checkpoints.read(sharding.replicated(mesh))
     evaluator = assembly.create_evaluator(config, setup, mesh)
     expected = evaluator._embed(trained.variables_of(leaves), setup.splits.test)

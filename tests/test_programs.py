@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from hypjax.run.lock import Lock
 from tests.pictures import save_pictures
 from tests.programs import finish, run, start
 
@@ -240,6 +241,8 @@ def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path)
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["dir"] = str(grown)
     (workdir / "config.json").write_text(json.dumps(config))
+    with Lock(workdir, "python -m hypjax.train"):
+        assert "is being trained by process" in refused(*tiny(grown, workdir))
     assert "the training images are not those that" in refused(*tiny(grown, workdir))
     assert (workdir / "metrics.jsonl").read_bytes() == kept
 
@@ -247,12 +250,11 @@ def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path)
 @pytest.mark.slow
 def test_sigterm_saves_and_the_run_ends_as_if_unbroken(finished, folder, tmp_path):
     workdir = tmp_path / "stopped"
-    rare = ["--config.checkpoint.every=0", "--config.evaluation.every=0", "--config.steps=40"]
+    rare = ["--config.checkpoint.every=0", "--config.evaluation.every=0", "--config.steps=150"]
     process = start(*tiny(folder, workdir, *rare))
-    while not any(row.get("loss") and row["step"] >= 10 for row in (rows(workdir) if workdir.exists() else [])):
+    while not (workdir / "metrics.jsonl").exists() or len(losses(workdir)) < 2:
         time.sleep(0.2)
-        assert process.poll() is None
-    assert "is being trained by process" in refused(*tiny(folder, workdir, *rare))
+        assert process.poll() is None, finish(process)[2]
     process.send_signal(signal.SIGTERM)
     status, _, err = finish(process)
     assert (status, err.strip()) == (143, "stopped by SIGTERM; the same command resumes")

@@ -172,6 +172,10 @@ class Checkpoints(SavedStates):
         self._checkpointer = self._open()
         return f"checkpoint {step} is damaged and was set aside ({reason})"
 
+    def wait(self) -> None:
+        """Returns once all that was saved lies on the disk."""
+        self._checkpointer.wait()
+
     def __enter__(self) -> Checkpoints:
         return self
 
