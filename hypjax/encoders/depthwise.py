@@ -44,14 +44,17 @@ def depthwise_conv(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _conv(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+def _rule(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     shifted, grouped = (
         partial(f, stride=stride, padding=padding) for f in (shifted_depthwise_conv, lax_depthwise_conv)
     )
     return lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
-@partial(_conv.defjvp, symbolic_zeros=True)
+_conv = jax.jit(_rule, static_argnums=(2, 3))  # traced once for each shape
+
+
+@partial(_rule.defjvp, symbolic_zeros=True)
 def _conv_jvp(stride, padding, primals, tangents):
     (x, kernel), (dx, dk) = primals, tangents
     y = _conv(x, kernel, stride, padding)
