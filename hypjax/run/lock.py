@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,8 @@ FILE = ".lock"
 
 class Lock:
     """The right to write into a workdir, as a context manager; the system takes it back when the process ends.
+
+    Where the file system knows no locks it says so, and nobody is held back.
 
     Args:
       workdir: of the run; made where it is not there.
@@ -36,6 +39,10 @@ class Lock:
             held = self._file.read()
             self._file.close()
             raise UsageError(f"{workdir} is being trained by {_holder(held)}; wait, or stop it first") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            print(f"{workdir} is on a file system without locks: see to it that nothing else trains there")
         self._file.truncate(0)
         self._file.write(
             json.dumps(

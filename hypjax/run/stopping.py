@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import jax
+
 from hypjax.errors import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -18,7 +20,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Stopping:
     """Notes the first of the signals and lets the loop save; a second one ends the process at once.
 
-    Use as a context manager around the loop. In another thread than the main one signals are left alone.
+    Use as a context manager around the loop. In another thread than the main one signals are left alone, and so they
+    are among several processes: one that saved alone would wait for the others for ever.
 
     Attributes:
       asked: the signal that came, or None.
@@ -30,7 +33,7 @@ class Stopping:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
             self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         return self
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -25,3 +26,12 @@ def test_a_lock_outlives_no_process(tmp_path):
     assert "killed" in (tmp_path / FILE).read_text()
     with Lock(tmp_path, "the next"):
         pass
+
+
+def test_a_file_system_without_locks_holds_nobody_back(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with Lock(tmp_path, "one"), Lock(tmp_path, "two"):
+        assert "without locks" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -29,3 +31,17 @@ def test_a_signal_ends_what_needs_no_saving_where_it_stands():
             evaluated = True
         assert stopping.asked == signal.SIGTERM
     assert not evaluated
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    code = "import os, signal; from hypjax.run.stopping import Stopping\nwith Stopping():\n"
+    code += "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n    print('goes on')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (143, "")
+
+
+def test_among_several_processes_a_signal_ends_each_as_ever(monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    before = signal.getsignal(signal.SIGTERM)
+    with Stopping():
+        assert signal.getsignal(signal.SIGTERM) is before
