@@ -19,9 +19,8 @@ from hypjax.data.source import Source
 from hypjax.errors import UsageError
 from hypjax.images import limited
 from hypjax.run import manifest
-from hypjax.run.checkpoint import SavedStates
 from hypjax.run.metrics import as_json, read_metrics
-from hypjax.run.trained import variables_of
+from hypjax.run.trained import newest
 from hypjax.settings import default_settings
 from hypjax.training import sharding
 from hypjax.training.evaluation import Evaluation, Evaluator
@@ -108,19 +107,13 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
             raise
         raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
     config = limited(config, setup.splits.train)
-    try:
-        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
-    except FileNotFoundError as error:
-        raise UsageError(f"{workdir} cannot be scored: {error}") from error
-    for notice in notices:
-        print(notice)
+    variables, step = newest(workdir, mesh)
     evaluator = assembly.create_evaluator(config, setup, mesh)
-    source, step = getattr(setup.splits, split), int(leaves[".step"])
+    source = getattr(setup.splits, split)
     steps = steps_of_run(workdir, config.steps)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
     print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
-    variables = variables_of(leaves)
     refit = assembly.create_refit(config, setup, evaluator)
     if refit is not None and step < steps:  # the last state has it
         variables = refit(variables)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import hypjax
@@ -72,13 +73,7 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
     sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = assembly.create_model(config)
     space_at = assembly.create_space_at(config)
-    try:
-        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
-    except FileNotFoundError as error:
-        raise UsageError(f"{workdir} holds no trained model: {error}") from error
-    for notice in notices:
-        print(notice)
-    variables = variables_of(leaves)
+    variables, step = newest(workdir, mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
     reader = create_reader(config)
 
@@ -93,13 +88,32 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
 
     return Trained(
         config,
-        int(leaves[".step"]),
+        step,
         space_at(variables["objective"]),
         embed,
         config.data.shorter_side,
         variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),
     )
+
+
+def newest(workdir: Path, mesh: Mesh) -> tuple[dict[str, Any], int]:
+    """The variables of the newest whole checkpoint of a run, and its step; says which ones were passed over.
+
+    Args:
+      workdir: of the run.
+      mesh: on every device of which the arrays are to lie.
+
+    Raises:
+      UsageError: there is none.
+    """
+    try:
+        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
+    except FileNotFoundError as error:
+        raise UsageError(f"{workdir} holds no trained model: {error}") from error
+    for notice in notices:
+        print(notice)
+    return variables_of(leaves), int(leaves[".step"])
 
 
 def describe(model: Trained, images: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _exponential(distance: Distance) -> Distance:
 
 def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
     """The cosines of [n, d] and [m, d], of any length."""
-    return 1 - sphere.pairwise_cosine_distance(sphere.project(x), sphere.project(y))
+    return 1 - sphere.pairwise_cosine_distance(x, y)
 
 
 def _hybrid(distance: Distance, *, divergence: str = "hellinger", temperature: ArrayLike = 1.0, **how: Any) -> Distance:
