@@ -17,8 +17,8 @@ from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
 from hypjax.retrieval import Retrieved, Rows, auroc, distance_ratio, knn, retrieval_figures, spearman
+from hypjax.training.comparing import HIER_PROXIES, hier_points
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
-from hypjax.training.objective import HIER_PROXIES, hier_points
 from hypjax.training.space import Space
 from hypjax.training.state import Params
 from hypjax.training.trees import Trees, grow

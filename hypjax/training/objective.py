@@ -1,4 +1,4 @@
-"""objective = loss(distance(points), miner, uncertainty) + regularizer, composed once, at start-up."""
+"""objective = loss(distance(points), pairs(labels), uncertainty) + regularizer, composed once, at start-up."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from hypjax import losses, mining, optim
-from hypjax.encoders.head import clip_norm
+from hypjax import losses, optim
 from hypjax.encoders.model import ModelOutput
 from hypjax.errors import UsageError
 from hypjax.losses.memory import CrossBatchMemory, References
-from hypjax.training.parts import FORMS, LOSSES, REGULARIZERS, LossPart, Miner, create_miner
-from hypjax.training.space import Space, choose, cosine
-
-Params = Mapping[str, jax.Array]
-
+from hypjax.training.comparing import (
+    HIER_PROXIES,
+    Anchors,
+    Compared,
+    Params,
+    among_images,
+    failures,
+    regularize,
+    to_proxies,
+)
+from hypjax.training.parts import FORMS, LOSSES, REGULARIZERS, LossPart, create_miner
+from hypjax.training.space import Space, choose
 
 GRADIENTS = ("euclidean", "riemannian")
-HIER_PROXIES = {"points": "hier_proxies", "tangent": "hier_tangents"}  # what they are learned as, by parameter
-
-# Numbers in one array of a block of anchors against all references: 128 MB in float32.
-_BLOCK = 2**25
 
 
 class Objective(NamedTuple):
@@ -34,7 +36,7 @@ class Objective(NamedTuple):
 
     Attributes:
       space_at: the objective's own parameters to the space the embeddings live in.
-      loss: `(space, tangent, anchors, known, params) -> terms`.
+      loss: what is compared to terms.
       regularizer: `(space, points, labels, params, key) -> scalar`, or None.
       initial: `(key, dim) -> params`, the objective's own parameters at step 0: proxies, boundary, curvature.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
@@ -83,7 +85,7 @@ class Objective(NamedTuple):
         batch = References(points, labels, jnp.arange(len(labels)))
         known = batch if memory is None else losses.references(memory, points, labels)
         anchors = Anchors(*batch, uncertainty)
-        loss = losses.mean(self.loss(space, output.tangent, anchors, known, params))
+        loss = losses.mean(self.loss(Compared(space, output.tangent, anchors, known, params)))
         figures = {"uncertainty": jnp.mean(uncertainty)}
         if "curvature" in params:
             figures["curvature"] = jnp.asarray(space.curvature)
@@ -95,21 +97,12 @@ class Objective(NamedTuple):
             figures["regularizer"] = extra
             total = total + extra
         if output.doubt is not None and self.failure_weight:
-            failure = losses.mean(_failures(space, output.doubt, anchors, batch, prior, level))
+            failure = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
             figures["failure_loss"] = failure
             total = total + self.failure_weight * failure
         if total is not loss:
             figures["metric_loss"] = loss
         return total, (figures, None if memory is None else losses.remember(memory, points, labels))
-
-
-class Anchors(NamedTuple):
-    """A batch as anchors, or a block of its rows: points, labels, ids among the references, uncertainty."""
-
-    points: Float[Array, "n d"]
-    labels: Int[Array, " n"]
-    ids: Int[Array, " n"]
-    uncertainty: Float[Array, " n"]
 
 
 def create_objective(
@@ -175,8 +168,8 @@ def create_objective(
         choose(HIER_PROXIES, hier["proxies_as"], "hier.proxies_as")
     return Objective(
         space_at,
-        partial(_to_proxies, part, own) if part.proxies else partial(_among_images, part, own, mined),
-        partial(_hier, hier, clip_radius) if regularizer == "hier" else None,
+        partial(to_proxies, part, own) if part.proxies else partial(among_images, part, own, mined),
+        partial(regularize, hier, clip_radius) if regularizer == "hier" else None,
         partial(
             _initial_params,
             part=part,
@@ -191,115 +184,6 @@ def create_objective(
         memory_size,
         gradient == "riemannian",
     )
-
-
-def _among_images(
-    part: LossPart,
-    settings: Mapping[str, Any],
-    miner: Miner,
-    space: Space,
-    tangent: jax.Array,
-    anchors: Anchors,
-    known: References,
-    params: Params,
-) -> losses.Terms:
-    learned = {name: params[name] for name in ("beta",) if name in params}
-
-    def compare(rows: Anchors) -> tuple[jax.Array, jax.Array, losses.Pairs]:
-        compared = (space.similarity if part.similar else space.distance)(rows.points, known.points)
-        return compared, -compared if part.similar else compared, _pairs(rows, known)
-
-    def terms(rows: Anchors) -> losses.Terms:
-        compared, distances, pairs = compare(rows)
-        return part.function(
-            compared, miner(distances, pairs, scale), **(part.at(settings, rows.uncertainty) | learned)
-        )
-
-    scale = None
-    if miner.measures:
-        among = losses.mean(_by_rows(lambda rows: mining.negative_distance(*compare(rows)[1:]), anchors, known))
-        scale = jnp.where(among > 0, among / 2**0.5, 1)  # of distances that have no unit
-    return _by_rows(terms, anchors, known)
-
-
-def _to_proxies(
-    part: LossPart,
-    settings: Mapping[str, Any],
-    space: Space,
-    tangent: jax.Array,
-    anchors: Anchors,
-    known: References,
-    params: Params,
-) -> losses.Terms:
-    proxies = params["class_proxies"]  # by their directions, whatever the geometry, as their authors do
-    similarities = cosine(tangent, proxies.reshape(-1, proxies.shape[-1])).reshape(-1, *proxies.shape[:-1])
-    pairs = losses.pairs(anchors.labels, jnp.arange(proxies.shape[0]))
-    return part.function(similarities, pairs, **part.at(settings, anchors.uncertainty))
-
-
-def _failures(
-    space: Space,
-    doubt: jax.Array,
-    anchors: Anchors,
-    batch: References,
-    prior: jax.Array | None,
-    level: jax.Array | None,
-) -> losses.Terms:
-    batch = batch._replace(points=jax.lax.stop_gradient(batch.points))
-
-    def terms(block: tuple[Any, ...]) -> losses.Terms:
-        rows, doubt, known = block
-        distances = space.distance(jax.lax.stop_gradient(rows.points), batch.points)
-        return losses.failure_cross_entropy(doubt, distances, _pairs(rows, batch), **known)
-
-    given = {name: value for name, value in (("prior", prior), ("level", level)) if value is not None}
-    return _by_rows(terms, (anchors, doubt, given), batch)
-
-
-def _pairs(rows: Anchors, known: References) -> losses.Pairs:
-    return losses.pairs(rows.labels, known.labels, ids=rows.ids, reference_ids=known.ids)
-
-
-def _by_rows(terms: Callable[[Any], losses.Terms], anchors: Any, known: References) -> losses.Terms:
-    return losses.in_blocks(terms, anchors, size=max(1, _BLOCK // len(known.labels)))
-
-
-def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:
-    """HIER's proxies as points, from whichever parameters they are learned as.
-
-    Args:
-      params: the objective's own.
-      space: where the embeddings live.
-      clip_radius: the longest that tangent vectors count.
-    """
-    if HIER_PROXIES["points"] in params:
-        return space.manifold.project(params[HIER_PROXIES["points"]])
-    clipped = clip_norm(params[HIER_PROXIES["tangent"]], radius=clip_radius, kind="hard")
-    return optim.riemannian_gradient(space.manifold.embed(clipped), space.manifold)
-
-
-def _hier(
-    settings: Mapping[str, Any],
-    clip_radius: float,
-    space: Space,
-    points: jax.Array,
-    labels: jax.Array,
-    params: Params,
-    key: jax.Array,
-) -> jax.Array:
-    proxies = hier_points(params, space, clip_radius)
-    terms = losses.hier(
-        space.distance(points, points),
-        space.distance(points, proxies),
-        space.distance(proxies, proxies),
-        losses.pairs(labels),
-        key,
-        margin=settings["margin"],
-        neighbors=settings["neighbors"],
-        triplets_per_anchor=settings["triplets"],
-        temperature=settings["temperature"],
-    )
-    return settings["weight"] * losses.mean(terms)
 
 
 def _initial_params(

@@ -129,7 +129,7 @@ def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkey
     memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     made = objective(loss, miner=miner, memory_size=20)
     whole = gradients(made, memory=memory)
-    monkeypatch.setattr("hypjax.training.objective._BLOCK", 5 * 32)
+    monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5 * 32)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), gradients(made, memory=memory), whole)
 
 
