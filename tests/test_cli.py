@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -139,3 +141,17 @@ def test_a_program_ends_with_a_status_and_a_line(error, status, line, capsys):
         cli.run(program)
     assert ended.value.code == status
     assert capsys.readouterr().err.strip().startswith(line.strip())
+
+
+def test_importing_changes_no_filters_of_the_process():
+    """Of warnings and of records; those of the libraries beneath are there before."""
+    code = """
+import logging, warnings
+import flax, grain, jax, matplotlib.figure, ml_collections, optax, orbax.checkpoint, scipy.stats
+held = list(warnings.filters), list(logging.getLogger("absl").filters), list(logging.getLogger().filters)
+import hypjax.compare, hypjax.embed, hypjax.search, hypjax.train
+now = list(warnings.filters), list(logging.getLogger("absl").filters), list(logging.getLogger().filters)
+print(now == held)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip().endswith("True")

@@ -248,6 +248,14 @@ def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path)
 
 
 @pytest.mark.slow
+def test_checkpoints_are_written_by_the_clock_too(folder, tmp_path):
+    words = ["--config.checkpoint.every=0", "--config.checkpoint.minutes=1e-9", "--config.checkpoint.keep=20"]
+    status, _, err = run(*tiny(folder, tmp_path / "run", *words))
+    assert status == 0, err
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {str(step) for step in range(1, 13)}
+
+
+@pytest.mark.slow
 def test_sigterm_saves_and_the_run_ends_as_if_unbroken(finished, folder, tmp_path):
     workdir = tmp_path / "stopped"
     rare = ["--config.checkpoint.every=0", "--config.evaluation.every=0", "--config.steps=150"]

@@ -14,12 +14,16 @@ from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source
 from hypjax.data.transforms import RandomDegradation
 
-# Grain says at import that a profiler of worker processes is missing; we use threads.
-_unheard: Callable[[logging.LogRecord], bool] = lambda record: "worker profiling" not in record.getMessage()  # noqa: E731
-logging.getLogger("absl").addFilter(_unheard)
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Grain says at import that a profiler of worker processes is missing; we use threads."""
+    return "worker profiling" not in record.getMessage()
+
+
+logging.getLogger("absl").addFilter(_is_news)
 import grain  # noqa: E402
 
-logging.getLogger("absl").removeFilter(_unheard)
+logging.getLogger("absl").removeFilter(_is_news)
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]

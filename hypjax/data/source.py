@@ -125,7 +125,7 @@ def own_size(source: Source, index: int) -> int:
 def digest(source: Source) -> str:
     """A digest of which images a source holds, in which order and of which classes: names, file sizes, labels.
 
-    Where the folder lies does not matter. Of rows of features the labels alone are looked at.
+    Nothing is decoded, and where the folder lies does not matter. Of rows of features the labels alone are looked at.
     """
     found = hashlib.sha256(np.ascontiguousarray(source.labels).tobytes())
     found.update("\0".join(source.class_names).encode("utf-8", "surrogateescape"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +81,9 @@ class FeatureStore:
         words = f"{self._key}|{self._fingerprint(source)}|{transform!r}|{seed}"
         path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.npz"
         if path.exists():
-            with np.load(path) as held:
+            # Opened here, since np.load would leave a damaged file open; what is damaged is made again.
+            damage = suppress(ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+            with damage, path.open("rb") as opened, np.load(opened) as held:
                 return held["features"], held["levels"]
         features, levels = self._compute(source, transform, seed)
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,18 @@ def test_features_are_computed_once_and_named_by_all_that_they_depend_on(tmp_pat
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"text"])
+def test_a_damaged_file_is_made_again(spoil, tmp_path):
+    store = FeatureStore(tmp_path, Counting(), key="a", batch=3)
+    expected = store.features(Toy(), Plain())
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(spoil(whole))
+    for found, value in zip(store.features(Toy(), Plain()), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert path.read_bytes() == whole
+
+
 def test_a_pixel_changes_the_fingerprint_and_a_weight_the_digest():
     assert fingerprint(Toy()) == fingerprint(Toy())
     assert fingerprint(Toy()) != fingerprint(Toy(brightness=1))
