@@ -30,7 +30,7 @@ CHECKED = [
     "hypjax.retrieval",
     "hypjax.encoders",
     "hypjax.data",
-    "hypjax.plots",
+    "hypjax.show.plots",
 ]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 

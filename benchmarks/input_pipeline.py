@@ -171,10 +171,10 @@ def measure_step(step: Step, *, repeats: int) -> float:
     import jax
     import jax.numpy as jnp
 
-    from hypjax import assembly, initialization
-    from hypjax.arguments import apply_arguments
+    from hypjax.config import assembly, initialization, optimization
+    from hypjax.config.settings import default_settings
+    from hypjax.config.words import apply_arguments
     from hypjax.data.split import Splits
-    from hypjax.settings import default_settings
     from hypjax.training import sharding
 
     config = apply_arguments(default_settings(), step.arguments or None)
@@ -201,7 +201,7 @@ def measure_step(step: Step, *, repeats: int) -> float:
         initialization.abstract_state(config, setup),
     )
     state = jax.device_put(state, sharding.replicated(mesh))
-    function, shared = assembly.create_step(config, setup, mesh), sharding.global_batch(batch, mesh)
+    function, shared = optimization.create_step(config, setup, mesh), sharding.global_batch(batch, mesh)
     best = np.inf
     for turn in range(repeats + 1):
         start = time.perf_counter()

@@ -14,8 +14,8 @@ To see it: train on coarse labels and retrieve by fine ones, configs/eps.py:froz
 
 from ml_collections import ConfigDict
 
-from hypjax.arguments import apply_arguments
-from hypjax.settings import default_settings
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 
 
 def get_config(arguments: str = "") -> ConfigDict:

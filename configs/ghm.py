@@ -14,8 +14,8 @@ Measured:  Recall@1 0.666 ± 0.010 on frozen features (`:frozen`), validation cl
 
 from ml_collections import ConfigDict
 
-from hypjax.arguments import apply_arguments
-from hypjax.settings import default_settings
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 
 
 def get_config(arguments: str = "") -> ConfigDict:

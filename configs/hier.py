@@ -4,7 +4,7 @@ Paper: Kim et al., "HIER: Metric Learning Beyond Class Labels via Hierarchical R
 weight, margin, neighbors and triplets are the paper's; the number of proxies suits the smaller data, and the packaged
 emoji and the EfficientNet-Lite0 that is fine-tuned on them are not the paper's, so none of its figures is to be
 expected. The proxies move by Riemannian Adam. With `data=cub`, `cars`, `sop` or `in_shop` all settings are those of the
-authors' code, over Proxy-Anchor (`hypjax/recipes.py`, which says what differs still).
+authors' code, over Proxy-Anchor (`hypjax/config/recipes.py`, which says what differs still).
 
 Command:   python -m hypjax.train --config configs/hier.py
 Override:  python -m hypjax.train --config configs/hier.py:loss=proxy_anchor --workdir runs/hier_proxy_anchor
@@ -24,8 +24,8 @@ Published: Recall@1 in percent; NOT reproduced here. Transformers with 384 dimen
 
 from ml_collections import ConfigDict
 
-from hypjax.arguments import apply_arguments
-from hypjax.settings import default_settings
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 
 
 def get_config(arguments: str = "") -> ConfigDict:

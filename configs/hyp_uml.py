@@ -9,7 +9,7 @@ in closed form when they are learned (`head=discriminant`, README), the radius f
 failures (`hypjax.losses.failure_cross_entropy`), so that images whose neighbors are not to be trusted lie near the
 origin. The radius takes no gradient from the contrastive loss, to which u is a given temperature for each anchor;
 `--config.head.radius=norm` leaves radius and u to that loss alone. With `data=cub`, `cars`, `sop` or `in_shop` it
-takes Hyp-ViT's batches, steps and learning rates (`hypjax/recipes.py`), our choice too.
+takes Hyp-ViT's batches, steps and learning rates (`hypjax/config/recipes.py`), our choice too.
 
 Command:   python -m hypjax.train --config configs/hyp_uml.py
 Override:  python -m hypjax.train --config configs/hyp_uml.py:geometry=sphere --config.seed=1 --workdir runs/sphere
@@ -23,8 +23,8 @@ Published: no figure is quoted, and on the benchmarks none was measured here
 
 from ml_collections import ConfigDict
 
-from hypjax.arguments import apply_arguments
-from hypjax.settings import default_settings
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 
 
 def get_config(arguments: str = "") -> ConfigDict:

@@ -4,7 +4,7 @@ Paper: Ermolov et al., "Hyperbolic Vision Transformers: Combining Improvements i
 hard clip at 2.3, curvature 0.1 and temperature 0.2 are the paper's; the packaged emoji and the EfficientNet-Lite0 that
 is fine-tuned on them are not, so none of the paper's figures is to be expected. With `encoder=vit_s16,weights=FILE` a
 ViT-S/16 takes its place. With `data=cub`, `cars`, `sop` or `in_shop` all settings are those of the authors' code
-(`hypjax/recipes.py`, which says what differs still).
+(`hypjax/config/recipes.py`, which says what differs still).
 
 Command:   python -m hypjax.train --config configs/hyp_vit.py
 Override:  python -m hypjax.train --config configs/hyp_vit.py:geometry=sphere,distance=cosine --workdir runs/sphere
@@ -28,8 +28,8 @@ Published: Recall@1 in percent; NOT reproduced here. With 384 dimensions (`head.
 
 from ml_collections import ConfigDict
 
-from hypjax.arguments import apply_arguments
-from hypjax.settings import default_settings
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 
 
 def get_config(arguments: str = "") -> ConfigDict:

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hypjax.plots import style
+from hypjax.show.plots import style
 
 HERE = Path(__file__).parent
 BALL, FLAT, SPHERE, GRAY = style.COLORS[0], style.COLORS[1], style.COLORS[2], style.OTHER

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from hypjax import cli, compare
-from hypjax.run import manifest
+from hypjax import compare
+from hypjax.run import manifest, status
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -272,7 +272,7 @@ def main() -> None:
     entries = [f"{entry}={config}" for entry, config in sweep.entries.items()]
     words = [f"--seeds={sweep.seeds}", f"--split={sweep.split}", f"--metrics={','.join(sweep.metrics)}"]
     words += [f"--workdir=runs/evidence/{name}", *rest]
-    cli.run(lambda _: compare.main(["compare", *words, *entries]))
+    status.run(lambda _: compare.main(["compare", *words, *entries]))
     keep(name, sweep)
 
 

@@ -23,12 +23,16 @@ import matplotlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from hypjax import cli, comparison, evaluate, plots, train
-from hypjax.comparison import Comparison, Entry
-from hypjax.data.errors import DataError
-from hypjax.errors import DivergedError, UsageError
-from hypjax.plots import style
+from hypjax import evaluate, train
+from hypjax.config import command_line, persistence
+from hypjax.data import atomic
+from hypjax.data.errors import DataError, UsageError
+from hypjax.run import comparison, status
+from hypjax.run.comparison import Comparison, Entry
 from hypjax.run.metrics import read_metrics
+from hypjax.run.status import DivergedError
+from hypjax.show import plots
+from hypjax.show.plots import style
 
 
 class Run(NamedTuple):
@@ -77,7 +81,7 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[str], lis
     Raises:
       UsageError: an unknown flag or a bad value.
     """
-    cli.show_help(argv, values)
+    command_line.show_help(argv, values)
     overrides = [word for word in argv if re.match(r"--?(no)?config\.", word)]
     for word in overrides:
         if "=" not in word:
@@ -151,7 +155,7 @@ def strangeness(run: Run, split: str) -> list[str]:
     """In what the run that is kept there differs from the one that is meant."""
     # A run that went on to score its test classes holds the validation figures all the same.
     ignored = ("evaluation.test",) if split == "validation" else ()
-    found = comparison.changes(cli.load_config(run.folder), run.config, ignored)
+    found = comparison.changes(persistence.load_config(run.folder), run.config, ignored)
     return [line for line in found if not line.startswith("log.")]
 
 
@@ -196,7 +200,7 @@ def report(workdir: Path, table: Comparison) -> None:
     """Prints a comparison, and writes it into its workdir as Markdown, JSON and picture."""
     print(f"\n{comparison.as_text(table)}")
     (workdir / "comparison.md").write_text(comparison.as_markdown(table))
-    cli.write_json(workdir / "comparison.json", comparison.as_record(table))
+    atomic.write_json(workdir / "comparison.json", comparison.as_record(table))
     drawn = {
         comparison.heading(metric): {name: list(row[metric].values.values()) for name, row in table.rows.items()}
         for metric in table.metrics
@@ -208,4 +212,4 @@ def report(workdir: Path, table: Comparison) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    status.run(main)

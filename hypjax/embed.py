@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from hypjax import cli, extracted, rows
+from hypjax.config import command_line
+from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
-from hypjax.embeddings import Embeddings, Store
-from hypjax.errors import UsageError
-from hypjax.filling import fill, require_place
-from hypjax.run import trained
+from hypjax.run import status, trained
+from hypjax.stores import extracted, rows
+from hypjax.stores.embeddings import Embeddings, Store
+from hypjax.stores.filling import fill, require_place
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_boolean("features", False, "write the encoder's features, to train on", flag_values=values)
     flags.DEFINE_string("encoder", None, "with --features: an encoder in place of a run's", flag_values=values)
     flags.DEFINE_string("weights", None, "with --encoder: a checkpoint file, or hf:OWNER/NAME", flag_values=values)
-    cli.parse_flags(argv, values)
+    command_line.parse_flags(argv, values)
     if values.encoder and not values.features:
         raise UsageError("--encoder goes with --features; embeddings need a run: --workdir runs/hyp_uml")
     if values.encoder and values.workdir:
@@ -97,4 +98,4 @@ def embed(workdir: Path, images: Path, out: Path, *, batch: int | None = None) -
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    status.run(main)

@@ -18,15 +18,18 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from hypjax import cli, embeddings, geometry, pages, rows
+from hypjax import geometry
+from hypjax.config import command_line
+from hypjax.data import files
 from hypjax.data.decode import decode
-from hypjax.data.errors import DataError
+from hypjax.data.errors import DataError, UsageError
 from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
-from hypjax.embeddings import Embeddings
-from hypjax.errors import UsageError
 from hypjax.retrieval import Index, knn
-from hypjax.run import trained
+from hypjax.run import status, trained
+from hypjax.show import pages
+from hypjax.stores import embeddings, rows
+from hypjax.stores.embeddings import Embeddings
 
 
 class Queries(NamedTuple):
@@ -53,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
     flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
-    cli.parse_flags(argv, values)
+    command_line.parse_flags(argv, values)
     for name, example in (("workdir", "runs/hyp_uml"), ("index", "photos.npz"), ("query", "cat.jpg")):
         if not values[name].value:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
@@ -72,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     queries = embed_queries(model, asking)
     neighbors, distances = find(model, index, queries, root, values.k)
     for i, path in enumerate(queries.paths):
-        print(cli.printable(table(path, queries.uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+        print(files.printable(table(path, queries.uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
     if values.out:
         write_gallery(Path(values.out), index, queries, neighbors, distances, root, values.index)
         print(f"{values.out} is written")
@@ -119,7 +122,7 @@ def search_rows(values: flags.FlagValues) -> None:
     if not values.out:
         for i, row in enumerate(asking.tolist()):
             title = f"{path} row {row} ({source.name(row)})"
-            print(cli.printable(table(title, uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+            print(files.printable(table(title, uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
         return
     with embeddings.archive(Path(values.out)) as put:
         put("rows", asking)
@@ -258,4 +261,4 @@ def pixels(path: Path) -> np.ndarray | None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    status.run(main)

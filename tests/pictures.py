@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from configs.hyp_uml import get_config
-from hypjax import assembly, initialization
+from hypjax.config import assembly, initialization
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.metrics import as_json
 from hypjax.training import sharding

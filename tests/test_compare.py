@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypjax import cli, compare, train
-from hypjax.errors import DivergedError, UsageError
-from hypjax.settings import default_settings
+from hypjax import compare, train
+from hypjax.config import persistence
+from hypjax.config.settings import default_settings
+from hypjax.data import atomic
+from hypjax.data.errors import UsageError
+from hypjax.run import status, training
+from hypjax.run.status import DivergedError
 from tests import programs
 
 CONFIGS = ["configs/hyp_vit.py:quick", "sphere=configs/hyp_vit.py:quick,geometry=sphere"]
@@ -26,14 +30,14 @@ class Trainer:
     def __call__(self, config, workdir):
         key = (workdir.parent.name, config.seed)
         self.runs.append(key)
-        if train.claim(workdir, config, chief=True):
+        if training.claim(workdir, config, chief=True):
             raise AssertionError(f"{key} was finished")
         if key in self.errors:
             raise self.errors[key]
         recall = 0.5 + 0.01 * config.seed + 0.1 * (config.geometry == "sphere")
         row = {"step": config.steps, "validation/recall@1": recall - 0.1}
         (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-        cli.write_json(workdir / "results.json", {"recall@1": recall + 0.002 * config.seed})
+        atomic.write_json(workdir / "results.json", {"recall@1": recall + 0.002 * config.seed})
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def record(workdir):
 def test_every_config_is_trained_with_every_seed_and_reported(trainer, tmp_path, capsys):
     run(tmp_path, CONFIGS[0], "--baseline", "sphere", "--config.head.dim=16", CONFIGS[1])
     assert trainer.runs == [("hyp_vit-quick", 0), ("sphere", 0), ("hyp_vit-quick", 1), ("sphere", 1)]
-    held = cli.load_config(tmp_path / "sphere" / "seed-1")
+    held = persistence.load_config(tmp_path / "sphere" / "seed-1")
     assert (held.geometry, held.seed, held.head.dim, held.evaluation.test) == ("sphere", 1, 16, True)
     found = record(tmp_path)
     assert (found["baseline"], list(found["runs"])) == ("sphere", ["hyp_vit-quick", "sphere"])
@@ -121,7 +125,7 @@ def test_all_runs_failing_is_one_line(trainer, tmp_path):
 
 def test_a_search_leaves_the_test_classes_alone(trainer, tmp_path):
     run(tmp_path / "search", "--split=validation", *CONFIGS)
-    assert not cli.load_config(tmp_path / "search" / "sphere" / "seed-0").evaluation.test
+    assert not persistence.load_config(tmp_path / "search" / "sphere" / "seed-0").evaluation.test
     found = record(tmp_path / "search")
     assert (found["split"], found["runs"]["sphere"]["figures"]["recall@1"]["values"]) == (
         "validation",
@@ -170,7 +174,7 @@ def test_a_report_trains_nothing_and_needs_no_configs(trainer, tmp_path):
 def test_bad_usage_is_one_line_and_status_2(words, message, trainer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare", f"--workdir={tmp_path / 'none'}", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.run(compare.main)
+        status.run(compare.main)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

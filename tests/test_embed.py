@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypjax import assembly, cli, embed, embeddings, filling
-from hypjax.data.errors import DataError
-from hypjax.errors import UsageError
+from hypjax import embed
+from hypjax.config import assembly, persistence
+from hypjax.data import files
+from hypjax.data.errors import DataError, UsageError
 from hypjax.run import trained
 from hypjax.run.checkpoint import Checkpoints
+from hypjax.stores import embeddings, filling
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
 
@@ -48,7 +50,7 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
     about = json.loads(str(file["about"]))
     assert (about["geometry"], about["curvature"], about["step"]) == ("poincare", pytest.approx(0.1), 0)
 
-    config = cli.load_config(workdir)
+    config = persistence.load_config(workdir)
     setup, mesh = assembly.assemble(config), sharding.data_mesh()
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         leaves, _ = checkpoints.read(sharding.replicated(mesh))
@@ -184,7 +186,7 @@ def test_progress_leaves_the_compilation_out(monkeypatch, capsys):
 
 def test_names_that_are_no_utf8_can_be_printed_and_kept(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
-    assert cli.printable(name) == "caf?.png"
+    assert files.printable(name) == "caf?.png"
     if sys.platform != "linux":
         return
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")

@@ -2,8 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from hypjax import encoders, evaluate
-from hypjax.settings import default_settings
+from hypjax import encoders
+from hypjax.config.settings import default_settings
+from hypjax.run import results
 
 
 @pytest.mark.parametrize(("split", "count"), [("test", 7), ("validation", 3)])
@@ -17,7 +18,7 @@ def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing
         [],
         [],
     )
-    evaluate.score(config, parts, lambda *a, **k: asked.append((a, k)), {"params": {}}, split, say=said.append)
+    results.score(config, parts, lambda *a, **k: asked.append((a, k)), {"params": {}}, split, say=said.append)
     assert asked == [(({"params": {}}, split), {"degraded_queries": count, "untrained": None})]
     assert len(said) == 1
     assert "before training are left out" in said[0]

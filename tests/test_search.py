@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hypjax import embed, embeddings, search
-from hypjax.data.errors import DataError
+from hypjax import embed, search
+from hypjax.data.errors import DataError, UsageError
 from hypjax.data.unlabeled import Picture
-from hypjax.errors import UsageError
+from hypjax.stores import embeddings
 from tests.pictures import save_pictures, untrained_run
 
 

@@ -123,3 +123,13 @@ def require_files(title: str, root: Path, paths: Sequence[str]) -> None:
             f"{title}: {len(absent)} of {len(paths)} listed images are not in {root} ({shown}); "
             "unpack its archive of images there again"
         )
+
+
+def printable(text: str) -> str:
+    r"""A text as any console takes it: bytes of a file name that are no UTF-8 become question marks.
+
+    Examples:
+      >>> printable("caf\udce9.png")
+      'caf?.png'
+    """
+    return text.encode("utf-8", "replace").decode()

@@ -4,13 +4,13 @@ FOLDER is what the archives of DeepFashion's In-shop Clothes Retrieval Benchmark
 DIR is TFDS's own folder by default. TensorFlow is not needed. Read it with `data=tfds:in_shop,data_dir=DIR`.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import flags
 
 from hypjax.data.archives import find
 from hypjax.data.errors import DataError
@@ -88,20 +88,17 @@ def prepare(manual_dir: str, data_dir: str = "") -> Path:
     return Path(builder.data_path)
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the command line and prepares."""
-    from hypjax import cli
-
-    values = flags.FlagValues()
-    flags.DEFINE_string("manual_dir", None, "the folder of the unpacked originals", flag_values=values)
-    flags.DEFINE_string("data_dir", "", "where TFDS keeps its data; its own folder by default", flag_values=values)
-    cli.parse_flags(argv, values)
-    if values.manual_dir is None:
-        raise DataError("no originals given: --manual_dir FOLDER")
-    print(f"In-Shop is prepared in {prepare(values.manual_dir, values.data_dir)}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manual_dir", required=True, help="the folder of the unpacked originals")
+    parser.add_argument("--data_dir", default="", help="where TFDS keeps its data; its own folder by default")
+    given = parser.parse_args()
+    try:
+        print(f"In-Shop is prepared in {prepare(given.manual_dir, given.data_dir)}")
+    except DataError as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":
-    from hypjax import cli
-
-    cli.run(main)
+    main()

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.training.state import TrainState
 
 Loaded = TypeVar("Loaded")

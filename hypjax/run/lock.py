@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from types import TracebackType
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 
 FILE = ".lock"
 

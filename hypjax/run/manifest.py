@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 import hypjax
-from hypjax import cli
-from hypjax.errors import UsageError
+from hypjax.data import atomic
+from hypjax.data.errors import UsageError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 FILE = "environment.json"
@@ -65,7 +65,7 @@ def record(workdir: Path, made: dict[str, Any], *, seconds: float, resumed_at: i
       seconds: since then.
       resumed_at: the step it went on from, 0 for a run that was not broken.
     """
-    cli.write_json(workdir / FILE, {**made, "seconds": round(seconds, 1), "resumed_at": resumed_at})
+    atomic.write_json(workdir / FILE, {**made, "seconds": round(seconds, 1), "resumed_at": resumed_at})
 
 
 def changes(workdir: Path, made: dict[str, Any]) -> list[str]:

@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from hypjax import cli
-from hypjax.errors import UsageError
+from hypjax.data import atomic
+from hypjax.data.errors import UsageError
 
 
 def as_json(value: Any) -> Any:
@@ -73,7 +73,7 @@ class MetricWriter:
     ):
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= resume_step] if resume_step else []
-        cli.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file: TextIO = path.open("a")
         self._tensorboard = self._wandb = None
         if tensorboard:

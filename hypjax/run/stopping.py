@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from hypjax.errors import Stopped
+from hypjax.run.status import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

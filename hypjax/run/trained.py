@@ -15,13 +15,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import hypjax
-from hypjax import assembly, cli
+from hypjax.config import models, persistence
+from hypjax.config.images import create_reader
+from hypjax.config.settings import default_settings, holds_features
+from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
-from hypjax.errors import UsageError
-from hypjax.images import create_reader
 from hypjax.run.checkpoint import SavedStates
 from hypjax.run.metrics import as_json
-from hypjax.settings import default_settings, holds_features
 from hypjax.training import sharding
 from hypjax.training.embedding import Embedded, create_embedder
 from hypjax.training.features import digest_of
@@ -53,7 +53,7 @@ class Trained(NamedTuple):
 
 def takes_features(workdir: Path) -> bool:
     """Whether a run was trained on features rather than images; not so where there is no run."""
-    return (workdir / "config.json").exists() and holds_features(cli.load_config(workdir))
+    return (workdir / "config.json").exists() and holds_features(persistence.load_config(workdir))
 
 
 def load(workdir: Path, *, batch: int | None = None, images: int | None = None) -> Trained:
@@ -67,12 +67,12 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
     Raises:
       UsageError: the folder holds no run or no whole checkpoint, or a batch that the devices can't share.
     """
-    config = cli.load_config(workdir)
+    config = persistence.load_config(workdir)
     mesh = sharding.data_mesh()
     config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
     sharding.require_divisible(config.evaluation.batch, mesh)
-    model, preprocess = assembly.create_model(config)
-    space_at = assembly.create_space_at(config)
+    model, preprocess = models.create_model(config)
+    space_at = models.create_space_at(config)
     variables, step = newest(workdir, mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
     reader = create_reader(config)
@@ -180,7 +180,7 @@ def fingerprint(config: ConfigDict, variables: Mapping[str, Any]) -> str:
       variables: of the model.
     """
     # Settings at their defaults are left out, so that one that is new tomorrow leaves today's digests alone.
-    changed = cli.differences(as_json(default_settings().to_dict()), as_json(config.to_dict()))
+    changed = persistence.differences(as_json(default_settings().to_dict()), as_json(config.to_dict()))
     telling = [line for line in changed if not line.startswith(("log.", "evaluation.batch:"))]
     words = json.dumps(telling) + digest_of(variables)
     return hashlib.sha256(words.encode()).hexdigest()[:32]

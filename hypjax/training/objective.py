@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from hypjax import losses, optim
+from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.errors import UsageError
 from hypjax.losses.memory import CrossBatchMemory, References
 from hypjax.training.comparing import (
     HIER_PROXIES,
@@ -158,7 +158,9 @@ def create_objective(
     own = {**settings, **(of_loss if isinstance(of_loss, Mapping) else {})}
     missing = [name for name in part.names() if name not in own]
     if missing:
-        raise UsageError(f"loss {loss!r} needs the setting loss.{missing[0]}; give it a default in hypjax/settings.py")
+        raise UsageError(
+            f"loss {loss!r} needs the setting loss.{missing[0]}; give it a default in hypjax/config/settings.py"
+        )
     if "form" in part.settings:
         choose(dict.fromkeys(FORMS), own["form"], "loss.form")
     mined = create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2))

@@ -9,7 +9,7 @@ import jax
 import optax
 
 from hypjax import optim
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.training.state import OBJECTIVE, Params
 
 SCHEDULES = ("cosine", "constant")
@@ -73,13 +73,6 @@ def create_optimizer(
     """
     multipliers = {"head": head_multiplier, "doubt": doubt_multiplier}
 
-    def is_decayed(params: Params, *, head: bool) -> dict[str, bool]:
-        def matrices(path: str, value: Any) -> Any:
-            # Another group's parameters are empty here, and stay so.
-            return jax.tree.map(lambda leaf: path.startswith("head/") == head and leaf.ndim > 1, value)
-
-        return {path: matrices(path, value) for path, value in params.items()}
-
     def scale(updates: Params, params: Params | None = None) -> Params:
         scaled = dict(updates)
         for path in updates:
@@ -95,9 +88,9 @@ def create_optimizer(
         optax.chain(
             optax.scale_by_adam(),
             optax.chain(
-                optax.add_decayed_weights(weight_decay, partial(is_decayed, head=False)),
+                optax.add_decayed_weights(weight_decay, partial(_is_decayed, head=False)),
                 optax.add_decayed_weights(
-                    weight_decay if head_decay is None else head_decay, partial(is_decayed, head=True)
+                    weight_decay if head_decay is None else head_decay, partial(_is_decayed, head=True)
                 ),
             ),
             optax.scale_by_learning_rate(schedule),
@@ -121,3 +114,11 @@ def create_optimizer(
         return owners.get(path, "proxies" if path.startswith(OBJECTIVE) else "model")
 
     return optax.partition(groups, lambda params: {path: group_of(path) for path in params})
+
+
+def _is_decayed(params: Params, *, head: bool) -> dict[str, bool]:
+    def matrices(path: str, value: Any) -> Any:
+        # Another group's parameters are empty here, and stay so.
+        return jax.tree.map(lambda leaf: path.startswith("head/") == head and leaf.ndim > 1, value)
+
+    return {path: matrices(path, value) for path, value in params.items()}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from hypjax import losses, mining
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.losses import Pairs, Terms
 from hypjax.training.space import choose
 

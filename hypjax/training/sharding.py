@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 
 # A scheduler that starts several processes tells each of them how many there are.
 _TASK_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")

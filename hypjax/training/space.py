@@ -13,8 +13,8 @@ import jax
 from jax.typing import ArrayLike
 
 from hypjax import losses
+from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.errors import UsageError
 from hypjax.geometry import Lorentz, Manifold, Poincare, Sphere, named, sphere
 from hypjax.retrieval.neighbors import as_argument
 

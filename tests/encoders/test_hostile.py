@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from hypjax import cli, train
+from hypjax import train
+from hypjax.run import status
 
 
 class Harmful:
@@ -52,7 +53,7 @@ def test_the_program_ends_with_one_line(name, tmp_path, monkeypatch, capsys):
     config = f"configs/hyp_vit.py:quick,encoder=vit_ti8,weights={path}"
     monkeypatch.setattr(sys, "argv", ["train", f"--config={config}", f"--workdir={tmp_path / 'run'}"])
     with pytest.raises(SystemExit) as ended:
-        cli.run(train.main)
+        status.run(train.main)
     out, err = capsys.readouterr()
     assert ended.value.code == 2
     assert err.startswith(f"error: {path}: ")

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.run.checkpoint import Checkpoints, SavedStates
 from hypjax.training import sharding
 from hypjax.training.state import create_state

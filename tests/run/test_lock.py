@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.run.lock import FILE, Lock
 
 

@@ -5,9 +5,8 @@ import pytest
 
 from configs.hyp_uml import get_config
 from hypjax import evaluate
-from hypjax.data.errors import DataError
-from hypjax.errors import UsageError
-from hypjax.run import manifest
+from hypjax.data.errors import DataError, UsageError
+from hypjax.run import manifest, results
 from hypjax.run.metrics import as_json
 
 
@@ -28,12 +27,12 @@ def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
 
 def test_the_page_of_a_run_says_how_far_it_got_and_what_it_was_made_with(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(as_json(get_config("quick").to_dict())))
-    evaluate.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6, steps=12)
+    results.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6, steps=12)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "step 6 of 12" in page
     assert "were not recorded" in page
     manifest.record(tmp_path, manifest.environment(), seconds=1, resumed_at=0)
-    evaluate.write_page(tmp_path, {"recall@1": 0.5}, step=12, steps=12, split="validation")
+    results.write_page(tmp_path, {"recall@1": 0.5}, step=12, steps=12, split="validation")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "finished after 12 steps" in page
     assert "Of the validation classes" in page
@@ -53,11 +52,11 @@ def test_pictures_that_were_moved_are_asked_for(tmp_path):
 
 def test_a_finished_run_is_whole_also_where_more_pictures_now_mean_more_steps(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 50, "loss": 1.0}\n{"step": 60, "loss": 0.5}\n')
-    assert evaluate.steps_of_run(tmp_path, planned=90) == 90  # stopped at 60
+    assert results.steps_of_run(tmp_path, planned=90) == 90  # stopped at 60
     (tmp_path / "results.json").write_text("{}")
-    assert evaluate.steps_of_run(tmp_path, planned=90) == 60
+    assert results.steps_of_run(tmp_path, planned=90) == 60
     (tmp_path / "metrics.jsonl").unlink()
-    assert evaluate.steps_of_run(tmp_path, planned=90) == 90
+    assert results.steps_of_run(tmp_path, planned=90) == 90
 
 
 def test_what_changed_since_a_run_began_is_named_and_other_images_are_refused(tmp_path):

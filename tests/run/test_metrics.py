@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.run.metrics import MetricWriter, Progress, as_json, read_metrics, require
 
 

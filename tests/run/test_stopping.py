@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from hypjax.errors import Stopped
+from hypjax.run.status import Stopped
 from hypjax.run.stopping import Stopping
 
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypjax.evaluate import summary, warnings
+from hypjax.show.console import summary, warnings
 from hypjax.training import sharding
 from hypjax.training.embedding import Embedded
 from hypjax.training.evaluation import Evaluator, Response, radius_figures

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from hypjax import losses
+from hypjax.config.settings import default_settings
+from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.errors import UsageError
 from hypjax.geometry import poincare
 from hypjax.geometry.manifold import NAMED
-from hypjax.settings import default_settings
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.parts import LOSSES, MINERS, create_miner
 from hypjax.training.space import UNCERTAINTIES, create_space

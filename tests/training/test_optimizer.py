@@ -3,7 +3,7 @@ import numpy as np
 import optax
 import pytest
 
-from hypjax.errors import UsageError
+from hypjax.data.errors import UsageError
 from hypjax.geometry import Poincare
 from hypjax.training.optimizer import create_optimizer, learning_rate_schedule
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.errors import UsageError
 from hypjax.geometry.manifold import NAMED
 from hypjax.training.space import create_space
 

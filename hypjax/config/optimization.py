@@ -1,0 +1,109 @@
+"""Settings to what training minimizes and how: objective, learning rate, optimizer and the compiled step."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from hypjax import optim
+from hypjax.config.assembly import Setup
+from hypjax.data.errors import UsageError, as_usage
+from hypjax.training import objective as objectives
+from hypjax.training import optimizer as optimizers
+from hypjax.training import sharding
+from hypjax.training.state import TrainState
+from hypjax.training.step import Batch, Metrics, train_step
+
+
+def create_objective(config: ConfigDict, setup: Setup) -> objectives.Objective:
+    """Binds loss, miner and regularizer of the settings to the space.
+
+    Raises:
+      UsageError: an unknown part, a batch it can't work on, or parts that make no sense together.
+    """
+    curvature = None
+    with as_usage():
+        if config.learn_curvature:
+            curvature = optim.unbounded_curvature(config.curvature, *config.curvature_range)
+        return objectives.create_objective(
+            setup.space_at,
+            config.loss.name,
+            samples_per_class=config.batch.samples_per_class,
+            settings=config.loss.to_dict(),
+            miner=config.miner,
+            regularizer=config.regularizer,
+            hier=config.hier.to_dict(),
+            classes=len(setup.splits.train.class_names),
+            dimension=config.head.dim,
+            clip_radius=config.head.clip_radius,
+            curvature=curvature,
+            failure_weight=config.loss.failure_weight,
+            memory_size=config.memory.size,
+            gradient=config.head.gradient,
+        )
+
+
+def create_schedule(config: ConfigDict) -> optax.Schedule:
+    """The learning rate by step.
+
+    Raises:
+      UsageError: an unknown schedule, a warm-up or a decay out of range.
+    """
+    chosen = config.optimizer
+    schedule = optimizers.learning_rate_schedule(
+        chosen.learning_rate, steps=config.steps, warmup=chosen.warmup, schedule=chosen.schedule
+    )
+    every, factor = chosen.decay_every, chosen.decay_factor
+    if not 0 <= every <= 1 or not 0 < factor <= 1:
+        raise UsageError(f"need optimizer.decay_every in [0, 1] and decay_factor in (0, 1], not {every} and {factor}")
+    if not every:
+        return schedule
+    span = max(1, round(every * config.steps))
+    return lambda step: schedule(step) * factor ** (step // span)
+
+
+def create_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """The transformation of the gradients."""
+    chosen = config.optimizer
+    return optimizers.create_optimizer(
+        create_schedule(config),
+        head_multiplier=chosen.head_multiplier,
+        doubt_multiplier=chosen.doubt_multiplier or chosen.head_multiplier,
+        weight_decay=chosen.weight_decay,
+        head_decay=chosen.head_decay or chosen.weight_decay,
+        clip_norm=chosen.clip_norm,
+        proxy_multiplier=chosen.proxy_multiplier,
+        hier_multiplier=chosen.hier_multiplier,
+        curvature_multiplier=chosen.curvature_multiplier,
+    )
+
+
+def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrapped:
+    """The compiled train step, `(state, batch, seed=...) -> (state, metrics)`; it takes the state's place in memory.
+
+    Raises:
+      UsageError: parts that make no sense together.
+    """
+    step = partial(
+        train_step,
+        model=setup.model,
+        objective=create_objective(config, setup),
+        optimizer=create_optimizer(config),
+        preprocess=setup.preprocess,
+        decay=config.optimizer.ema,
+    )
+
+    def on_mesh(state: TrainState, batch: Batch, *, seed: int) -> tuple[TrainState, Metrics]:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # by which a loss shares its anchors out
+            return step(state, batch, seed=seed)
+
+    return jax.jit(
+        on_mesh,
+        donate_argnums=0,
+        # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
+        out_shardings=sharding.replicated(mesh),
+    )

@@ -1,0 +1,68 @@
+"""Settings as a run keeps them: read again, completed where they are older than a setting, and compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hypjax.config.settings import default_settings
+from hypjax.data.errors import UsageError
+
+# Settings whose default is not what runs from before them did.
+BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """Reads the settings that a run was started with; one from before a setting was made gets it as it was then.
+
+    Raises:
+      UsageError: the folder holds no run, or a damaged one.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UsageError(f"{workdir} holds no run (no config.json)")
+    try:
+        held = json.loads(path.read_text())
+        if not isinstance(held, dict):
+            raise TypeError("no mapping of settings")
+        return ConfigDict(completed(completed(held, BEFORE), default_settings().to_dict()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UsageError(
+            f"{path} is damaged ({' '.join(str(error).split())}); delete {workdir} to start anew"
+        ) from error
+
+
+def completed(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings with what is missing in them taken from others.
+
+    Examples:
+      >>> completed({"a": 1, "b": {"c": 2}}, {"a": 9, "b": {"c": 9, "d": 3}, "e": 4})
+      {'a': 1, 'b': {'c': 2, 'd': 3}, 'e': 4}
+    """
+    filled = dict(settings)
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            filled[key] = completed(settings[key], value)
+        else:
+            filled.setdefault(key, value)
+    return filled
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names the settings in which two runs differ, as `key: old -> new`.
+
+    Examples:
+      >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+      ['b.c: 2 -> 3']
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found

@@ -1,0 +1,66 @@
+"""How a program ends: a status and, if it is not 0, one clear line."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from absl import logging
+
+from hypjax.data.errors import DataError, UsageError
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss or gradient that is not finite; programs exit with status 1."""
+
+
+class Stopped(BaseException):
+    """A run was asked to stop, and has saved what it had.
+
+    Attributes:
+      signal: which asked.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
+def run(program: Callable[[Sequence[str]], None]) -> None:
+    """Runs a program on the command line and exits with a status and, if it is not 0, one line.
+
+    0 done; 1 stopped by what it met: a loss that is not finite, a full disk; 2 bad usage or bad data; 128 + n stopped
+    by signal n, SIGTERM or Ctrl-C, after saving.
+    """
+    logging.set_verbosity(logging.ERROR)  # libraries' notices would drown the progress line
+    # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
+    warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
+    try:
+        program(sys.argv)
+    except (UsageError, DataError) as error:
+        sys.stdout.flush()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        sys.stdout.flush()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "stopped: no space left; make room, and the same command resumes" if full else "error"
+        print(f"{what}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1 if full else 2)
+    except Stopped as stopped:
+        print(f"\n{stopped}; the same command resumes", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
+    except DivergedError as error:
+        sys.stdout.flush()
+        print(f"stopped: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

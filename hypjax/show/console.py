@@ -1,0 +1,44 @@
+"""An evaluation in a few lines for the console, and what a person should be warned of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+WORSE = 0.01  # of Recall@1, by which an embedding may stay behind its encoder's bare features without a warning
+
+
+def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
+    """Two lines on an evaluation, for the console: its figures, and recall of the plain things beside them."""
+    shown = {
+        "recall@1": "recall@1",
+        "map@r": "map@r",
+        "uncertainty_auroc": "auroc of u",
+        "radius_mean": "radius",
+        "saturated_share": "saturated",
+    }
+    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items() if not math.isnan(figures[key])]
+    yield f"  {title}: " + "  ".join(words)
+    beside = {
+        "direction_recall@1": "by angle alone",
+        "body_recall@1": "the encoder's bare features",
+        "body_before_recall@1": "before training",
+    }
+    words = [f"{word} {figures[key]:.3f}" for key, word in beside.items() if key in figures]
+    yield "    recall@1 of plainer searches: " + "  ".join(words)
+
+
+def warnings(figures: Mapping[str, float]) -> Iterator[str]:
+    """What a person should know of an evaluation that went wrong in a known way."""
+    share = figures["saturated_share"]
+    if share > 0.5:
+        yield (
+            f"  warning: {share:.0%} of the embeddings lie at the clip radius, where uncertainty is a constant and "
+            "the ranking that of cosine; try a larger head.clip_radius, a smaller head.start_radius or fewer steps"
+        )
+    found, bare = figures["recall@1"], figures["body_recall@1"]
+    if found < bare - WORSE:
+        yield (
+            f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
+            f"{bare:.3f}); try head=discriminant behind the colon, or a larger head.dim"
+        )

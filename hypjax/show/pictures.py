@@ -1,0 +1,129 @@
+"""The pictures of a run, drawn from an evaluation into its workdir."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hypjax.data.source import Source, own_features
+from hypjax.geometry import Lorentz, Poincare
+from hypjax.retrieval import restrict, risk_coverage
+from hypjax.show import plots
+from hypjax.show.plots import style
+from hypjax.training.evaluation import Evaluation
+
+MOST_POINTS = 20_000  # in the disk, evenly spaced: more only hide one another
+
+
+@matplotlib.rc_context(style.RC)
+def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
+
+    What shows images is left out where the source has none, and the response where nothing was degraded.
+
+    Args:
+      workdir: where the PNG files go.
+      source: the images evaluated.
+      evaluation: of them.
+      rows: of `metrics.jsonl`.
+    """
+    drawn = {"disk": disk, "gallery": gallery, "layers": layers, "tree": tree, "risk_coverage": risk}
+    if own_features(source) is not None:
+        del drawn["gallery"], drawn["layers"]
+    if evaluation.responses:
+        drawn["degradation"] = degradation
+    if any("loss" in row for row in rows):
+        style.save(plots.training_curves(rows), workdir / "curves.png")
+    for name, picture in drawn.items():
+        style.save(picture(source, evaluation), workdir / f"{name}.png")
+
+
+def disk(source: Source, evaluation: Evaluation) -> Figure:
+    """Embeddings at their radius, colored by the topmost level of the hierarchy."""
+    space, count = evaluation.space, len(source)
+    shown = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
+    points = evaluation.embedded.points[shown]
+    if isinstance(space.manifold, Poincare | Lorentz):
+        points = np.asarray(jax.jit(space.manifold.to_poincare)(points))
+    if source.level_names:
+        groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
+    else:
+        groups, names = source.labels, source.class_names
+    return plots.disk(points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
+
+
+def gallery(source: Source, evaluation: Evaluation) -> Figure:
+    """Queries with what they find, the most and the least certain ones."""
+    asking, answering, retrieved = evaluation.asking, evaluation.answering, evaluation.retrieved
+    return plots.gallery(
+        lambda i: source.image(int(asking[i])),
+        retrieved.neighbors[:, :5],
+        retrieved.distances[:, :5],
+        source.labels[asking],
+        evaluation.embedded.uncertainty[asking],
+        class_names=source.class_names,
+        gallery_image=lambda i: source.image(int(answering[i])),
+        gallery_labels=source.labels[answering],
+        valid=retrieved.valid,
+    )
+
+
+def layers(source: Source, evaluation: Evaluation) -> Figure:
+    """Queries from the origin outward, and how many of each layer find their class."""
+    asking = evaluation.asking[evaluation.retrieved.valid]
+    return plots.layers(
+        lambda i: source.image(int(asking[i])),
+        evaluation.embedded.radius[asking],
+        wrong=evaluation.retrieved.wrong[evaluation.retrieved.valid],
+        title="From the origin outward, by the length of the tangent vector",
+    )
+
+
+def tree(source: Source, evaluation: Evaluation) -> Figure:
+    """The tree over the classes, of HIER's proxies where there are any; an image of each class, if any, at its leaf."""
+    trees, classes = evaluation.trees, evaluation.trees.classes
+    groups = source.ancestors[classes]
+    whole, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
+    leaves, known = plots.choose_leaves(groups), groups.shape[1] > 0
+    top, names = (groups[:, -1], source.ancestor_names[-1]) if known else (np.zeros(len(groups), int), ["classes"])
+    example = np.unique(source.labels, return_index=True)[1][classes]
+    figures, bare = evaluation.figures, own_features(source) is not None
+    scores = [f"{level} {figures[f'{kind}_tree_triplets@{level}']:.2f}" for level in source.level_names]
+    return plots.tree(
+        restrict(whole, leaves).parent,
+        None if bare else lambda i: source.image(int(example[leaves[i]])),
+        top[leaves],
+        names,
+        leaf_names=[source.class_names[classes[leaf]] for leaf in leaves],
+        title="The proxies' tree" if trees.learned else "The embeddings' tree (average linkage)",
+        caption=f"right triplets (0.5 by chance): {', '.join(scores)}" if scores else "",
+    )
+
+
+def risk(source: Source, evaluation: Evaluation) -> Figure:
+    """Errors among the queries the model is most certain of, beside what plain distances say."""
+    retrieved, valid = evaluation.retrieved, evaluation.retrieved.valid
+    wrong, (first, second) = retrieved.wrong[valid], retrieved.distances[valid, :2].T
+    scores = {
+        "uncertainty": evaluation.embedded.uncertainty[evaluation.asking][valid],
+        "distance to the nearest": first,
+        "nearest : second": np.where(second > 0, first / np.where(second > 0, second, 1), 1.0),
+    }
+    curves = {name: risk_coverage(score, wrong) for name, score in scores.items()}
+    return plots.risk_coverage_curve(curves, ideal=risk_coverage(wrong, wrong))
+
+
+def degradation(source: Source, evaluation: Evaluation) -> Figure:
+    """Mean uncertainty and recall of the degraded queries, level by level."""
+    responses = evaluation.responses
+    return plots.degradation_response(
+        next(iter(responses.values())).levels,
+        {kind: response.uncertainty.mean(axis=1) for kind, response in responses.items()},
+        recall_by_kind={kind: 1 - response.wrong.mean(axis=1) for kind, response in responses.items()},
+    )

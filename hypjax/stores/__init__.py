@@ -1,0 +1,1 @@
+"""Embeddings and features kept in files, filled resumably."""

@@ -1,0 +1,150 @@
+"""Filling a file with what a model makes of pictures: resumed where it was stopped, with progress on the console."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hypjax.data import files
+from hypjax.data.errors import DataError, UsageError
+from hypjax.data.source import Source
+from hypjax.data.unlabeled import Files, Picture
+from hypjax.stores.embeddings import Embeddings, Store
+
+KEEP_EVERY = 5.0  # seconds of work that a kill may cost
+NAMED = 10  # undecodable files that are named on the console; the file names all
+
+Embed = Callable[[Source], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
+"""A source to batches, in order: points [b, .], uncertainty [b] and indices [b] in the source."""
+
+
+def require_place(out: Path) -> None:
+    """Checks that a file can be meant.
+
+    Raises:
+      UsageError: it is a folder.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; --out names a file, such as {out / 'photos.npz'}")
+
+
+def fill(
+    store: Store, embed: Embed, images: Path, pictures: Sequence[Picture], *, shorter_side: int, by: str, of: str
+) -> Embeddings:
+    """Embeds the pictures that are missing in a store and finishes its file.
+
+    Args:
+      store: of the file.
+      embed: what makes points of images.
+      images: the folder of the pictures.
+      pictures: all that are to be in the file.
+      shorter_side: larger images are shrunk to it as they are read, in pixels; 0 for none.
+      by: what `embed` is, for the console.
+      of: what the points are, for the console.
+
+    Returns:
+      What the file holds.
+
+    Raises:
+      DataError: none of the pictures decodes.
+    """
+    for notice in store.notices:
+        print(notice)
+    missing = store.missing(pictures)
+    if (current := store.current(pictures)) is not None:
+        print(f"{store.path} is up to date: {len(pictures):,} files of {images}")
+        return current
+    already = f", {len(pictures) - len(missing):,} of them are done" if len(missing) < len(pictures) else ""
+    print(f"{len(pictures):,} files in {images}{already}; {by}", flush=True)
+    for part in embed_pictures(embed, images, missing, shorter_side=shorter_side):
+        store.add(part)
+    whole = store.finish(pictures)
+    report_skipped(whole)
+    if not whole.pictures:
+        store.path.unlink()
+        raise DataError(f"none of the {len(pictures)} files in {images} decodes; the first: {whole.skipped[0][1]}")
+    left_out = f"; {len(whole.skipped):,} files left out" if whole.skipped else ""
+    print(f"{store.path}: {len(whole.pictures):,} {of.format(whole.points.shape[1])}{left_out}")
+    return whole
+
+
+def embed_pictures(embed: Embed, root: Path, pictures: Sequence[Picture], *, shorter_side: int) -> Iterator[Embeddings]:
+    """Embeds pictures in their order, in parts that are worth keeping, and shows how far it is.
+
+    Args:
+      embed: what makes points of images.
+      root: their folder.
+      pictures: which; none is held in memory for longer than it takes.
+      shorter_side: larger images are shrunk to it as they are read, in pixels; 0 for none.
+
+    Yields:
+      Parts, without `about`, each made of whole batches.
+    """
+    if not pictures:
+        return
+    paths = [root if root.is_file() else root / picture.path for picture in pictures]
+    source = Files(paths, shorter_side=shorter_side)
+    progress = Progress(len(pictures))
+    points, uncertainty, seen = [], [], []
+    kept_at = time.monotonic()
+    for of_batch, doubts, indices in embed(source):
+        points.append(of_batch)
+        uncertainty.append(doubts)
+        seen.extend(indices.tolist())
+        last = seen[-1] + 1 == len(pictures)
+        progress.show(seen[-1] + 1)
+        if last or time.monotonic() - kept_at >= KEEP_EVERY:
+            good = np.array([index not in source.reasons for index in seen])
+            yield Embeddings(
+                np.concatenate(points)[good],
+                np.concatenate(uncertainty)[good],
+                [pictures[index] for index in seen if index not in source.reasons],
+                [(pictures[index], source.reasons[index]) for index in seen if index in source.reasons],
+                {},
+            )
+            points, uncertainty, seen = [], [], []
+            kept_at = time.monotonic()
+    progress.close()
+
+
+class Progress:
+    """One line that moves on a terminal, and a line now and then where output goes to a file."""
+
+    def __init__(self, total: int, *, of: str = "images", interval: float = 10.0) -> None:
+        self._total, self._of, self._moving = total, of, sys.stdout.isatty()
+        self._interval = 0.2 if self._moving else interval
+        self._first: tuple[float, int] | None = None  # after the first batch, which holds the compilation
+        self._shown_at = time.monotonic()
+
+    def show(self, done: int) -> None:
+        """Reports how many are done, unless a report is fresh."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        if now - self._shown_at < self._interval and done < self._total:
+            return
+        self._shown_at = now
+        line = f"{done:,}/{self._total:,}"
+        since, before = self._first
+        if done > before and now > since:
+            rate = (done - before) / (now - since)
+            left = round((self._total - done) / rate)
+            line += f"  {rate:.0f} {self._of}/s  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        print(f"\r{line:<78}" if self._moving else line, end="" if self._moving else "\n", flush=True)
+
+    def close(self) -> None:
+        """Ends the moving line."""
+        if self._moving:
+            print()
+
+
+def report_skipped(whole: Embeddings) -> None:
+    """Names the files that were left out, the first of them at least."""
+    for _, reason in whole.skipped[:NAMED]:
+        print(files.printable(f"skipped {reason}"), file=sys.stderr)
+    if len(whole.skipped) > NAMED:
+        print(f"skipped {len(whole.skipped) - NAMED} more; `about` in the file names all", file=sys.stderr)

@@ -1,0 +1,39 @@
+import pytest
+
+from hypjax.data.errors import DataError, UsageError
+from hypjax.run import status
+from hypjax.run.status import DivergedError, Stopped
+
+
+@pytest.mark.parametrize(("error", "code"), [(UsageError("a\nb"), 2), (DataError("a b"), 2), (DivergedError("a b"), 1)])
+def test_a_program_ends_with_a_status_and_one_line(error, code, capsys):
+    def program(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        status.run(program)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.splitlines() == [f"{'error' if code == 2 else 'stopped'}: a b"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "stopped: no space left; make room, and the same command resumes: ",
+        ),
+        (OSError(13, "Permission denied"), 2, "error: "),
+        (Stopped(15), 143, "stopped by SIGTERM; the same command resumes"),
+        (UsageError("no"), 2, "error: no"),
+    ],
+)
+def test_a_program_ends_with_a_status_and_a_line(error, code, line, capsys):
+    def program(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        status.run(program)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.strip().startswith(line.strip())
