@@ -24,18 +24,17 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hypjax import evaluate, train
-from hypjax.config import command_line, persistence
+from hypjax.config import command_line
 from hypjax.data import atomic
 from hypjax.data.errors import DataError, UsageError
-from hypjax.run import comparison, status
+from hypjax.run import Run, comparison, status
 from hypjax.run.comparison import Comparison, Entry
-from hypjax.run.metrics import read_metrics
 from hypjax.run.status import DivergedError
 from hypjax.show import plots
 from hypjax.show.plots import style
 
 
-class Run(NamedTuple):
+class Job(NamedTuple):
     """One config with one seed, and where it is kept."""
 
     name: str
@@ -61,12 +60,8 @@ def main(argv: Sequence[str]) -> None:
         entries = [comparison.read_entry(word, overrides) for word in words]
     comparison.check(entries, values.baseline)
     baseline = values.baseline or entries[0].name
-    runs = plan(entries, seeds, workdir, values.split)
-    if values.report_only:
-        failed = strangers(runs, values.split)
-    else:
-        keep_compiled(workdir / ".jax_cache")
-        failed = train_all(runs, values.split)
+    jobs = plan(entries, seeds, workdir, values.split)
+    failed = (strangers if values.report_only else train_all)(jobs, values.split)
     figures, notes = comparison.collect(workdir, [entry.name for entry in entries], seeds, values.split, failed)
     table = comparison.compare(figures, baseline=baseline, split=values.split, metrics=values.metrics, notes=notes)
     report(workdir, table)
@@ -98,9 +93,9 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[str], lis
         raise UsageError(str(error)) from error
 
 
-def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: str) -> list[Run]:
+def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: str) -> list[Job]:
     """All runs, a seed of every config before the next seed, so that early reports compare like with like."""
-    runs = []
+    jobs = []
     for seed in seeds:
         for entry in entries:
             config = entry.config.copy_and_resolve_references()
@@ -109,33 +104,33 @@ def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: s
                 raise UsageError(f"{entry.name}: a dry run gives no figures to compare; leave `dry` out")
             if split == "validation":
                 config.evaluation.test = False
-            runs.append(Run(entry.name, seed, config, workdir / entry.name / f"seed-{seed}"))
-    return runs
+            jobs.append(Job(entry.name, seed, config, workdir / entry.name / f"seed-{seed}"))
+    return jobs
 
 
-def train_all(runs: Sequence[Run], split: str) -> dict[tuple[str, int], str]:
+def train_all(jobs: Sequence[Job], split: str) -> dict[tuple[str, int], str]:
     """Trains every run that is not finished; one that fails does not stop the others.
 
     Returns:
       What went wrong, by name and seed.
     """
-    todo = [run for run in runs if not is_finished(run, split)]
-    print(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished")
+    todo = [job for job in jobs if not is_finished(job, split)]
+    print(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them finished")
     failed: dict[tuple[str, int], str] = {}
     rates: dict[str, float] = {}  # seconds for each step, by name
-    for i, run in enumerate(todo):
+    for i, job in enumerate(todo):
         left = time_left(todo[i:], rates)
-        print(f"\n[{i + 1}/{len(todo)}] {run.name}, seed {run.seed}{left and f'; {left} left in all'}", flush=True)
-        steps, start = steps_left(run), time.monotonic()
+        print(f"\n[{i + 1}/{len(todo)}] {job.name}, seed {job.seed}{left and f'; {left} left in all'}", flush=True)
+        steps, start = steps_left(job), time.monotonic()
         try:
-            train.train(run.config, run.folder)
+            train.train(job.config, job.folder)
         except (UsageError, DataError, DivergedError) as error:
-            failed[run.name, run.seed] = " ".join(str(error).split())
-            print(f"\nfailed: {run.name}, seed {run.seed}: {failed[run.name, run.seed]}", file=sys.stderr, flush=True)
+            failed[job.name, job.seed] = " ".join(str(error).split())
+            print(f"\nfailed: {job.name}, seed {job.seed}: {failed[job.name, job.seed]}", file=sys.stderr, flush=True)
         else:
             # The last steps of a resumed run are mostly compilation and scoring.
-            if 2 * steps >= run.config.steps:
-                rates[run.name] = (time.monotonic() - start) / steps
+            if 2 * steps >= job.config.steps:
+                rates[job.name] = (time.monotonic() - start) / steps
         release()
     return failed
 
@@ -146,54 +141,53 @@ def release() -> None:
     gc.collect()
 
 
-def is_finished(run: Run, split: str) -> bool:
+def is_finished(job: Job, split: str) -> bool:
     """Whether nothing is left to do; a run with other settings is not, which training will say."""
-    return (run.folder / "results.json").exists() and not strangeness(run, split)
+    run = held(job)
+    return run is not None and run.finished and not strangeness(job, run, split)
 
 
-def strangeness(run: Run, split: str) -> list[str]:
+def held(job: Job) -> Run | None:
+    """The run that a job has begun."""
+    return Run.open(job.folder) if (job.folder / "config.json").exists() else None
+
+
+def strangeness(job: Job, run: Run, split: str) -> list[str]:
     """In what the run that is kept there differs from the one that is meant."""
     # A run that went on to score its test classes holds the validation figures all the same.
     ignored = ("evaluation.test",) if split == "validation" else ()
-    found = comparison.changes(persistence.load_config(run.folder), run.config, ignored)
-    return [line for line in found if not line.startswith("log.")]
+    return [line for line in comparison.changes(run.config, job.config, ignored) if not line.startswith("log.")]
 
 
-def strangers(runs: Sequence[Run], split: str) -> dict[tuple[str, int], str]:
+def strangers(jobs: Sequence[Job], split: str) -> dict[tuple[str, int], str]:
     """The finished runs that were trained with other settings, and which."""
-    finished = [run for run in runs if (run.folder / "results.json").exists()]
-    found = {(run.name, run.seed): strangeness(run, split) for run in finished}
-    return {key: f"other settings ({'; '.join(lines[:4])})" for key, lines in found.items() if lines}
+    found = {}
+    for job in jobs:
+        run = held(job)
+        if run is not None and run.finished and (lines := strangeness(job, run, split)):
+            found[job.name, job.seed] = f"other settings ({'; '.join(lines[:4])})"
+    return found
 
 
-def steps_left(run: Run) -> int:
+def steps_left(job: Job) -> int:
     """Steps that a run has yet to take; at least one."""
-    taken = max((row["step"] for row in read_metrics(run.folder / "metrics.jsonl")), default=0)
-    return max(1, run.config.steps - taken)
+    run = held(job)
+    taken = max((row["step"] for row in run.metrics), default=0) if run else 0
+    return max(1, job.config.steps - taken)
 
 
-def time_left(runs: Sequence[Run], rates: Mapping[str, float]) -> str:
+def time_left(jobs: Sequence[Job], rates: Mapping[str, float]) -> str:
     """How long some runs will take, as h:mm:ss, by the seconds a step took so far; nothing before the first run.
 
     Args:
-      runs: those that are left.
+      jobs: those that are left.
       rates: seconds for each step by name; a config that was not run yet takes the mean of the others.
     """
     if not rates:
         return ""
     mean = sum(rates.values()) / len(rates)
-    seconds = sum(steps_left(run) * rates.get(run.name, mean) for run in runs)
+    seconds = sum(steps_left(job) * rates.get(job.name, mean) for job in jobs)
     return f"about {datetime.timedelta(seconds=round(seconds))}"
-
-
-def keep_compiled(folder: Path) -> None:
-    """Keeps compiled programs on disk, so that the next run of the same shapes starts sooner; results are the same."""
-    # On CPU, older versions print two kilobytes of alarm for every program that they read back.
-    quiet = jax.default_backend() != "cpu" or jax.__version_info__ >= (0, 12)
-    if quiet and jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        # A run of frozen features consists of hundreds of small programs.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def report(workdir: Path, table: Comparison) -> None:

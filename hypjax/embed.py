@@ -21,7 +21,7 @@ from hypjax.config import command_line
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
-from hypjax.run import status, trained
+from hypjax.run import Run, status, trained
 from hypjax.stores import extracted, rows
 from hypjax.stores.embeddings import Embeddings, Store
 from hypjax.stores.filling import fill, require_place
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     elif values.encoder:
         extracted.by_name(values.encoder, values.weights, images, out, batch=values.batch)
     else:
-        extracted.by_run(Path(values.workdir), images, out, batch=values.batch)
+        extracted.by_run(Run.open(values.workdir), images, out, batch=values.batch)
 
 
 def embed(workdir: Path, images: Path, out: Path, *, batch: int | None = None) -> Embeddings | None:
@@ -76,11 +76,12 @@ def embed(workdir: Path, images: Path, out: Path, *, batch: int | None = None) -
       DataError: no picture there, or none that decodes.
     """
     require_place(out)
-    if trained.takes_features(workdir):
-        rows.embed(workdir, images, out, batch=batch)
+    run = Run.open(workdir)
+    if run.takes_features:
+        rows.embed(run, images, out, batch=batch)
         return None
     pictures = find_pictures(images)
-    model = trained.load(workdir, batch=batch, images=len(pictures))
+    model = trained.load(run, batch=batch, images=len(pictures))
 
     def points(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for embedded, indices in model.embed(source):

@@ -1,4 +1,4 @@
-"""Scores a trained model: `python -m hypjax.evaluate --workdir DIR [--split test|validation]`.
+"""Scores a trained model: `python -m hypjax.evaluate --workdir DIR [--split test|validation] [--state last|best]`.
 
 Writes `results.json` (for the test classes), the pictures and `report.html` into the workdir, and prints the figures.
 """
@@ -10,12 +10,11 @@ from pathlib import Path
 
 from absl import flags
 
-from hypjax.config import assembly, command_line, persistence
-from hypjax.config.images import limited
+from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
 from hypjax.run import status
-from hypjax.run.results import score, steps_of_run, write_results
-from hypjax.run.trained import newest
+from hypjax.run.results import score, write_results
+from hypjax.run.run import STATES, Run
 from hypjax.training import sharding
 
 SPLITS = ("test", "validation")
@@ -26,24 +25,28 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the folder of a run", flag_values=values)
     flags.DEFINE_enum("split", "test", SPLITS, "which classes to score", flag_values=values)
+    flags.DEFINE_enum("state", None, list(STATES), "which state; evaluation.state of the run", flag_values=values)
     flags.DEFINE_string("data_dir", None, "where the pictures are now, if not in data.dir", flag_values=values)
     command_line.parse_flags(argv, values)
     if values.workdir is None:
         raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
-    figures = evaluate(Path(values.workdir), values.split, data_dir=values.data_dir)
+    figures = evaluate(Path(values.workdir), values.split, data_dir=values.data_dir, state=values.state)
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:.4f}")
 
 
-def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None) -> dict[str, float]:
-    """Scores the newest checkpoint of a run.
+def evaluate(
+    workdir: Path, split: str = "test", *, data_dir: str | None = None, state: str | None = None
+) -> dict[str, float]:
+    """Scores a trained model.
 
     Args:
       workdir: of the run.
       split: `test`, which also writes `results.json` (`results-step-N.json` for a run that is not finished) and the
         pictures, or `validation`.
       data_dir: where the data are now; None for where they were in training.
+      state: `last`, `best`, or None for what `evaluation.state` of the run says.
 
     Returns:
       The figures by name.
@@ -51,7 +54,8 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
     Raises:
       UsageError: the folder holds no run, or no whole checkpoint, or the run has no validation classes.
     """
-    config = persistence.load_config(workdir)
+    run = Run.open(workdir)
+    config = run.config
     if data_dir is not None:
         config.data.dir = data_dir
     mesh = sharding.data_mesh()
@@ -61,20 +65,19 @@ def evaluate(workdir: Path, split: str = "test", *, data_dir: str | None = None)
         if data_dir is not None or not config.data.dir or Path(config.data.dir).expanduser().exists():
             raise
         raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
-    config = limited(config, setup.splits.train)
-    variables, step = newest(workdir, mesh)
-    evaluator = assembly.create_evaluator(config, setup, mesh)
     source = getattr(setup.splits, split)
-    steps = steps_of_run(workdir, config.steps)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
-    print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {steps}", flush=True)
+    variables, step = run.restore(mesh, state)
+    evaluator = assembly.create_evaluator(config, setup, mesh)
+    print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {run.steps}", flush=True)
     refit = assembly.create_refit(config, setup, evaluator)
-    if refit is not None and step < steps:  # the last state has it
+    if refit is not None and not run.is_fitted(step, state):
         variables = refit(variables)
     evaluation = score(config, setup, evaluator, variables, split)
     if split == "test":
-        write_results(workdir, source, evaluation, step=step, steps=steps)
+        meant = (state or config.evaluation.state) == config.evaluation.state
+        write_results(run, source, evaluation, step=step, finished=meant and (run.finished or step == run.steps))
     return evaluation.figures
 
 

@@ -26,7 +26,7 @@ from hypjax.data.errors import DataError, UsageError
 from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
 from hypjax.retrieval import Index, knn
-from hypjax.run import status, trained
+from hypjax.run import Run, status, trained
 from hypjax.show import pages
 from hypjax.stores import embeddings, rows
 from hypjax.stores.embeddings import Embeddings
@@ -62,15 +62,16 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.k < 1:
         raise UsageError(f"--k must be at least 1, not {values.k}")
-    if trained.takes_features(Path(values.workdir)):
-        search_rows(values)
+    run = Run.open(values.workdir)
+    if run.takes_features:
+        search_rows(run, values)
         return
     if values.rows:
         raise UsageError("--rows chooses among rows of features; this run takes pictures")
     index = embeddings.read(Path(values.index))
     root = Path(values.images or index.about["root"])
     asking = list_queries(values.query)
-    model = trained.load(Path(values.workdir), images=len(asking))
+    model = trained.load(run, images=len(asking))
     require_same(model, index, values)
     queries = embed_queries(model, asking)
     neighbors, distances = find(model, index, queries, root, values.k)
@@ -96,7 +97,7 @@ def require_same(model: trained.Trained, index: Embeddings, values: flags.FlagVa
         )
 
 
-def search_rows(values: flags.FlagValues) -> None:
+def search_rows(run: Run, values: flags.FlagValues) -> None:
     """Searches with rows of a file of features; one that is in the index does not find itself.
 
     Raises:
@@ -108,7 +109,7 @@ def search_rows(values: flags.FlagValues) -> None:
     if values.out and not values.out.lower().endswith(".npz"):
         raise UsageError(f"--out={values.out}: features have no pictures to show; --out found.npz keeps what was found")
     path = Path(values.query[0])
-    model = trained.load(Path(values.workdir))
+    model = trained.load(run)
     source = rows.open_rows(model, path)
     asking = rows.chosen_rows(values.rows, len(source))
     index = embeddings.read(Path(values.index))

@@ -7,22 +7,19 @@ pod or under SLURM or MPI start it on each host; elsewhere add `--coordinator=HO
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict
 
 from hypjax.config import command_line
 from hypjax.data.errors import UsageError
-from hypjax.run import manifest, rehearsal, status
-from hypjax.run.lock import Lock
+from hypjax.run import rehearsal, status
 from hypjax.run.metrics import require_packages
+from hypjax.run.run import STATES, Run
 from hypjax.run.stopping import Stopping
-from hypjax.run.training import Training, claim
+from hypjax.run.training import Training
 from hypjax.training import sharding
 
 
@@ -34,21 +31,23 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "number of processes", flag_values=values)
     flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
+    flags.DEFINE_boolean("profile", False, "keep a JAX profile of a few steps in the workdir", flag_values=values)
     command_line.parse_flags(argv, values)
     config = values.config
     if config.dry.run or config.dry.devices:
         rehearsal.rehearse(config)
         return
     sharding.initialize(values.coordinator, values.num_processes, values.process_id)
-    train(config, Path(values.workdir or f"runs/{config.name}"))
+    train(config, Path(values.workdir or f"runs/{config.name}"), profile=values.profile)
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
     """Trains, or goes on training, in `workdir`, then scores the test classes once.
 
     Args:
       config: the settings, see `hypjax.config.settings`.
       workdir: holds config.json, metrics.jsonl, checkpoints/, results.json, pictures and report.html.
+      profile: whether to keep a profile of a few steps in `profile/`.
 
     Raises:
       UsageError: settings that don't fit together, a workdir that holds another run or is being trained by another
@@ -59,18 +58,23 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """
     if config.steps < 1:
         raise UsageError(f"steps must be at least 1, not {config.steps}")
-    for name, value in (("evaluation", config.evaluation), ("checkpoint", config.checkpoint)):
-        if value.every < 0:
-            raise UsageError(f"{name}.every must be at least 0 steps, not {value.every}; 0 is at the end alone")
+    for name, value in {
+        "evaluation.every": config.evaluation.every,
+        "checkpoint.every": config.checkpoint.every,
+        "patience": config.patience,
+    }.items():
+        if value < 0:
+            raise UsageError(f"{name} must be at least 0, not {value}")
+    if config.evaluation.state not in STATES:
+        raise UsageError(f"evaluation.state {config.evaluation.state!r} is unknown; there are: {', '.join(STATES)}")
     require_packages(tensorboard=config.log.tensorboard, wandb=config.log.wandb)
-    chief = jax.process_index() == 0
-    with Lock(workdir, manifest.command(sys.argv)) if chief else nullcontext(), Stopping() as stopping:
-        if claim(workdir, config, chief=chief):
+    with Run.open(workdir, "train", config=config) as run, Stopping() as stopping:
+        if run.finished:
             print(f"{workdir} is finished; its figures are in {workdir / 'results.json'}")
             return
         with stopping.nothing_to_save():
-            training = Training(config, workdir, stopping)
-        training.run()
+            training = Training(run, stopping, profile=profile)
+        training()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def untrained_run():
     setup = assembly.assemble(config)
     images = jnp.zeros((1, 32, 32, 3))
     variables = dict(jax.jit(setup.model.init)(jax.random.key(0), images))
-    state = initialization._state(config, setup, variables, jnp.zeros(len(setup.splits.train)))
+    own = initialization.initial_objective(config, setup)
+    state = initialization._state(config, setup, variables, own, jnp.zeros(len(setup.splits.train)))
     (root / "run").mkdir()
     (root / "run" / "config.json").write_text(json.dumps(as_json(config.to_dict())))
     with Checkpoints(root / "run" / "checkpoints") as checkpoints:

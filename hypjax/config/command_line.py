@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
       UsageError: an unknown flag, setting or value, or a config file that can't be read.
     """
     show_help(argv, values, takes_settings="config" in values)
+    argv = [argv[0], *with_packaged(argv[1:])]
     # ml_collections looks for overrides in sys.argv, whatever it is given to parse.
     real, sys.argv = sys.argv, list(argv)
     try:
@@ -30,7 +32,7 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
         if "config" in values:
             config = values["config"].value
             if config is None:
-                raise UsageError("no config given: --config configs/hyp_uml.py (or another file of configs/)")
+                raise UsageError("no config given: --config hyp_uml (or another; or a file, configs/hyp_uml.py)")
             config.to_dict()  # a file that could not be read shows itself when it is used
             _refuse_late(argv)
     except UsageError:
@@ -46,6 +48,43 @@ def parse_flags(argv: Sequence[str], values: flags.FlagValues) -> None:
         raise UsageError(f"unexpected word {rest[1]!r} on the command line; {known}")
 
 
+def with_packaged(words: Sequence[str]) -> list[str]:
+    """A command line on which `--config hyp_uml` names the file of that name that comes with hypjax.
+
+    Raises:
+      UsageError: there is none.
+    """
+    found, follows = [], False
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if follows:
+            word = packaged(word)
+        elif equals and flag in ("--config", "-config"):
+            word = f"{flag}={packaged(value)}"
+        follows = word in ("--config", "-config")
+        found.append(word)
+    return found
+
+
+def packaged(spec: str) -> str:
+    """`NAME[:WORDS]` with the path of the packaged config of that name; what names a file of its own is left as it is.
+
+    Raises:
+      UsageError: there is none of that name.
+    """
+    name, colon, words = spec.partition(":")
+    if not re.fullmatch(r"\w+", name) or Path(name).exists():
+        return spec
+    package = Path(__file__).parent.parent
+    for folder in (package / "configs", package.parent / "configs"):  # installed, and in a clone
+        known = {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+        if name in known:
+            return f"{known[name]}{colon}{words}"
+        if known:
+            raise UsageError(f"no config {name!r} comes with hypjax; there are: {', '.join(known)}, or give a FILE.py")
+    return spec
+
+
 def show_help(argv: Sequence[str], values: flags.FlagValues, *, takes_settings: bool = True) -> None:
     """Prints what the program does and its flags, and exits, if that is asked for."""
     if not {"--help", "-help", "-h", "-?"} & set(argv[1:]):
@@ -56,6 +95,8 @@ def show_help(argv: Sequence[str], values: flags.FlagValues, *, takes_settings: 
         flag = values[name]
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default})"
         print(f"  --{name}: {flag.help}{default}")
+    print("  --traceback: show where an error arose, not only its one line")
+    print("  --version: say which versions run")
     if takes_settings:
         print("\nEvery setting of a config is a flag too, --config.KEY=VALUE; hypjax/config/settings.py lists them.")
     sys.exit(0)
@@ -106,5 +147,5 @@ def _unknown_setting(argv: Sequence[str]) -> str:
 
 
 def define_config(values: flags.FlagValues) -> None:
-    """Adds `--config FILE.py[:KEY=VALUE,...]` and `--config.KEY=VALUE`."""
-    config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:KEY=VALUE,...]", flag_values=values)
+    """Adds `--config NAME[:KEY=VALUE,...]`, a name or a FILE.py, and `--config.KEY=VALUE`."""
+    config_flags.DEFINE_config_file("config", None, "NAME or FILE.py, with [:KEY=VALUE,...]", flag_values=values)

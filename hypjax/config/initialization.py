@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -28,7 +29,14 @@ from hypjax.training.state import TrainState, create_state
 CALIBRATION_IMAGES = 1024
 
 
-def initial_state(config: ConfigDict, setup: assembly.Setup, mesh: Mesh, reader: Reader) -> TrainState:
+def initial_state(
+    config: ConfigDict,
+    setup: assembly.Setup,
+    mesh: Mesh,
+    reader: Reader,
+    start: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> TrainState:
     """The state of step 0, whole on every device.
 
     Args:
@@ -36,17 +44,25 @@ def initial_state(config: ConfigDict, setup: assembly.Setup, mesh: Mesh, reader:
       setup: from `assembly.assemble`.
       mesh: whose devices look at the training images.
       reader: sources to batches.
+      start: variables of another run, `objective` among them, taken over where they fit.
+      say: told what did not fit.
 
     Raises:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
     """
-    variables = initial_variables(config, setup, mesh, reader)
+    variables, own = initial_variables(config, setup, mesh, reader), initial_objective(config, setup)
+    if start is not None:
+        taken, misfits = taken_over({**variables, "objective": own}, start)
+        own = taken.pop("objective")
+        variables = taken
+        for line in misfits:
+            say(f"  {line}")
     failures = None
     if setup.model.doubt is not None:
         # Before training every class is an unseen class: whose nearest neighbor is wrong now is honest.
         embedder = assembly.create_evaluator(config, setup, mesh, reader)
         failures = jnp.asarray(embedder.failures(variables, setup.splits.train), jnp.float32)
-    return jax.device_put(_state(config, setup, variables, failures), sharding.replicated(mesh))
+    return jax.device_put(_state(config, setup, variables, own, failures), sharding.replicated(mesh))
 
 
 def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
@@ -58,14 +74,49 @@ def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
         seen, method = jnp.zeros((1, size, size, 3), jnp.float32), "__call__"
     initial = partial(setup.model.init, jax.random.key(0), seen, method=method)
     failures = None if setup.model.doubt is None else jnp.zeros(len(setup.splits.train))
-    return jax.eval_shape(lambda: _state(config, setup, dict(initial()), failures))
+    return jax.eval_shape(lambda: _state(config, setup, dict(initial()), initial_objective(config, setup), failures))
+
+
+def initial_objective(config: ConfigDict, setup: assembly.Setup) -> dict[str, jax.Array]:
+    """The objective's own parameters at step 0, by short name: proxies and the like."""
+    objective = optimization.create_objective(config, setup)
+    return objective.initial(jax.random.fold_in(jax.random.key(config.seed), 2), config.head.dim)
+
+
+def taken_over(variables: Mapping[str, Any], start: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Variables with those of another model in their place, wherever name and shape agree.
+
+    Examples:
+      >>> mine = {"params": {"head": {"a": np.zeros(2), "b": np.zeros(3)}}}
+      >>> other = {"params": {"head": {"a": np.ones(2), "b": np.ones(4)}, "doubt": {"c": np.ones(1)}}}
+      >>> taken, misfits = taken_over(mine, other)
+      >>> taken["params"]["head"]["a"], misfits
+      (array([1., 1.]), ['params/head/b is (4,) there and (3,) here: not taken', 'params/doubt/c is not here'])
+
+    Returns:
+      The variables, and a line on each that did not fit.
+    """
+    here, there = flatten_dict(dict(variables), sep="/"), flatten_dict(dict(start), sep="/")
+    misfits = []
+    for path, value in here.items():
+        if path not in there:
+            misfits.append(f"{path} is not there: it starts anew")
+        elif there[path].shape != value.shape:
+            misfits.append(f"{path} is {there[path].shape} there and {value.shape} here: not taken")
+        else:
+            here[path] = there[path]
+    misfits += [f"{path} is not here" for path in there if path not in here]
+    return {name: {} for name in variables} | unflatten_dict(here, sep="/"), misfits
 
 
 def _state(
-    config: ConfigDict, setup: assembly.Setup, variables: dict[str, Any], failures: jax.Array | None
+    config: ConfigDict,
+    setup: assembly.Setup,
+    variables: dict[str, Any],
+    own: dict[str, jax.Array],
+    failures: jax.Array | None,
 ) -> TrainState:
     objective = optimization.create_objective(config, setup)
-    own = objective.initial(jax.random.fold_in(jax.random.key(config.seed), 2), config.head.dim)
     memory = None
     if objective.memory_size:
         width = jax.eval_shape(setup.space_at(own).manifold.embed, jnp.zeros((1, config.head.dim))).shape[-1]

@@ -30,9 +30,12 @@ def _run() -> dict[str, Any]:
         "name": "run",  # the workdir defaults to runs/<name>
         "seed": 0,  # weights, batches and augmentation follow from (seed, step)
         "steps": 420,
+        "init_from": "",  # a workdir: start from that run's state, where it fits
+        "patience": 0,  # validations without a better figure (checkpoint.best) after which training ends; 0: never
         "most_epochs": 0.0,  # steps are cut short where they would be more times through the images; 0: never
         "evaluation": {
             "every": 210,  # steps, on the validation classes; 0: at the start and the end alone
+            "state": "last",  # last | best: whose test classes are scored, and which evaluate, embed and search take
             "test": True,  # score the test classes at the end; False keeps them untouched, for a search
             "batch": 128,
             "ks": (1, 2, 4, 8),
@@ -44,6 +47,7 @@ def _run() -> dict[str, Any]:
             "every": 105,  # steps; 0: at the end alone
             "minutes": 10.0,  # and whenever so many have gone by, in one process; 0: never
             "keep": 2,
+            "best": "recall@1",  # validation figure by which the best state is kept, too; "" for none
         },
         "log": {"every": 10, "tensorboard": False, "wandb": False},
         "dry": {  # build and compile everything, say what it takes, train nothing

@@ -66,6 +66,7 @@ ARGUMENTS: dict[str, Callable[[ConfigDict, str], None]] = {
     "data": _set("data.name"),
     "data_dir": _set("data.dir"),
     "encoder": _set("encoder.name"),
+    "init_from": _set("init_from"),
     "weights": _set("encoder.weights"),
     "head": _choose_head,
     "geometry": _set("geometry"),

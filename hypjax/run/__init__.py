@@ -1,1 +1,3 @@
-"""A run on disk: its lock, manifest, checkpoints and metrics; and a trained model without its data."""
+"""A run on disk: its lock, manifest, checkpoints, metrics and results; the loop; a trained model without its data."""
+
+from hypjax.run.run import Run

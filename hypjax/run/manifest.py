@@ -6,6 +6,7 @@ import datetime
 import json
 import platform
 import shlex
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ def environment() -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "hypjax": hypjax.__version__,
+        "commit": commit(),
         **{name: version(name) for name in PACKAGES},
         "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
         "processes": jax.process_count(),
@@ -42,6 +44,26 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def commit() -> str:
+    """Of the clone that hypjax runs from, with `+` where files of it were changed; "" where it was installed.
+
+    Git may take its time on a network's file system, or be missing: then it is "" too.
+    """
+    root = Path(hypjax.__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        told = [
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True
+            ).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told[0].strip()[:12] + "+" * bool(told[1].strip())
 
 
 def command(argv: list[str]) -> str:
@@ -87,9 +109,9 @@ def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
             f"{made['data']}): bring them back, or choose another --workdir"
         )
     told = [f"the {name} images changed since this run began" for name in before if before[name] != after.get(name)]
-    for name in ("python", "hypjax", *PACKAGES, "device", "processes"):
+    for name in ("python", "hypjax", "commit", *PACKAGES, "device", "processes"):
         if name in held and held[name] != made[name]:
-            told.append(f"{name} was {held[name]}, and is {made[name]} now")
+            told.append(f"{name} was {held[name] or 'unknown'}, and is {made[name] or 'unknown'} now")
     return told
 
 

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
+from hypjax.run.loop import Plan
 
 
 def as_json(value: Any) -> Any:
@@ -58,8 +59,15 @@ def require_packages(*, tensorboard: bool, wandb: bool) -> None:
 class MetricWriter:
     """Appends rows to `metrics.jsonl`, and to TensorBoard and W&B where asked.
 
-    Rows past `resume_step` were logged by a run that was killed after its last checkpoint; they are dropped,
-    since the steps will be taken again.
+    Rows past `resume_step` were logged by a run that was killed after its last checkpoint; they are dropped, from
+    TensorBoard too, since the steps will be taken again.
+
+    Args:
+      workdir: of the run.
+      resume_step: that it goes on after.
+      tensorboard: whether to write for it, into `tensorboard/`.
+      wandb: the run's id at W&B, the same at every start; empty for none.
+      config: the settings, for W&B.
     """
 
     def __init__(
@@ -68,7 +76,7 @@ class MetricWriter:
         *,
         resume_step: int = 0,
         tensorboard: bool = False,
-        wandb: bool = False,
+        wandb: str = "",
         config: Any,
     ):
         path = workdir / "metrics.jsonl"
@@ -78,9 +86,9 @@ class MetricWriter:
         self._tensorboard = self._wandb = None
         if tensorboard:
             module = require("tensorboardX", "tensorboard")
-            self._tensorboard = module.SummaryWriter(str(workdir / "tensorboard"))
+            self._tensorboard = module.SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
         if wandb:
-            self._wandb = require("wandb", "wandb").init(dir=str(workdir), config=config, resume="allow")
+            self._wandb = require("wandb", "wandb").init(dir=str(workdir), config=config, id=wandb, resume="allow")
 
     def write(self, step: int, figures: Mapping[str, Any]) -> None:
         """Writes one row; figures are scalars."""
@@ -118,8 +126,8 @@ def require(module: str, extra: str) -> Any:
 class Progress:
     """One line that moves on a terminal, and a line now and then where output goes to a file."""
 
-    def __init__(self, steps: int, images_per_step: int, *, first: int = 0, interval: float = 10.0):
-        self._steps = steps
+    def __init__(self, plan: Plan, images_per_step: int, *, first: int = 0, interval: float = 10.0):
+        self._plan = plan
         self._images_per_step = images_per_step
         self._start = self._last = time.monotonic()
         self._first = first
@@ -133,13 +141,13 @@ class Progress:
         # The first step of a run holds the compilation, which says nothing about the time left.
         if step == self._first + 1:
             self._start, self._paused = now, 0.0
-        if now - self._last < self._interval and step not in (self._first + 1, self._steps):
+        if now - self._last < self._interval and step not in (self._first + 1, self._plan.last):
             return
         self._last = now
         rate = self.rate(step)
-        line = f"step {step}/{self._steps}  loss {loss:.4f}"
+        line = f"step {step}/{self._plan.last}  loss {loss:.4f}"
         if rate:
-            left = round((self._steps - step) * self._images_per_step / rate)
+            left = round((self._plan.last - step) * self._images_per_step / rate)
             line += f"  {rate:.0f} images/s  {left // 60}:{left % 60:02d} left"
         print(f"\r{line:<78}" if self._moving else line, end="" if self._moving else "\n", flush=True)
 

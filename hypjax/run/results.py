@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from hypjax.config import assembly, initialization, persistence
+from hypjax.config import assembly, initialization
 from hypjax.config.settings import default_settings
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
-from hypjax.run import manifest
-from hypjax.run.metrics import as_json, read_metrics
+from hypjax.run.metrics import as_json
+from hypjax.run.run import Run
 from hypjax.show import pages
 from hypjax.show.pictures import draw
 from hypjax.training.evaluation import Evaluation, Evaluator
@@ -50,56 +49,47 @@ def score(
     return evaluator(variables, getattr(setup.splits, split), degraded_queries=count, untrained=untrained)
 
 
-def steps_of_run(workdir: Path, planned: int) -> int:
-    """How many steps the whole run has: as planned, or what it took, where it is finished.
-
-    The two differ where pictures were added to a folder since: `most_epochs` of more pictures are more steps.
-    """
-    if not (workdir / "results.json").exists():
-        return planned
-    return max((row["step"] for row in read_metrics(workdir / "metrics.jsonl")), default=planned)
-
-
-def write_results(workdir: Path, source: Source, evaluation: Evaluation, *, step: int, steps: int) -> None:
+def write_results(run: Run, source: Source, evaluation: Evaluation, *, step: int, finished: bool) -> None:
     """Draws the pictures, writes the page and, last of all, the figures.
 
     Args:
-      workdir: of the run.
+      run: whose they are.
       source: the test classes.
       evaluation: of them.
       step: of the state that was evaluated.
-      steps: of the whole run.
+      finished: whether nothing is left to do: `results.json` says so of a run, and one that can still be resumed gets
+        `results-step-N.json`.
     """
-    draw(workdir, source, evaluation, read_metrics(workdir / "metrics.jsonl"))
-    write_page(workdir, evaluation.figures, step=step, steps=steps)
-    # results.json marks a run as finished, which one that can still be resumed is not.
-    atomic.write_json(
-        workdir / ("results.json" if step == steps else f"results-step-{step}.json"), as_json(evaluation.figures)
-    )
+    draw(run.workdir, source, evaluation, run.metrics)
+    write_page(run, evaluation.figures, step=step, finished=finished)
+    name = "results.json" if finished else f"results-step-{step}.json"
+    atomic.write_json(run.workdir / name, as_json(evaluation.figures))
 
 
-def write_page(workdir: Path, figures: Mapping[str, float], *, step: int, steps: int, split: str = "test") -> None:
+def write_page(run: Run, figures: Mapping[str, float], *, step: int, finished: bool, split: str = "test") -> None:
     """Writes `report.html`, with the pictures that are in the workdir.
 
     Args:
-      workdir: of the run.
+      run: whose it is.
       figures: by name.
       step: of the state that they are of.
-      steps: of the whole run.
+      finished: whether nothing is left to do.
       split: whose figures they are.
     """
-    config = persistence.load_config(workdir)
+    status = f"finished after {run.steps} steps" if finished else f"step {step} of {run.steps}"
+    if finished and step != run.steps:
+        status += f"; the state of step {step} is the best"
     pages.report(
-        workdir / "report.html",
+        run.workdir / "report.html",
         as_json(figures),
-        config.to_dict(),
-        pictures=workdir,
-        title=config.name,
-        status=f"finished after {step} steps" if step == steps else f"step {step} of {steps}",
+        run.config.to_dict(),
+        pictures=run.workdir,
+        title=run.config.name,
+        status=status,
         defaults=default_settings().to_dict(),
-        made_with=manifest.recorded(workdir),
+        made_with=run.manifest,
         split=split,
-        note=gain(read_metrics(workdir / "metrics.jsonl")),
+        note=gain(run.metrics),
     )
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import platform
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+import jax
 from absl import logging
 
+import hypjax
 from hypjax.data.errors import DataError, UsageError
+from hypjax.run.compiled import keep_compiled
+
+TRACEBACK = "--traceback"
 
 
 class DivergedError(RuntimeError):
@@ -33,13 +40,23 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     """Runs a program on the command line and exits with a status and, if it is not 0, one line.
 
     0 done; 1 stopped by what it met: a loss that is not finite, a full disk; 2 bad usage or bad data; 128 + n stopped
-    by signal n, SIGTERM or Ctrl-C, after saving.
+    by signal n, SIGTERM or Ctrl-C, after saving. `--version` says what runs, `--traceback` shows where an error arose.
     """
+    argv = [word for word in sys.argv if word != TRACEBACK]
+    if "--version" in argv[1:]:
+        print(version())
+        return
+    keep_compiled()
     logging.set_verbosity(logging.ERROR)  # libraries' notices would drown the progress line
     # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
     warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
     try:
-        program(sys.argv)
+        try:
+            program(argv)
+        except Exception:
+            if len(argv) < len(sys.argv):
+                traceback.print_exc()
+            raise
     except (UsageError, DataError) as error:
         sys.stdout.flush()
         print(f"error: {_one_line(error)}", file=sys.stderr)
@@ -60,6 +77,11 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+
+
+def version() -> str:
+    """What runs here, for a report of a fault."""
+    return f"hypjax {hypjax.__version__} (jax {jax.__version__}, Python {platform.python_version()})"
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import hypjax
@@ -20,13 +18,12 @@ from hypjax.config.images import create_reader
 from hypjax.config.settings import default_settings, holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
-from hypjax.run.checkpoint import SavedStates
 from hypjax.run.metrics import as_json
+from hypjax.run.run import Run
 from hypjax.training import sharding
 from hypjax.training.embedding import Embedded, create_embedder
 from hypjax.training.features import digest_of
 from hypjax.training.space import Space
-from hypjax.training.state import merge
 
 
 class Trained(NamedTuple):
@@ -51,29 +48,24 @@ class Trained(NamedTuple):
     fingerprint: str
 
 
-def takes_features(workdir: Path) -> bool:
-    """Whether a run was trained on features rather than images; not so where there is no run."""
-    return (workdir / "config.json").exists() and holds_features(persistence.load_config(workdir))
-
-
-def load(workdir: Path, *, batch: int | None = None, images: int | None = None) -> Trained:
-    """Loads the newest checkpoint of a run.
+def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Trained:
+    """Loads the state of a run that its settings name, the last or the best.
 
     Args:
-      workdir: of the run.
+      run: opened.
       batch: images at a time; None for `evaluation.batch` of the run.
       images: how many there will be, where that is known: a smaller batch does for fewer.
 
     Raises:
-      UsageError: the folder holds no run or no whole checkpoint, or a batch that the devices can't share.
+      UsageError: the run has no whole checkpoint, or a batch that the devices can't share.
     """
-    config = persistence.load_config(workdir)
+    config = run.config.copy_and_resolve_references()
     mesh = sharding.data_mesh()
     config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
     sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = models.create_model(config)
     space_at = models.create_space_at(config)
-    variables, step = newest(workdir, mesh)
+    variables, step = run.restore(mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
     reader = create_reader(config)
 
@@ -95,25 +87,6 @@ def load(workdir: Path, *, batch: int | None = None, images: int | None = None) 
         variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),
     )
-
-
-def newest(workdir: Path, mesh: Mesh) -> tuple[dict[str, Any], int]:
-    """The variables of the newest whole checkpoint of a run, and its step; says which ones were passed over.
-
-    Args:
-      workdir: of the run.
-      mesh: on every device of which the arrays are to lie.
-
-    Raises:
-      UsageError: there is none.
-    """
-    try:
-        leaves, notices = SavedStates(workdir / "checkpoints").read(sharding.replicated(mesh))
-    except FileNotFoundError as error:
-        raise UsageError(f"{workdir} holds no trained model: {error}") from error
-    for notice in notices:
-        print(notice)
-    return variables_of(leaves), int(leaves[".step"])
 
 
 def describe(model: Trained, images: Path) -> dict[str, Any]:
@@ -145,31 +118,6 @@ def choose_batch(batch: int, images: int | None, devices: int) -> int:
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
     return batch if images is None else min(batch, -(-images // devices) * devices)
-
-
-def variables_of(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that a model is evaluated with, from the leaves of its train state.
-
-    Args:
-      leaves: by their path, from `SavedStates.read`; averaged weights take the place of the last ones.
-
-    Examples:
-      >>> leaves = {".params['head/b']": 1, ".average['head/b']": 2, ".collections['stats']['head']['mean']": 3}
-      >>> variables_of(leaves)
-      {'params': {'head': {'b': 2}}, 'objective': {}, 'stats': {'head': {'mean': 3}}}
-    """
-    flat: dict[str, dict[str, Any]] = {"params": {}, "average": {}, "frozen": {}}
-    collections: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        field, keys = path.removeprefix(".").partition("[")[0], re.findall(r"\['([^']*)'\]", path)
-        if field in flat:
-            flat[field][keys[0]] = leaf
-        elif field == "collections":
-            node = collections
-            for key in keys[:-1]:
-                node = node.setdefault(key, {})
-            node[keys[-1]] = leaf
-    return merge({**flat["params"], **flat["average"]}, flat["frozen"], collections)
 
 
 def fingerprint(config: ConfigDict, variables: Mapping[str, Any]) -> str:

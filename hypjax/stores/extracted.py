@@ -26,7 +26,7 @@ from hypjax.data.mapped import DAMAGE
 from hypjax.data.source import Source
 from hypjax.data.split import SPLITS
 from hypjax.data.unlabeled import Picture, find_pictures
-from hypjax.run import trained
+from hypjax.run import Run, trained
 from hypjax.stores.embeddings import Embeddings, Store, archive, whole_rows
 from hypjax.stores.filling import Embed, fill, require_place
 from hypjax.training import sharding
@@ -89,11 +89,11 @@ def by_name(name: str, weights: str | None, images: Path, out: Path, *, batch: i
     )
 
 
-def by_run(workdir: Path, images: Path, out: Path, *, batch: int | None = None) -> None:
+def by_run(run: Run, images: Path, out: Path, *, batch: int | None = None) -> None:
     """Writes the features that the encoder of a run gives.
 
     Args:
-      workdir: of the run.
+      run: opened.
       images: the folder.
       out: the file to write.
       batch: images at a time; None for `evaluation.batch` of the run.
@@ -103,10 +103,10 @@ def by_run(workdir: Path, images: Path, out: Path, *, batch: int | None = None) 
       DataError: no picture there, or none that decodes.
     """
     require_place(out)
-    if trained.takes_features(workdir):
-        raise UsageError(f"{workdir} was trained on features and has no encoder; name one: --encoder NAME")
+    if run.takes_features:
+        raise UsageError(f"{run.workdir} was trained on features and has no encoder; name one: --encoder NAME")
     pictures = find_pictures(images)
-    model = trained.load(workdir, batch=batch, images=len(pictures))
+    model = trained.load(run, batch=batch, images=len(pictures))
 
     def embed(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for embedded, indices in model.embed(source):
@@ -121,7 +121,7 @@ def by_run(workdir: Path, images: Path, out: Path, *, batch: int | None = None) 
         encoder=model.config.encoder.name,
         step=model.step,
         fingerprint=model.fingerprint,
-        by=f"the encoder of step {model.step} in {workdir}",
+        by=f"the encoder of step {model.step} in {run.workdir}",
     )
 
 

@@ -12,7 +12,7 @@ from hypjax.data.errors import UsageError
 from hypjax.data.features import Features
 from hypjax.data.source import subset
 from hypjax.retrieval import Rows
-from hypjax.run import trained
+from hypjax.run import Run, trained
 from hypjax.stores.embeddings import FORMAT, archive, read_about
 from hypjax.stores.filling import Progress
 
@@ -36,11 +36,11 @@ def state_of(path: Path) -> dict[str, Any]:
     return {"root": str(path.resolve()), "size": status.st_size, "modified": status.st_mtime_ns}
 
 
-def embed(workdir: Path, path: Path, out: Path, *, batch: int | None = None) -> None:
+def embed(run: Run, path: Path, out: Path, *, batch: int | None = None) -> None:
     """Embeds every row of a file of features, in its order; neither file is ever whole in memory.
 
     Args:
-      workdir: of a run with `data=features`.
+      run: with `data=features`.
       path: of the features.
       out: the file to write, `hypjax.stores.embeddings`; its `paths` are the names of the rows, else their numbers.
         Unlike one of pictures it is made in one go, which takes seconds.
@@ -50,7 +50,7 @@ def embed(workdir: Path, path: Path, out: Path, *, batch: int | None = None) -> 
       UsageError: no run, or `out` was made by another model or of other features.
       DataError: the features are missing or damaged.
     """
-    model = trained.load(workdir, batch=batch)
+    model = trained.load(run, batch=batch)
     source = open_rows(model, path)
     about = {**trained.describe(model, path), **state_of(path), "rows": True}
     if out.exists():
@@ -60,7 +60,7 @@ def embed(workdir: Path, path: Path, out: Path, *, batch: int | None = None) -> 
         if {name: held.get(name) for name in about} == about:
             print(f"{out} is up to date: {len(source):,} rows of {path}")
             return
-    print(f"{len(source):,} rows in {path}; the model of step {model.step} in {workdir}", flush=True)
+    print(f"{len(source):,} rows in {path}; the model of step {model.step} in {run.workdir}", flush=True)
     uncertainty, progress = np.zeros(len(source), np.float32), Progress(len(source), of="rows")
 
     def points(rows: slice) -> np.ndarray:

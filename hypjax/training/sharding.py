@@ -82,11 +82,9 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     }
 
 
-def from_chief(value: bool) -> bool:
+def from_chief(value: np.ndarray) -> np.ndarray:
     """What process 0 found, on every process."""
-    if jax.process_count() == 1:
-        return value
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+    return value if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(value))
 
 
 def require_divisible(batch: int, mesh: Mesh) -> None:

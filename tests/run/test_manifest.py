@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from configs.hyp_uml import get_config
 from hypjax import evaluate
 from hypjax.data.errors import DataError, UsageError
-from hypjax.run import manifest, results
+from hypjax.run import Run, manifest, results
 from hypjax.run.metrics import as_json
 
 
@@ -27,17 +28,20 @@ def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
 
 def test_the_page_of_a_run_says_how_far_it_got_and_what_it_was_made_with(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(as_json(get_config("quick").to_dict())))
-    results.write_page(tmp_path, {"recall@1": 0.5, "nmi": float("nan")}, step=6, steps=12)
+    run = Run.open(tmp_path)
+    results.write_page(run, {"recall@1": 0.5, "nmi": float("nan")}, step=6, finished=False)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "step 6 of 12" in page
     assert "were not recorded" in page
     manifest.record(tmp_path, manifest.environment(), seconds=1, resumed_at=0)
-    results.write_page(tmp_path, {"recall@1": 0.5}, step=12, steps=12, split="validation")
+    results.write_page(run, {"recall@1": 0.5}, step=12, finished=True, split="validation")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "finished after 12 steps" in page
     assert "Of the validation classes" in page
     assert f"<td>{jax.__version__}</td>" in page
     assert "head.radius" in page.split("All ")[0]  # changed from the defaults
+    results.write_page(run, {"recall@1": 0.5}, step=6, finished=True)
+    assert "finished after 12 steps; the state of step 6 is the best" in (tmp_path / "report.html").read_text()
 
 
 def test_pictures_that_were_moved_are_asked_for(tmp_path):
@@ -50,13 +54,28 @@ def test_pictures_that_were_moved_are_asked_for(tmp_path):
         evaluate.evaluate(tmp_path, data_dir=str(tmp_path / "empty"))
 
 
-def test_a_finished_run_is_whole_also_where_more_pictures_now_mean_more_steps(tmp_path):
+def test_a_run_of_a_version_that_did_not_say_has_the_steps_it_took(tmp_path):
+    config = get_config("quick")
+    config.steps = 90
+    (tmp_path / "config.json").write_text(json.dumps(as_json(config.to_dict())))
     (tmp_path / "metrics.jsonl").write_text('{"step": 50, "loss": 1.0}\n{"step": 60, "loss": 0.5}\n')
-    assert results.steps_of_run(tmp_path, planned=90) == 90  # stopped at 60
+    run = Run.open(tmp_path)
+    assert (run.steps, run.finished) == (90, False)  # stopped at 60
     (tmp_path / "results.json").write_text("{}")
-    assert results.steps_of_run(tmp_path, planned=90) == 60
+    assert (run.steps, run.finished) == (60, True)
     (tmp_path / "metrics.jsonl").unlink()
-    assert results.steps_of_run(tmp_path, planned=90) == 90
+    assert run.steps == 90
+    manifest.record(tmp_path, {"steps": 70}, seconds=1, resumed_at=0)
+    assert run.steps == 70
+
+
+def test_the_commit_is_told_in_a_clone_alone(monkeypatch, tmp_path):
+    found = manifest.commit()
+    assert found == "" or re.fullmatch(r"[0-9a-f]{12}\+?", found)
+    monkeypatch.setattr("hypjax.__file__", str(tmp_path / "hypjax" / "__init__.py"))
+    assert manifest.commit() == ""
+    (tmp_path / ".git").mkdir()
+    assert manifest.commit() == ""  # no repository that git knows
 
 
 def test_what_changed_since_a_run_began_is_named_and_other_images_are_refused(tmp_path):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from hypjax.data.errors import UsageError
+from hypjax.run.loop import Plan
 from hypjax.run.metrics import MetricWriter, Progress, as_json, read_metrics, require
 
 
@@ -35,7 +36,7 @@ def test_missing_package_names_the_command():
 
 
 def test_progress_does_not_flood_a_file(capsys):
-    progress = Progress(500, 128)
+    progress = Progress(Plan(500), 128)
     for step in range(1, 501):
         progress.show(step, 1.25)
     lines = capsys.readouterr().out.splitlines()

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -38,6 +39,65 @@ def test_a_second_signal_ends_the_process_at_once():
     code += "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n    print('goes on')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (143, "")
+
+
+COMPILING = """
+import signal, sys, threading, time
+from hypjax.run import status, stopping
+stopping.PATIENCE, stopping.SECONDS = 0.2, 1.5
+made = []
+
+def compile():  # as XLA does it, Python cannot hear of a signal meanwhile
+    signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)  # the main thread alone
+    print("compiling", flush=True)
+    time.sleep(60)
+
+def train(argv):
+    with stopping.Stopping() as stop:
+        stop.settle = lambda: (time.sleep(0.3), print("written"))
+        {context}
+            compile()
+
+threading.Thread(target=lambda: time.sleep(60), daemon=True).start()  # one that a signal may reach
+status.run(train)
+"""
+
+
+@pytest.mark.parametrize(("context", "least"), [("with stop.nothing_to_save():", 0.2), ("if True:", 1.5)])
+def test_a_signal_is_heard_while_the_main_thread_compiles(context, least):
+    """At once where there is nothing to save, else by the deadline; what is being written is waited for."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILING.format(context=context)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "compiling\n"
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert least <= time.monotonic() - began < least + 5
+    assert process.returncode == 143
+    assert err.strip() == "stopped by SIGTERM; the same command resumes"
+    assert out == ("written\n" if least < 1 else "")
+
+
+def test_a_second_signal_ends_a_compilation_at_once():
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILING.format(context="if True:").replace("0.2, 1.5", "0.2, 50.0")],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == "compiling\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.6)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
 
 
 def test_among_several_processes_a_signal_ends_each_as_ever(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from hypjax.data.errors import UsageError
 from hypjax.retrieval.significance import Difference, Summary, holm, paired_t_test, summarize
-from hypjax.run.metrics import read_metrics
+from hypjax.run.run import Run
 
 METRICS = (
     "recall@1",
@@ -84,10 +83,11 @@ def collect(
     for name in names:
         unfinished, unscored = [], []
         for seed in seeds:
-            run = workdir / name / f"seed-{seed}"
+            folder = workdir / name / f"seed-{seed}"
+            run = Run.open(folder) if (folder / "config.json").exists() else None
             if (name, seed) in failed:
                 notes.append(f"left out: {name}, seed {seed}: {failed[name, seed]}")
-            elif not (run / "results.json").exists():
+            elif run is None or not run.finished:
                 unfinished.append(seed)
             elif found := read_figures(run, split):
                 figures.setdefault(name, {})[seed] = found
@@ -100,16 +100,10 @@ def collect(
     return figures, notes
 
 
-def read_figures(run: Path, split: str) -> dict[str, float]:
-    """The figures of a finished run by name; of the validation classes those after the last step."""
-    if split == "test":
-        found = json.loads((run / "results.json").read_text())
-        found = {name: value for name, value in found.items() if not name.startswith("validation/")}
-    else:
-        rows = [row for row in read_metrics(run / "metrics.jsonl") if any(k.startswith("validation/") for k in row)]
-        last = rows[-1] if rows else {}
-        found = {k.removeprefix("validation/"): value for k, value in last.items() if k.startswith("validation/")}
-    return {name: float(value) for name, value in found.items() if value is not None}
+def read_figures(run: Run, split: str) -> dict[str, float]:
+    """The figures of a finished run by name, of the state that is tested."""
+    found = run.validated if split == "validation" else run.results or {}
+    return {name: float(value) for name, value in found.items() if value is not None and "/" not in name}
 
 
 def compare(

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from hypjax.data.errors import UsageError
+from hypjax.run import Run
 from hypjax.run.comparison import METRICS, collect, compare
 from hypjax.run.comparison.figures import read_figures
 
@@ -25,12 +26,12 @@ def figures(recalls=RECALL):
 
 def test_test_figures_come_from_the_results(finish):
     run = finish("a", 0, {"recall@1": 0.5, "uncertainty_auroc": math.nan, "validation/recall@1": 0.9})
-    assert read_figures(run, "test") == {"recall@1": 0.5}
+    assert read_figures(Run.open(run), "test") == {"recall@1": 0.5}
 
 
 def test_validation_figures_come_from_the_last_row(finish):
     run = finish("a", 0, {"recall@1": 0.5}, validation={"recall@1": 0.7, "map@r": None})
-    assert read_figures(run, "validation") == {"recall@1": 0.7}
+    assert read_figures(Run.open(run), "validation") == {"recall@1": 0.7}
 
 
 def test_runs_that_have_no_figures_are_named(finish, tmp_path):

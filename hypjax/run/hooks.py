@@ -1,0 +1,241 @@
+"""What is done between the steps of training: log, fit the head, save, validate, stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from hypjax.data.errors import UsageError
+from hypjax.data.source import Source
+from hypjax.run.checkpoint import Checkpoints
+from hypjax.run.loop import Plan
+from hypjax.run.metrics import MetricWriter, Progress
+from hypjax.run.status import DivergedError
+from hypjax.run.stopping import Stopping
+from hypjax.show import console
+from hypjax.training import sharding
+from hypjax.training.evaluation import Evaluator
+from hypjax.training.refitting import Refit
+from hypjax.training.state import TrainState
+
+
+class Logging:
+    """Tells a step's metrics to file and console, and stops where they are not finite; as `loop.Log`."""
+
+    def __init__(
+        self,
+        writer: MetricWriter | None,
+        progress: Progress,
+        plan: Plan,
+        *,
+        every: int,
+        learning_rate: optax.Schedule,
+        last_saved: Callable[[], int | None],
+    ) -> None:
+        self._writer, self._progress, self._plan, self._every = writer, progress, plan, every
+        self._learning_rate, self._last_saved = jax.jit(learning_rate), last_saved
+
+    def __call__(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Logs the metrics of a step."""
+        figures = {name: float(value) for name, value in metrics.items()}
+        if not all(math.isfinite(figures[name]) for name in ("loss", "grad_norm")):
+            raise DivergedError(
+                f"the loss or its gradient is not finite at step {step} "
+                f"(loss {figures['loss']}, gradient norm {figures['grad_norm']}); "
+                f"the last good checkpoint is {self._last_saved() or 'none'}. "
+                "Try a lower optimizer.learning_rate, a smaller optimizer.clip_norm or a higher loss.temperature"
+            )
+        if self._writer is None:
+            return
+        if self._plan.is_due(step, self._every) or step == 1:
+            figures["learning_rate"] = float(self._learning_rate(step - 1))
+            figures["images_per_second"] = self._progress.rate(step)
+            self._writer.write(step, figures)
+        self._progress.show(step, figures["loss"])
+
+
+class Fitting:
+    """Fits the head anew at the end, where the settings ask for it."""
+
+    def __init__(self, refit: Refit, plan: Plan) -> None:
+        self._refit, self._plan = refit, plan
+
+    def is_due(self, step: int) -> bool:
+        """After the last step."""
+        return step == self._plan.last
+
+    def __call__(self, step: int, state: TrainState) -> TrainState:
+        """The state with the head that evaluation will use."""
+        return self._refit.keep(state)
+
+
+class Saving:
+    """Writes the state: every so many steps or minutes, before a validation, and when a signal asks to stop."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, batches: Any, plan: Plan, *, every: int, minutes: float, before: Validating
+    ) -> None:
+        self._checkpoints, self._batches, self._plan = checkpoints, batches, plan
+        self._every, self._seconds, self._before = every, 60 * minutes, before
+        self._saved = time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """By steps, by the clock, or because a validation follows."""
+        late = bool(self._seconds) and time.monotonic() - self._saved > self._seconds
+        return self._plan.is_due(step, self._every) or self._before.is_due(step) or late
+
+    def __call__(self, step: int, state: TrainState) -> TrainState:
+        """Starts to write; what waits for the file system goes on in the background."""
+        self._checkpoints.save(state, self._batches.get_state())
+        self._saved = time.monotonic()
+        return state
+
+
+class Stop:
+    """Ends the run where a signal has asked for it, once all is saved."""
+
+    def __init__(self, stopping: Stopping, saving: Saving) -> None:
+        self._stopping, self._saving = stopping, saving
+
+    def is_due(self, step: int) -> bool:
+        """Once a signal has come."""
+        return self._stopping.asked is not None
+
+    def __call__(self, step: int, state: TrainState) -> TrainState:
+        """Saves, unless that is done, and raises `Stopped`."""
+        self._saving(step, state)
+        self._stopping.end_if_asked()
+        return state
+
+
+class Validating:
+    """Scores the validation classes, keeps the best state, and ends training where nothing gets better any more.
+
+    Args:
+      evaluator: what scores.
+      source: the validation classes; without any nothing is done.
+      config: the settings.
+      plan: of the run, whose end early stopping brings nearer.
+      stopping: which a signal may ask for meanwhile.
+      writer: of the metrics; None where another process writes them.
+      progress: of the console.
+      refit: what fits the head anew, as it will be in the end.
+      best: where the best state is kept; None for nowhere.
+      position: the state of the batches.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        source: Source,
+        config: ConfigDict,
+        plan: Plan,
+        *,
+        stopping: Stopping,
+        writer: MetricWriter | None,
+        progress: Progress,
+        refit: Refit | None,
+        best: Checkpoints | None,
+        position: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._evaluator, self._source, self._config, self._plan = evaluator, source, config, plan
+        self._stopping, self._writer, self._progress, self._refit = stopping, writer, progress, refit
+        self._best, self._position = best, position
+        self._figure = config.checkpoint.best or "recall@1"
+        self._highest, self._since = -math.inf, 0  # validations since the highest figure
+        self._step = -1  # of the last validation
+
+    def recall(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Takes up the validations of an earlier start.
+
+        Args:
+          rows: of the metrics, as process 0 has them.
+        """
+        for row in rows:
+            if "validation/recall@1" in row:
+                self._take(row["step"], row.get(f"validation/{self._figure}"))
+        held = sharding.from_chief(np.array([self._highest, self._since, self._step, self._plan.last]))
+        self._highest, (self._since, self._step, self._plan.last) = float(held[0]), map(int, held[1:])
+
+    def is_due(self, step: int) -> bool:
+        """Every so many steps, after the last, and at the start, but for what is known."""
+        due = self._plan.is_due(step, self._config.evaluation.every) or not step
+        return bool(len(self._source)) and due and step != self._step
+
+    def __call__(self, step: int, state: TrainState) -> TrainState:
+        """Scores the state with its head as it will be in the end; training goes on with the state as it was."""
+        began = time.monotonic()
+        with self._stopping.nothing_to_save():
+            fitted = state
+            if self._refit is not None and 0 < step < self._plan.last:  # the last state has it
+                fitted = self._refit.keep(state)
+            queries = self._config.evaluation.degraded_queries
+            figures = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries).figures
+            if self._figure not in figures:
+                raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
+            self._tell(step, figures)
+            if self._take(step, figures[self._figure]) and self._best is not None:
+                self._best.save(fitted, self._position())
+        self._progress.pause(time.monotonic() - began)
+        return state
+
+    def _take(self, step: int, figure: float | None) -> bool:
+        """Notes a figure; tells whether it is the highest after a step of training."""
+        self._step = step
+        better = step > 0 and figure is not None and figure > self._highest
+        if better and figure is not None:
+            self._highest, self._since = figure, 0
+        elif step:
+            self._since += 1
+        if self._config.patience and self._since >= self._config.patience:
+            # The next step is the last one as any other: fitted, saved and validated.
+            self._plan.last = min(self._plan.last, step + 1)
+        return better
+
+    def _tell(self, step: int, figures: Mapping[str, float]) -> None:
+        if self._writer is None:
+            return
+        self._writer.write(step, {f"validation/{name}": value for name, value in figures.items()})
+        title = f"validation at step {step}" if step else "validation before training"
+        told = [*console.summary(title, figures)]
+        if step:  # what is wrong before training need not be so after it
+            told += console.warnings(figures)
+        for line in told:
+            self._progress.say(line)
+
+
+class Profiling:
+    """Keeps a profile of a few steps, once all is compiled; `xprof` or TensorBoard shows it.
+
+    Args:
+      folder: where it goes.
+      first: the step that this process starts after.
+      plan: of the run.
+    """
+
+    def __init__(self, folder: Path, first: int, plan: Plan) -> None:
+        self._folder, self._plan = folder, plan
+        self._start, self._end, self._runs = first + 2, first + 7, False
+
+    def is_due(self, step: int) -> bool:
+        """At its start and at its end."""
+        return step == self._start or (self._runs and (step == self._end or step == self._plan.last))
+
+    def __call__(self, step: int, state: TrainState) -> TrainState:
+        """Starts the profile, or ends it."""
+        if self._runs:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            print(f"{self._folder} holds a profile of the steps {self._start + 1} to {step}")
+        elif step < self._plan.last:
+            jax.profiler.start_trace(str(self._folder))
+        self._runs = step == self._start and step < self._plan.last
+        return state

@@ -1,0 +1,96 @@
+import json
+import os
+
+import jax
+import pytest
+
+from configs.hyp_uml import get_config
+from hypjax.data.errors import UsageError
+from hypjax.run import Run
+from hypjax.run.metrics import as_json
+from hypjax.training import sharding
+from tests.pictures import untrained_run
+
+
+def begun(folder, **settings):
+    """A workdir of a run that has taken six steps."""
+    config = get_config("quick")
+    config.update(settings)
+    (folder / "config.json").write_text(json.dumps(as_json(config.to_dict())))
+    rows = [{"step": 3, "validation/recall@1": 0.7}, {"step": 6, "loss": 1.0, "validation/recall@1": 0.5}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return config
+
+
+def test_a_run_tells_what_it_is_and_how_far(tmp_path):
+    begun(tmp_path)
+    run = Run.open(tmp_path)
+    assert (run.config.name, run.begun, run.finished, run.results) == ("hyp_uml", True, False, None)
+    assert [row["step"] for row in run.metrics] == [3, 6]
+    assert run.validated == {"recall@1": 0.5}
+    assert (run.manifest, run.pictures, run.takes_features) == ({}, {}, False)
+    (tmp_path / "results.json").write_text('{"recall@1": 0.25}')
+    (tmp_path / "disk.png").write_bytes(b"")
+    assert (run.finished, run.results, list(run.pictures)) == (True, {"recall@1": 0.25}, ["disk"])
+
+
+def test_the_best_state_has_figures_of_its_own(tmp_path):
+    begun(tmp_path, evaluation={"state": "best"})
+    (tmp_path / "best" / "3").mkdir(parents=True)
+    run = Run.open(tmp_path)
+    assert run.validated == {"recall@1": 0.7}
+    assert run.is_fitted(3)
+    assert not run.is_fitted(3, "last")
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        Run.open(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    begun(tmp_path)
+    with pytest.raises(UsageError, match="holds no trained model: no whole checkpoint"):
+        Run.open(tmp_path).restore(sharding.data_mesh())
+
+
+def test_training_takes_a_workdir_for_its_settings_and_nobody_else_meanwhile(tmp_path):
+    config = get_config("quick")
+    with Run.open(tmp_path / "new", "train", config=config) as run:
+        assert not run.begun
+        assert as_json(Run.open(tmp_path / "new").config.to_dict()) == as_json(config.to_dict())  # a reader may
+        with pytest.raises(UsageError, match="is being trained by process"):
+            Run.open(tmp_path / "new", "train", config=config)
+    begun(tmp_path / "new")
+    config.seed = 5
+    with pytest.raises(UsageError, match=r"holds a run with other settings \(seed: 0 -> 5\)"):
+        Run.open(tmp_path / "new", "train", config=config)
+    config.seed, config.log.every = 0, 3
+    with Run.open(tmp_path / "new", "train", config=config):
+        pass  # where it is logged is no other run; and the one that was refused has let go
+
+
+def test_a_reader_changes_nothing_and_needs_no_training_data():
+    workdir, photos = untrained_run()
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    photos.rename(photos.with_name("moved"))
+    try:
+        variables, step = Run.open(workdir).restore(sharding.data_mesh())
+    finally:
+        photos.with_name("moved").rename(photos)
+    assert step == 0
+    assert {"params", "objective"} <= set(variables)
+    assert all(leaf.sharding.num_devices == jax.device_count() for leaf in jax.tree.leaves(variables))
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_system_that_cannot_be_written_is_read():
+    workdir, _ = untrained_run()
+    folders = [workdir, *(path for path in workdir.rglob("*") if path.is_dir())]
+    modes = {path: path.stat().st_mode for path in folders}
+    try:
+        for path in folders:
+            path.chmod(0o555)
+        assert Run.open(workdir).restore(sharding.data_mesh())[1] == 0
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
