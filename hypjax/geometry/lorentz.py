@@ -33,7 +33,7 @@ def project(x: Float[Array, "... d1"], *, c: ArrayLike) -> Float[Array, "... d1"
 
     Raises:
         ValueError: If c is not a positive scalar, or x is neither float32 nor float64. So do all functions
-        here.
+            here.
     """
     c = numerics.curvature(c, x.dtype)
     limit = jnp.sinh(numerics.max_radius(x.dtype)) / jnp.sqrt(c)

@@ -35,7 +35,7 @@ def project(x: Float[Array, "... d"], *, c: ArrayLike) -> Float[Array, "... d"]:
 
     Raises:
         ValueError: If c is not a positive scalar, or x is neither float32 nor float64. So do all functions
-        here.
+            here.
     """
     c = numerics.curvature(c, x.dtype)
     return numerics.limit_norm(x, (1 - numerics.boundary_eps(x.dtype)) / jnp.sqrt(c))

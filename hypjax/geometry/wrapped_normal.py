@@ -31,8 +31,8 @@ def sample(
 ) -> Float[Array, "... e"]:
     """Samples, differentiable in mean and scale (reparameterized).
 
-    Shapes: mean [..., e], scale σ a scalar or [..., d] (of each point alone: [..., 1]) → [*shape, ..., e]. The farthest
-    sample is the farthest point that the model represents.
+    Shapes: mean [..., e], scale σ a scalar or [..., d] (of each point alone: [..., 1]) → `[*shape, ..., e]`. The
+    farthest sample is the farthest point that the model represents.
 
     >>> from hypjax.geometry import Poincare
     >>> space = Poincare(c=1.0)

@@ -60,15 +60,15 @@ def divergence(
 
     That and the choice are ours. With Q = softmax(y/T), M = (P + Q)/2 and natural logarithms:
 
-    ================  ===========================  ======  =========  ========
-    kind              d_prob                       range   symmetric  a metric
-    ================  ===========================  ======  =========  ========
-    hellinger         ‖√P − √Q‖/√2                 [0, 1]  yes        yes
-    jensen_shannon    √(½KL(P‖M) + ½KL(Q‖M))       ≤ √ln2  yes        yes
-    jeffreys          KL(P‖Q) + KL(Q‖P)            ≥ 0     yes        no
-    bhattacharyya     −ln Σ_k √(P_k Q_k)           ≥ 0     yes        no
-    kl                KL(P‖Q) = Σ_k P_k ln P_k/Q_k  ≥ 0    **no**     no
-    ================  ===========================  ======  =========  ========
+    ================  ============================  ======  =========  ========
+    kind              d_prob                        range   symmetric  a metric
+    ================  ============================  ======  =========  ========
+    hellinger         ‖√P − √Q‖/√2                  [0, 1]  yes        yes
+    jensen_shannon    √(½KL(P‖M) + ½KL(Q‖M))        ≤ √ln2  yes        yes
+    jeffreys          KL(P‖Q) + KL(Q‖P)             ≥ 0     yes        no
+    bhattacharyya     −ln Σ_k √(P_k Q_k)            ≥ 0     yes        no
+    kl                KL(P‖Q) = Σ_k P_k ln P_k/Q_k  ≥ 0     **no**     no
+    ================  ============================  ======  =========  ========
 
     Softmax does not tell x from x + const, so a metric of distributions is a pseudometric of points. `kl` is not even
     symmetric: row x is the distribution P that the mean is taken under. Gradients are finite everywhere: where points

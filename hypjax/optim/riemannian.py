@@ -71,7 +71,7 @@ def riemannian_sgd(
 
     Raises:
         ValueError: for a momentum outside [0, 1); at `init` for a leaf without a last axis of coordinates; at
-        `update` without parameters or manifold.
+            `update` without parameters or manifold.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -154,7 +154,7 @@ def riemannian_adam(
 
     Raises:
         ValueError: for settings out of range; at `init` for a leaf without a last axis of coordinates; at `update`
-        without parameters or manifold.
+            without parameters or manifold.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax

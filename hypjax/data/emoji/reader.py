@@ -22,11 +22,13 @@ class Emoji:
 
     The hierarchy is emoji < subgroup < group. Splits are disjoint in classes, by a fixed hash of the codepoints:
 
-    | split | classes | images |
-    |---|---|---|
-    | train | 739 | 3,232 |
-    | validation | 200 | 888 |
-    | test | 970 | 4,282 |
+    ==========  =======  ======
+    split       classes  images
+    ==========  =======  ======
+    train       739      3,232
+    validation  200      888
+    test        970      4,282
+    ==========  =======  ======
 
     >>> test = Emoji("test")
     >>> len(test), len(test.class_names), test.level_names
