@@ -28,10 +28,10 @@ def main() -> None:
         print(f"error: unknown program {name!r}; there are: {', '.join(PROGRAMS)}", file=sys.stderr)
         sys.exit(2)
     else:
-        program = import_module(f"hypjax.{name}")
-        sys.modules["__main__"].__doc__ = program.__doc__  # which --help prints
-        sys.argv = [program.__file__ or name, *sys.argv[2:]]
-        status.run(program.main)
+        module = import_module(f"hypjax.{name}")
+        sys.modules["__main__"].__doc__ = module.__doc__  # which --help prints
+        sys.argv = [module.__file__ or name, *sys.argv[2:]]
+        status.run(module.main)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders, losses
-from hypjax.config import assembly, optimization
-from hypjax.config.images import create_view, width_of
+from hypjax.config import assembly, models, optimization
+from hypjax.config.images import batch_classes, width_of
 from hypjax.config.settings import holds_features
-from hypjax.data import pipeline
 from hypjax.data.errors import as_usage
-from hypjax.data.source import subset
+from hypjax.data.source import Source, subset
 from hypjax.encoders.model import calibrate_head
 from hypjax.training import sharding
-from hypjax.training.embedding import Reader
+from hypjax.training.evaluation import MOST_TOGETHER, Evaluator
 from hypjax.training.state import TrainState, create_state
 
 CALIBRATION_IMAGES = 1024
@@ -32,8 +31,7 @@ CALIBRATION_IMAGES = 1024
 def initial_state(
     config: ConfigDict,
     setup: assembly.Setup,
-    mesh: Mesh,
-    reader: Reader,
+    evaluator: Evaluator,
     start: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> TrainState:
@@ -42,27 +40,34 @@ def initial_state(
     Args:
       config: the settings.
       setup: from `assembly.assemble`.
-      mesh: whose devices look at the training images.
-      reader: sources to batches.
+      evaluator: looks at the training images.
       start: variables of another run, `objective` among them, taken over where they fit.
       say: told what did not fit.
 
     Raises:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
     """
-    variables, own = initial_variables(config, setup, mesh, reader), initial_objective(config, setup)
+    on_all, train, model = sharding.replicated(evaluator.mesh), setup.splits.train, setup.model
+    drawn = {**drawn_variables(config, setup), "objective": initial_objective(config, setup)}
     if start is not None:
-        taken, misfits = taken_over({**variables, "objective": own}, start)
-        own = taken.pop("objective")
-        variables = taken
+        drawn, misfits = taken_over(drawn, start)
         for line in misfits:
             say(f"  {line}")
-    failures = None
-    if setup.model.doubt is not None:
+    own, drawn = drawn["objective"], jax.device_put({k: v for k, v in drawn.items() if k != "objective"}, on_all)
+    sample = calibration_sample(config, train)
+    # One look at the images serves head and failures, where their features can be held.
+    together = model.doubt is not None and len(train) <= MOST_TOGETHER
+    seen = evaluator.features({**drawn, "objective": own}, train if together else subset(train, sample))
+    with as_usage():
+        variables = calibrate_head(model, drawn, jnp.asarray(seen[sample] if together else seen))
+    if start is not None:
+        variables, _ = taken_over(variables, {name: value for name, value in start.items() if name != "objective"})
+    variables, failures = jax.device_put(variables, on_all), None
+    if model.doubt is not None:
         # Before training every class is an unseen class: whose nearest neighbor is wrong now is honest.
-        embedder = assembly.create_evaluator(config, setup, mesh, reader)
-        failures = jnp.asarray(embedder.failures(variables, setup.splits.train), jnp.float32)
-    return jax.device_put(_state(config, setup, variables, own, failures), sharding.replicated(mesh))
+        wrong = evaluator.failures({**variables, "objective": own}, train, seen if together else None)
+        failures = jnp.asarray(wrong, jnp.float32)
+    return jax.device_put(_state(config, setup, variables, own, failures), on_all)
 
 
 def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
@@ -75,6 +80,44 @@ def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
     initial = partial(setup.model.init, jax.random.key(0), seen, method=method)
     failures = None if setup.model.doubt is None else jnp.zeros(len(setup.splits.train))
     return jax.eval_shape(lambda: _state(config, setup, dict(initial()), initial_objective(config, setup), failures))
+
+
+def abstract_arguments(
+    config: ConfigDict, setup: assembly.Setup, mesh: Mesh
+) -> tuple[TrainState, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes, types and places of a step's arguments: the state, whole on every device, and a batch, shared out."""
+    images = batch_classes(config, setup.splits.train) * config.batch.samples_per_class
+    return (
+        _placed(abstract_state(config, setup), sharding.replicated(mesh)),
+        _placed(_abstract_batch(config, setup, images), sharding.split(mesh)),
+    )
+
+
+def _abstract_batch(config: ConfigDict, setup: assembly.Setup, images: int) -> dict[str, jax.ShapeDtypeStruct]:
+    size = config.data.image_size
+    shapes: dict[str, Any] = {
+        "label": ((images,), jnp.int32),
+        "index": ((images,), jnp.int32),
+        "level": ((images,), jnp.float32),
+        "valid": ((images,), jnp.bool_),
+    }
+    if holds_features(config):
+        shapes |= {
+            "features": ((images, width_of(setup.splits.train)), jnp.float32),
+        }
+    elif config.features.cached:
+        eval_size = config.data.eval_image_size
+        seen = jax.ShapeDtypeStruct((1, eval_size, eval_size, 3), jnp.float32)
+        encoder, _ = models.create_encoder(config)
+        features, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), seen)
+        shapes["features"] = ((images, features.shape[-1]), jnp.float32)
+    else:
+        shapes["image"] = ((images, size, size, 3), jnp.uint8)
+    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def _placed(tree: Any, where: jax.sharding.NamedSharding) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
 
 
 def initial_objective(config: ConfigDict, setup: assembly.Setup) -> dict[str, jax.Array]:
@@ -153,25 +196,28 @@ def encoder_variables(config: ConfigDict, encoder: nn.Module | None) -> dict[str
         return dict(jax.jit(encoder.init)(encoder_key, images))
 
 
-def initial_variables(config: ConfigDict, setup: assembly.Setup, mesh: Mesh, reader: Reader) -> dict[str, Any]:
-    """The model's variables at step 0: weights loaded, head fitted to a sample of training images.
-
-    Args:
-      config: the settings.
-      setup: from `assembly.assemble`.
-      mesh: whose devices compute the sample's features.
-      reader: sources to batches.
+def drawn_variables(config: ConfigDict, setup: assembly.Setup) -> dict[str, Any]:
+    """The model's variables, the encoder's weights loaded and what stands on its features drawn by the seed.
 
     Raises:
       UsageError: weights that are missing or don't fit.
     """
     _, head_key = jax.random.split(jax.random.key(config.seed))
-    of_encoder = encoder_variables(config, setup.model.encoder)
-    features = _sample_features(config, setup, of_encoder, mesh, reader)
+    encoder, of_encoder = setup.model.encoder, encoder_variables(config, setup.model.encoder)
+    if encoder is None:
+        width = width_of(setup.splits.train)
+    else:
+        images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3))
+        width = jax.eval_shape(partial(encoder.apply, train=False), of_encoder, images).shape[-1]
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
-    variables = dict(jax.jit(partial(setup.model.init, method="project"))(head_key, features[:1]))
-    with as_usage():
-        return calibrate_head(setup.model, with_encoder(variables, of_encoder), features)
+    drawn = jax.jit(partial(setup.model.init, method="project"))(head_key, jnp.zeros((1, width)))
+    return with_encoder(dict(drawn), of_encoder)
+
+
+def calibration_sample(config: ConfigDict, source: Source) -> np.ndarray:
+    """Evenly spaced training images, by whose features the head is fitted: indices."""
+    count = min(max(CALIBRATION_IMAGES, 4 * config.head.dim), len(source))  # a direction asks for a few images
+    return np.linspace(0, len(source) - 1, count).astype(int)
 
 
 def with_encoder(variables: Mapping[str, Any], of_encoder: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,22 +229,3 @@ def with_encoder(variables: Mapping[str, Any], of_encoder: Mapping[str, Any]) ->
     """
     replaced = {name: {**variables.get(name, {}), "encoder": value} for name, value in of_encoder.items()}
     return {**variables, **replaced}
-
-
-def _sample_features(
-    config: ConfigDict, setup: assembly.Setup, of_encoder: dict[str, Any], mesh: Mesh, reader: Reader
-) -> jax.Array:
-    """Features of evenly spaced training images, the same on every process."""
-    source = setup.splits.train
-    count = min(max(CALIBRATION_IMAGES, 4 * config.head.dim), len(source))  # a direction asks for a few images
-    sample, encoder = subset(source, np.linspace(0, len(source) - 1, count).astype(int)), setup.model.encoder
-    if encoder is None or config.features.cached:
-        return jnp.concatenate([batch["features"][batch["valid"]] for batch in reader(sample)])
-    encode = jax.jit(
-        lambda values, images: encoder.apply(values, setup.preprocess(images), train=False),
-        out_shardings=sharding.replicated(mesh),
-    )
-    batch = min(config.evaluation.batch, count)
-    batches = pipeline.evaluation_batches(sample, batch, create_view(config))
-    features = [np.asarray(encode(of_encoder, b["image"]))[b["valid"]] for b in batches]
-    return jnp.concatenate(features)

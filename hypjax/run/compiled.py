@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
 import hypjax
 
 SECONDS = 0.1  # what compiles faster is not worth a file
+NAME = "compiling ahead"
 MOST_BYTES = 4 * 2**30  # of which the least recently used go first
 
 
@@ -26,6 +30,39 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder()))
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
+
+
+def compiling() -> bool:
+    """Whether a thread compiles, which Python would wait for at its end, and must not be torn down within."""
+    return any(thread.name == NAME for thread in threading.enumerate())
+
+
+class Ahead:
+    """A function that is compiled in a thread while the process makes what it will be called with.
+
+    Args:
+      compile: makes the function; what it raises is raised by the first call.
+    """
+
+    def __init__(self, compile: Callable[[], Callable[..., Any]]) -> None:
+        self._compile = compile
+        self._made: Callable[..., Any] | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=NAME)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._made = self._compile()
+        except BaseException as error:
+            self._error = error
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Calls the function, once it is there."""
+        self._thread.join()
+        if self._made is None:
+            raise self._error or RuntimeError("nothing was compiled")
+        return self._made(*arguments, **named)
 
 
 def folder() -> Path:

@@ -177,7 +177,8 @@ class Validating:
             fitted = state
             if self._refit is not None and 0 < step < self._plan.last:  # the last state has it
                 fitted = self._refit.keep(state)
-            queries = self._config.evaluation.degraded_queries
+            # Before training the doubt is one and the same, and answers to nothing.
+            queries = self._config.evaluation.degraded_queries if step else 0
             figures = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries).figures
             if self._figure not in figures:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")

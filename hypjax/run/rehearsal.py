@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hypjax.config import assembly, initialization, models, optimization
+from hypjax.config import assembly, initialization, optimization
 from hypjax.config.counted import Counted, splits_of
-from hypjax.config.images import batch_classes, create_augmentation, create_sampler, create_view, limited, width_of
+from hypjax.config.images import batch_classes, create_augmentation, create_sampler, create_view, limited
 from hypjax.config.settings import holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.split import Splits
@@ -122,15 +121,14 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     if not holds_features(config):
         create_augmentation(config)
         create_view(config)
-    state = initialization.abstract_state(config, setup)
     step = optimization.create_step(config, setup, mesh)
-    arguments = _placed(state, sharding.replicated(mesh)), _placed(_batch(config, setup, images), sharding.split(mesh))
+    arguments = initialization.abstract_arguments(config, setup, mesh)
     start = time.monotonic()
     lowered = step.lower(*arguments, seed=config.seed)
     compiled = lowered.compile(_quickly(mesh))
     memory = compiled.memory_analysis()
     state_bytes, whole_batch = _bytes(arguments[0]), _bytes(arguments[1])
-    own = [path for path in state.params if path.startswith(OBJECTIVE)]
+    own = [path for path in arguments[0].params if path.startswith(OBJECTIVE)]
     return Rehearsal(
         splits=setup.splits,
         platform=mesh.devices.flat[0].platform,
@@ -138,9 +136,9 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
         classes=classes,
         images=images,
         steps=config.steps,
-        trained=_size(state.params) - _size([state.params[path] for path in own]),
-        objective=_size([state.params[path] for path in own]),
-        frozen=_size(state.frozen),
+        trained=_size(arguments[0].params) - _size([arguments[0].params[path] for path in own]),
+        objective=_size([arguments[0].params[path] for path in own]),
+        frozen=_size(arguments[0].frozen),
         state_bytes=state_bytes,
         batch_bytes=whole_batch // mesh.size,
         temporary_bytes=memory.temp_size_in_bytes if memory else None,
@@ -170,34 +168,6 @@ def require_shares(classes: int, samples: int, devices: int, *, limit: int) -> N
         f"a batch of {classes * samples} images ({classes} classes of {samples}) cannot be shared out over {devices} "
         f"devices; {hint}"
     )
-
-
-def _batch(config: ConfigDict, setup: assembly.Setup, images: int) -> dict[str, jax.ShapeDtypeStruct]:
-    size = config.data.image_size
-    shapes: dict[str, Any] = {
-        "label": ((images,), jnp.int32),
-        "index": ((images,), jnp.int32),
-        "level": ((images,), jnp.float32),
-    }
-    if holds_features(config):
-        shapes |= {
-            "features": ((images, width_of(setup.splits.train)), jnp.float32),
-            "valid": ((images,), jnp.bool_),
-        }
-    elif config.features.cached:
-        eval_size = config.data.eval_image_size
-        seen = jax.ShapeDtypeStruct((1, eval_size, eval_size, 3), jnp.float32)
-        encoder, _ = models.create_encoder(config)
-        features, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), seen)
-        shapes["features"] = ((images, features.shape[-1]), jnp.float32)
-    else:
-        shapes["image"] = ((images, size, size, 3), jnp.uint8)
-        shapes["valid"] = ((images,), jnp.bool_)
-    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def _placed(tree: Any, where: jax.sharding.NamedSharding) -> Any:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
 
 
 def _bytes(tree: Any) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import jax
 from absl import logging
 
 import hypjax
 from hypjax.data.errors import DataError, UsageError
-from hypjax.run.compiled import keep_compiled
+from hypjax.run.compiled import compiling, keep_compiled
 
 TRACEBACK = "--traceback"
 
@@ -60,23 +62,32 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     except (UsageError, DataError) as error:
         sys.stdout.flush()
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        leave(2)
     except OSError as error:
         sys.stdout.flush()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "stopped: no space left; make room, and the same command resumes" if full else "error"
         print(f"{what}: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1 if full else 2)
+        leave(1 if full else 2)
     except Stopped as stopped:
         print(f"\n{stopped}; the same command resumes", file=sys.stderr)
-        sys.exit(128 + stopped.signal)
+        leave(128 + stopped.signal)
     except DivergedError as error:
         sys.stdout.flush()
         print(f"stopped: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1)
+        leave(1)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        leave(130)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process; at once where a compilation is under way, which would go on for a minute."""
+    if compiling():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def version() -> str:

@@ -17,6 +17,7 @@ from hypjax.data.errors import UsageError
 from hypjax.data.source import digest
 from hypjax.run import manifest, results
 from hypjax.run.checkpoint import Checkpoints
+from hypjax.run.compiled import Ahead
 from hypjax.run.hooks import Fitting, Logging, Profiling, Saving, Stop, Validating
 from hypjax.run.loop import Hook, Plan, take_steps
 from hypjax.run.metrics import MetricWriter, Progress
@@ -50,9 +51,11 @@ class Training:
         train = self.setup.splits.train
         self.config = config = limited(run.config, train)
         self.plan = Plan(config.steps)
-        self.compiled_step = optimization.create_step(config, self.setup, self.mesh)
+        step = optimization.create_step(config, self.setup, self.mesh)
         self.images_per_step = batch_classes(config, train) * config.batch.samples_per_class
         sharding.require_divisible(self.images_per_step, self.mesh)
+        if config.init_from and config.features.cached:
+            raise UsageError("init_from brings an encoder, and `frozen` keeps the features of the published one")
         if (config.patience or config.evaluation.state == "best") and not len(self.setup.splits.validation):
             raise UsageError("patience and evaluation.state=best need validation classes: data.validation above 0")
         if config.evaluation.state == "best" and not config.checkpoint.best:
@@ -62,8 +65,10 @@ class Training:
         self.say(f"{config.name}: {self.made_with['data']}")
         devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es)"
         self.say(f"{devices}; {run.workdir}")
-        self.batches, self.reader = create_inputs(config, self.setup, self.mesh)
-        self.evaluator = assembly.create_evaluator(config, self.setup, self.mesh, self.reader)
+        arguments = initialization.abstract_arguments(config, self.setup, self.mesh)
+        self.step = Ahead(lambda: step.lower(*arguments, seed=config.seed).compile())
+        self.batches, reader = create_inputs(config, self.setup, self.mesh)
+        self.evaluator = assembly.create_evaluator(config, self.setup, self.mesh, reader)
         self.refit = assembly.create_refit(config, self.setup, self.evaluator)
 
     def __call__(self) -> None:
@@ -101,7 +106,7 @@ class Training:
             if config.init_from:
                 start, step = Run.open(config.init_from).restore(self.mesh)
                 self.say(f"starting from step {step} of {config.init_from}")
-            return initialization.initial_state(config, self.setup, self.mesh, self.reader, start, self.say), 0
+            return initialization.initial_state(config, self.setup, self.evaluator, start, self.say), 0
         for line in manifest.changes(self.run.workdir, self.made_with):
             self.say(line)
         like = initialization.abstract_state(config, self.setup)
@@ -177,7 +182,7 @@ class Training:
         return log, validating, hooks
 
     def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Metrics]:
-        return self.compiled_step(state, sharding.global_batch(batch, self.mesh), seed=self.config.seed)
+        return self.step(state, sharding.global_batch(batch, self.mesh), seed=self.config.seed)
 
     def _finish(self, state: TrainState, first: int) -> None:
         """The test classes, scored once, pictures and report; or the last figures of the validation classes."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
@@ -17,6 +18,7 @@ from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
 from hypjax.retrieval import Retrieved, Rows, auroc, distance_ratio, knn, retrieval_figures, spearman
+from hypjax.training import sharding
 from hypjax.training.comparing import HIER_PROXIES, hier_points
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
 from hypjax.training.space import Space
@@ -174,12 +176,28 @@ class Evaluator:
             figures | agreement, embedded, roles.asking, roles.answering, retrieved, responses, trees, space
         )
 
-    def failures(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
+    def features(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
+        """What the encoder makes of each image of a source [n, features]; what a source of features holds."""
+        read = own_features(source)
+        if read is not None:
+            return read(np.arange(len(source)))
+        return np.asarray(self._embed(variables, source).features)
+
+    def failures(self, variables: Mapping[str, Any], source: Source, features: np.ndarray | None = None) -> np.ndarray:
         """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n].
 
         Of more than `MOST_TOGETHER` images each searches as many, its whole class among them (`windows`).
+
+        Args:
+          variables: the model's.
+          source: the images.
+          features: of theirs, where they are known [n, features].
         """
-        tangent = self._embed(variables, source).tangent
+        if features is None:
+            tangent = self._embed(variables, source).tangent
+        else:
+            rows = jax.device_put(jnp.asarray(features), sharding.replicated(self.mesh))
+            tangent = np.asarray(self.embedder(variables, {"features": rows}).tangent)
         wrong = np.zeros(len(source), bool)
         for window in windows(source.labels, MOST_TOGETHER):
             directions, own = _direction(tangent[window.rows]), np.arange(len(window.rows))

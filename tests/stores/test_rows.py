@@ -140,7 +140,9 @@ def test_a_file_trains_as_the_same_features_of_a_frozen_encoder_do(tmp_path):
     def begin(config):
         setup = assembly.assemble(config)
         inputs = create_inputs(config, setup, mesh)
-        state = initialization.initial_state(config, setup, mesh, inputs.reader)
+        state = initialization.initial_state(
+            config, setup, assembly.create_evaluator(config, setup, mesh, inputs.reader)
+        )
         batch = sharding.global_batch(next(inputs.batches), mesh)
         _, metrics = optimization.create_step(config, setup, mesh)(state, batch, seed=config.seed)
         return inputs, setup.splits.test.class_names, batch, float(metrics["loss"])
