@@ -33,7 +33,9 @@ def initial_state(
     setup: assembly.Setup,
     evaluator: Evaluator,
     start: Mapping[str, Any] | None = None,
+    *,
     say: Callable[[str], None] = print,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> TrainState:
     """The state of step 0, whole on every device.
 
@@ -43,6 +45,7 @@ def initial_state(
       evaluator: looks at the training images.
       start: variables of another run, `objective` among them, taken over where they fit.
       say: told what did not fit.
+      meanwhile: called when the images begin to be looked at, which leaves Python idle for a while.
 
     Raises:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
@@ -57,6 +60,7 @@ def initial_state(
     sample = calibration_sample(config, train)
     # One look at the images serves head and failures, where their features can be held.
     together = model.doubt is not None and len(train) <= MOST_TOGETHER
+    meanwhile()
     seen = evaluator.features({**drawn, "objective": own}, train if together else subset(train, sample))
     with as_usage():
         variables = calibrate_head(model, drawn, jnp.asarray(seen[sample] if together else seen))

@@ -49,6 +49,9 @@ class Ahead:
         self._made: Callable[..., Any] | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=NAME)
+
+    def start(self) -> None:
+        """Begins to compile; best when Python is about to wait for something else."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -59,6 +62,8 @@ class Ahead:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the function, once it is there."""
+        if self._thread.ident is None:
+            self.start()
         self._thread.join()
         if self._made is None:
             raise self._error or RuntimeError("nothing was compiled")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -65,8 +66,12 @@ class Training:
         self.say(f"{config.name}: {self.made_with['data']}")
         devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es)"
         self.say(f"{devices}; {run.workdir}")
-        arguments = initialization.abstract_arguments(config, self.setup, self.mesh)
-        self.step = Ahead(lambda: step.lower(*arguments, seed=config.seed).compile())
+
+        def compile_step() -> Callable[..., tuple[TrainState, Metrics]]:
+            arguments = initialization.abstract_arguments(config, self.setup, self.mesh)
+            return step.lower(*arguments, seed=config.seed).compile()
+
+        self.step = Ahead(compile_step)
         self.batches, reader = create_inputs(config, self.setup, self.mesh)
         self.evaluator = assembly.create_evaluator(config, self.setup, self.mesh, reader)
         self.refit = assembly.create_refit(config, self.setup, self.evaluator)
@@ -106,7 +111,11 @@ class Training:
             if config.init_from:
                 start, step = Run.open(config.init_from).restore(self.mesh)
                 self.say(f"starting from step {step} of {config.init_from}")
-            return initialization.initial_state(config, self.setup, self.evaluator, start, self.say), 0
+            state = initialization.initial_state(
+                config, self.setup, self.evaluator, start, say=self.say, meanwhile=self.step.start
+            )
+            return state, 0
+        self.step.start()
         for line in manifest.changes(self.run.workdir, self.made_with):
             self.say(line)
         like = initialization.abstract_state(config, self.setup)
