@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -15,13 +16,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax import encoders, losses
-from hypjax.config import assembly, models, optimization
-from hypjax.config.images import batch_classes, width_of
+from hypjax.config import assembly, optimization
+from hypjax.config.images import batch_classes, create_view, width_of
 from hypjax.config.settings import holds_features
 from hypjax.data.errors import as_usage
 from hypjax.data.source import Source, subset
 from hypjax.encoders.model import calibrate_head
-from hypjax.training import sharding
+from hypjax.training import features, sharding
 from hypjax.training.evaluation import MOST_TOGETHER, Evaluator
 from hypjax.training.state import TrainState, create_state
 
@@ -61,7 +62,14 @@ def initial_state(
     # One look at the images serves head and failures, where their features can be held.
     together = model.doubt is not None and len(train) <= MOST_TOGETHER
     meanwhile()
-    seen = evaluator.features({**drawn, "objective": own}, train if together else subset(train, sample))
+    looked_at = train if together else subset(train, sample)
+
+    def look() -> dict[str, np.ndarray]:
+        return {"features": evaluator.features({**drawn, "objective": own}, looked_at)}
+
+    words = features_words(config, setup, drawn, looked_at) if together and jax.process_count() == 1 else ""
+    held = features.kept(Path(config.features.dir), words, look) if words else look()
+    seen = held["features"]
     with as_usage():
         variables = calibrate_head(model, drawn, jnp.asarray(seen[sample] if together else seen))
     if start is not None:
@@ -76,14 +84,23 @@ def initial_state(
 
 def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:
     """Shapes and types of the state, for a checkpoint to fill; nothing is computed."""
-    if holds_features(config):
-        seen, method = jnp.zeros((1, width_of(setup.splits.train)), jnp.float32), "project"
-    else:
-        size = config.data.image_size
-        seen, method = jnp.zeros((1, size, size, 3), jnp.float32), "__call__"
-    initial = partial(setup.model.init, jax.random.key(0), seen, method=method)
+    features, of_encoder = abstract_encoder(config, setup)
     failures = None if setup.model.doubt is None else jnp.zeros(len(setup.splits.train))
-    return jax.eval_shape(lambda: _state(config, setup, dict(initial()), initial_objective(config, setup), failures))
+
+    def state(of_encoder: dict[str, Any]) -> TrainState:
+        drawn = setup.model.init(jax.random.key(0), jnp.zeros(features.shape), method="project")
+        variables = with_encoder(dict(drawn), of_encoder)
+        return _state(config, setup, variables, initial_objective(config, setup), failures)
+
+    return jax.eval_shape(state, of_encoder)
+
+
+def abstract_encoder(config: ConfigDict, setup: assembly.Setup) -> tuple[jax.ShapeDtypeStruct, dict[str, Any]]:
+    """Features of one image, or of one row where the data are features, and the encoder's variables, as shapes."""
+    size = config.data.image_size
+    if setup.model.encoder is None:
+        return jax.ShapeDtypeStruct((1, width_of(setup.splits.train)), jnp.float32), {}
+    return encoders.abstract(setup.model.encoder, size, size)
 
 
 def abstract_arguments(
@@ -105,16 +122,8 @@ def _abstract_batch(config: ConfigDict, setup: assembly.Setup, images: int) -> d
         "level": ((images,), jnp.float32),
         "valid": ((images,), jnp.bool_),
     }
-    if holds_features(config):
-        shapes |= {
-            "features": ((images, width_of(setup.splits.train)), jnp.float32),
-        }
-    elif config.features.cached:
-        eval_size = config.data.eval_image_size
-        seen = jax.ShapeDtypeStruct((1, eval_size, eval_size, 3), jnp.float32)
-        encoder, _ = models.create_encoder(config)
-        features, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), seen)
-        shapes["features"] = ((images, features.shape[-1]), jnp.float32)
+    if holds_features(config) or config.features.cached:
+        shapes["features"] = ((images, abstract_encoder(config, setup)[0].shape[-1]), jnp.float32)
     else:
         shapes["image"] = ((images, size, size, 3), jnp.uint8)
     return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
@@ -207,15 +216,24 @@ def drawn_variables(config: ConfigDict, setup: assembly.Setup) -> dict[str, Any]
       UsageError: weights that are missing or don't fit.
     """
     _, head_key = jax.random.split(jax.random.key(config.seed))
-    encoder, of_encoder = setup.model.encoder, encoder_variables(config, setup.model.encoder)
-    if encoder is None:
-        width = width_of(setup.splits.train)
-    else:
-        images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3))
-        width = jax.eval_shape(partial(encoder.apply, train=False), of_encoder, images).shape[-1]
+    of_encoder = encoder_variables(config, setup.model.encoder)
+    features, _ = abstract_encoder(config, setup)
     # Only what stands on the features is drawn at random; loaded weights would overwrite the rest.
-    drawn = jax.jit(partial(setup.model.init, method="project"))(head_key, jnp.zeros((1, width)))
+    drawn = jax.jit(partial(setup.model.init, method="project"))(head_key, jnp.zeros(features.shape))
     return with_encoder(dict(drawn), of_encoder)
+
+
+def features_words(config: ConfigDict, setup: assembly.Setup, variables: Mapping[str, Any], source: Source) -> str:
+    """All that the features of images depend on, so that the next run with this encoder need not look at them again.
+
+    "" where they are kept already: by `frozen`, or as the data.
+    """
+    if setup.model.encoder is None or config.features.cached:
+        return ""
+    of_encoder = {name: value["encoder"] for name, value in variables.items() if "encoder" in value}
+    made_by = f"{jax.default_backend()}|{jax.__version__}|{jax.device_count()}|{config.evaluation.batch}"
+    view = create_view(config)
+    return f"{features.digest_of(of_encoder)}|{setup.model.encoder!r}|{view!r}|{made_by}|{features.identity(source)}"
 
 
 def calibration_sample(config: ConfigDict, source: Source) -> np.ndarray:

@@ -74,9 +74,10 @@ class ImageFiles:
         """The path below the root."""
         return self._paths[index]
 
-    def size(self, index: int) -> int:
-        """Bytes of its file."""
-        return (self.root / self._paths[index]).stat().st_size
+    def file(self, index: int) -> tuple[int, int]:
+        """Bytes of its file, and when that was changed, in ns."""
+        found = (self.root / self._paths[index]).stat()
+        return found.st_size, found.st_mtime_ns
 
     def check_headers(self) -> None:
         """Check that every file begins like an image, so that one which is none is not met after hours of training.

@@ -116,10 +116,10 @@ def own_features(source: Source) -> Callable[[Any], np.ndarray] | None:
     return read
 
 
-def own_size(source: Source, index: int) -> int:
-    """Bytes of the file that an image is in; 0 where a source has none."""
-    size: Callable[[int], int] | None = getattr(source, "size", None)
-    return 0 if size is None else size(index)
+def own_file(source: Source, index: int) -> tuple[int, int]:
+    """Bytes and time of change, in ns, of the file that an image is in; (0, 0) where a source has none."""
+    file: Callable[[int], tuple[int, int]] | None = getattr(source, "file", None)
+    return (0, 0) if file is None else file(index)
 
 
 def digest(source: Source) -> str:
@@ -131,7 +131,7 @@ def digest(source: Source) -> str:
     found.update("\0".join(source.class_names).encode("utf-8", "surrogateescape"))
     if own_features(source) is None:
         for index in range(len(source)):
-            found.update(f"{source.name(index)}\0{own_size(source, index)}\0".encode("utf-8", "surrogateescape"))
+            found.update(f"{source.name(index)}\0{own_file(source, index)[0]}\0".encode("utf-8", "surrogateescape"))
     return found.hexdigest()[:32]
 
 
@@ -167,9 +167,9 @@ class Subset:
         """The name that the underlying source gives it."""
         return self._source.name(int(self.indices[index]))
 
-    def size(self, index: int) -> int:
-        """Bytes of its file, 0 where the underlying source has none."""
-        return own_size(self._source, int(self.indices[index]))
+    def file(self, index: int) -> tuple[int, int]:
+        """Bytes of its file and when that was changed, as `own_file`."""
+        return own_file(self._source, int(self.indices[index]))
 
 
 def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
@@ -214,9 +214,9 @@ class Coarse:
         """The name that the underlying source gives it."""
         return self._source.name(index)
 
-    def size(self, index: int) -> int:
-        """Bytes of its file, 0 where the underlying source has none."""
-        return own_size(self._source, index)
+    def file(self, index: int) -> tuple[int, int]:
+        """Bytes of its file and when that was changed, as `own_file`."""
+        return own_file(self._source, index)
 
 
 def coarsened(source: Source, level: str) -> Coarse:

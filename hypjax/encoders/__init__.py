@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from hypjax.encoders.abstract import abstract
 from hypjax.encoders.efficientnet import EfficientNetLite
 from hypjax.encoders.head import Head, calibrate
 from hypjax.encoders.resnet import ResNet

@@ -14,6 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hypjax.encoders import efficientnet, hub, resnet, vit, vit_dialects
+from hypjax.encoders.abstract import abstract
 from hypjax.encoders.checkpoint_files import CheckpointError, MissingWeightsError, read_tensors
 from hypjax.encoders.efficientnet import EfficientNetLite
 from hypjax.encoders.resnet import ResNet
@@ -89,8 +90,7 @@ def load_weights(
         known = ", ".join(module.__name__ for module in _PUBLISHED)
         raise ValueError(f"no published names are known for {type(encoder).__name__}, only for {known}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    shapes = _shapes(encoder, images)
+    shapes = _shapes(encoder, height, width)
     file = hub.download(path) if isinstance(path, str) and path.startswith(hub.PREFIX) else path
     complaint = f"{os.fspath(path)} does not fit {type(encoder).__name__}"
     bare = _unwrapped(read_tensors(file), complaint)
@@ -105,23 +105,23 @@ def load_weights(
             except ValueError:
                 if shapes.keys() == tensors.keys():  # else names that don't fit say more
                     raise
-    return unflatten_dict(_fit(tensors, shapes, complaint, lambda: _resembled(bare, encoder, images)))
+    return unflatten_dict(_fit(tensors, shapes, complaint, lambda: _resembled(bare, encoder, height, width)))
 
 
-def _shapes(encoder: nn.Module, images: jax.ShapeDtypeStruct) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+def _shapes(encoder: nn.Module, height: int, width: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """Place and shape of each of an encoder's parameters, by its published name."""
-    expected = flatten_dict(jax.eval_shape(encoder.init, jax.random.key(0), images))
+    expected = flatten_dict(abstract(encoder, height, width)[1])
     return {_PUBLISHED[type(encoder)].name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
 
 
-def _resembled(tensors: Mapping[str, np.ndarray], encoder: nn.Module, images: jax.ShapeDtypeStruct) -> str:
+def _resembled(tensors: Mapping[str, np.ndarray], encoder: nn.Module, height: int, width: int) -> str:
     """The encoders of another kind that know most of a file's names, as words for a message; "" if none does."""
     for kind, published in _PUBLISHED.items():
         if kind is type(encoder):
             continue
         try:
             names = {name for name in published.translate(tensors) if not published.is_unused(name)}
-            known = _shapes(kind(), images).keys()
+            known = _shapes(kind(), height, width).keys()
         except ValueError:  # names of a dialect that it does not speak, images that it cannot cut into patches
             continue
         if len(names & known) > 0.9 * len(names):

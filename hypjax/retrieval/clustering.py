@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
-from scipy.stats import entropy  # type: ignore[import-untyped]
+from scipy.special import entr  # type: ignore[import-untyped]
 
 from hypjax.geometry import Manifold
 from hypjax.retrieval.neighbors import knn
@@ -59,9 +59,13 @@ def mutual_information(labels: Int[Array | np.ndarray, "n"], clusters: Int[Array
         1.0
     """
     pairs = np.stack([np.asarray(labels), np.asarray(clusters)])
-    apart = sum(entropy(np.unique(side, return_counts=True)[1]) for side in pairs)
-    joint = entropy(np.unique(pairs, axis=1, return_counts=True)[1])
+    apart = sum(_entropy(np.unique(side, return_counts=True)[1]) for side in pairs)
+    joint = _entropy(np.unique(pairs, axis=1, return_counts=True)[1])
     return 1.0 if apart == 0 else float(np.clip(2 * (apart - joint) / apart, 0, 1))
+
+
+def _entropy(counts: np.ndarray) -> float:
+    return float(entr(counts / counts.sum()).sum())
 
 
 def kmeans(

@@ -6,7 +6,6 @@ constant uncertainty scores exactly as a coin does. All of it runs on the host, 
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 
 def auroc(score: Shaped[Array | np.ndarray, "n"], positive: Bool[Array | np.ndarray, "n"]) -> float:
@@ -101,6 +100,8 @@ def spearman(a: Shaped[Array | np.ndarray, "n"], b: Shaped[Array | np.ndarray, "
     Returns:
         The correlation; nan when either side is constant or holds a nan.
     """
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]  # half a second, which few need
+
     a, b = np.asarray(a), np.asarray(b)
     constant = np.all(a == a[:1]) or np.all(b == b[:1])
     return float("nan") if constant else float(spearmanr(a, b).statistic)

@@ -177,9 +177,10 @@ class Validating:
             fitted = state
             if self._refit is not None and 0 < step < self._plan.last:  # the last state has it
                 fitted = self._refit.keep(state)
-            # Before training the doubt is one and the same, and answers to nothing.
+            # Before training the doubt is one and the same and answers to nothing, and recall is what one compares.
             queries = self._config.evaluation.degraded_queries if step else 0
-            figures = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries).figures
+            evaluation = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries, clusters=step > 0)
+            figures = evaluation.figures
             if self._figure not in figures:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
             self._tell(step, figures)

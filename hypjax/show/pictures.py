@@ -87,7 +87,10 @@ def layers(source: Source, evaluation: Evaluation) -> Figure:
 
 def tree(source: Source, evaluation: Evaluation) -> Figure:
     """The tree over the classes, of HIER's proxies where there are any; an image of each class, if any, at its leaf."""
-    trees, classes = evaluation.trees, evaluation.trees.classes
+    trees = evaluation.trees
+    if trees is None:
+        raise ValueError("an evaluation without clusters has no tree")
+    classes = trees.classes
     groups = source.ancestors[classes]
     whole, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
     leaves, known = plots.choose_leaves(groups), groups.shape[1] > 0

@@ -87,7 +87,7 @@ class Evaluation(NamedTuple):
       answering: indices of the gallery in the source [m], to which `retrieved` refers.
       retrieved: neighbors of the queries.
       responses: by kind of degradation.
-      trees: over the classes.
+      trees: over the classes, if they were asked for.
       space: where the embeddings live.
     """
 
@@ -97,7 +97,7 @@ class Evaluation(NamedTuple):
     answering: np.ndarray
     retrieved: Retrieved
     responses: dict[str, Response]
-    trees: Trees
+    trees: Trees | None
     space: Space
 
 
@@ -146,6 +146,7 @@ class Evaluator:
         source: Source,
         *,
         degraded_queries: int,
+        clusters: bool = True,
         untrained: Mapping[str, Any] | None = None,
     ) -> Evaluation:
         """Embeds a source and scores it.
@@ -154,6 +155,7 @@ class Evaluator:
           variables: the model's.
           source: images of classes that the model was not trained on.
           degraded_queries: how many of them to degrade, evenly spaced.
+          clusters: whether to cluster the embeddings, too: NMI, and the trees with their figures.
           untrained: the same with the encoder as it was before training, whose bare features are what a user would
             search with who trains nothing; None leaves their figures out.
 
@@ -165,10 +167,12 @@ class Evaluator:
         embedded = self._embed(variables, source)
         bare = {} if untrained is None else {"body_before": self._embed(untrained, source).features}
         roles = self._roles(source)
-        figures, retrieved = self._score(source, embedded, space, roles, bare)
+        figures, retrieved = self._score(source, embedded, space, roles, bare, clusters=clusters)
         responses = self._responses(variables, source, embedded, space, degraded_queries)
         for kind, response in responses.items():
             figures |= response.figures(kind)
+        if not clusters:
+            return Evaluation(figures, embedded, roles.asking, roles.answering, retrieved, responses, None, space)
         learned = set(own) & set(HIER_PROXIES.values())
         proxies = np.asarray(hier_points(own, space, self.clip_radius)) if learned else None
         trees, agreement = grow(embedded.points, source, space, proxies)
@@ -219,6 +223,8 @@ class Evaluator:
         space: Space,
         roles: Roles,
         bare: Mapping[str, np.ndarray | Rows],
+        *,
+        clusters: bool,
     ) -> tuple[dict[str, float], Retrieved]:
         """Retrieval, hierarchy, uncertainty, radius figures; and by cosine those of bare features and of directions."""
         asking, answering, own = roles
@@ -236,7 +242,7 @@ class Evaluator:
             ancestors=source.ancestors,
             level_names=source.level_names,
             # With one query a class, any clustering is a perfect one.
-            manifold=None if own is None else space.manifold,
+            manifold=space.manifold if clusters and own is not None else None,
         )
         figures = dict(retrieved.figures)
         for name, vectors in {**bare, "body": embedded.features, "direction": embedded.tangent}.items():

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from hypjax.data.pipeline import Batch, local_slice
 from hypjax.data.sampling import ClassBalanced
-from hypjax.data.source import Source, own_features
+from hypjax.data.source import Source, own_features, own_file
 
 Transform = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, float]]
 """An image and a generator to a view and the level of its degradation."""
@@ -38,6 +38,16 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
+def identity(source: Source) -> str:
+    """A digest by which a source is known again: names, labels, sizes and times of its files; else every pixel."""
+    if len(source) and own_file(source, 0) == (0, 0):
+        return fingerprint(source)
+    digest = hashlib.sha256(np.ascontiguousarray(source.labels).tobytes())
+    for index in range(len(source)):
+        digest.update(f"{source.name(index)}:{own_file(source, index)}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 def digest_of(tree: Any) -> str:
     """A digest of the names, shapes, types and values of a tree of arrays."""
     digest = hashlib.sha256()
@@ -46,6 +56,29 @@ def digest_of(tree: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)}:{value.shape}:{value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def kept(directory: Path, words: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays from a file that is named by all that they depend on; computed where it is not there or damaged.
+
+    Args:
+      directory: where the files are; made if it is not there.
+      words: what they depend on, of which the file's name is a digest.
+      compute: makes them.
+    """
+    path = directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.npz"
+    if path.exists():
+        # Opened here, since np.load would leave a damaged file open.
+        damage = suppress(ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+        with damage, path.open("rb") as opened, np.load(opened) as held:
+            return {name: held[name] for name in held}
+    arrays = compute()
+    directory.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    with beside.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    beside.replace(path)
+    return arrays
 
 
 class FeatureStore:
@@ -79,19 +112,13 @@ class FeatureStore:
           Features, and the level of degradation of each view.
         """
         words = f"{self._key}|{self._fingerprint(source)}|{transform!r}|{seed}"
-        path = self._directory / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.npz"
-        if path.exists():
-            # Opened here, since np.load would leave a damaged file open; what is damaged is made again.
-            damage = suppress(ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-            with damage, path.open("rb") as opened, np.load(opened) as held:
-                return held["features"], held["levels"]
-        features, levels = self._compute(source, transform, seed)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        with beside.open("wb") as file:
-            np.savez(file, features=features, levels=levels)
-        beside.replace(path)
-        return features, levels
+
+        def compute() -> dict[str, np.ndarray]:
+            features, levels = self._compute(source, transform, seed)
+            return {"features": features, "levels": levels}
+
+        held = kept(self._directory, words, compute)
+        return held["features"], held["levels"]
 
     def _fingerprint(self, source: Source) -> str:
         if id(source) not in self._fingerprints:

@@ -39,7 +39,7 @@ def validating(figures, *, patience=0, every=2, best=None, plan, rows=(), figure
     config.update(patience=patience, evaluation={"every": every}, checkpoint={"best": figure})
     found = iter(figures)
 
-    def evaluator(step, source, *, degraded_queries):
+    def evaluator(step, source, *, degraded_queries, clusters):
         return SimpleNamespace(figures=dict.fromkeys(FIGURES, next(found)))
 
     hook = Validating(
