@@ -15,7 +15,6 @@ from hypjax.data.source import Source
 from hypjax.run.metrics import as_json
 from hypjax.run.run import Run
 from hypjax.show import pages
-from hypjax.show.pictures import draw
 from hypjax.training.evaluation import Evaluation, Evaluator
 
 
@@ -60,6 +59,8 @@ def write_results(run: Run, source: Source, evaluation: Evaluation, *, step: int
       finished: whether nothing is left to do: `results.json` says so of a run, and one that can still be resumed gets
         `results-step-N.json`.
     """
+    from hypjax.show.pictures import draw  # Matplotlib takes half a second, which the first step need not wait for
+
     draw(run.workdir, source, evaluation, run.metrics)
     write_page(run, evaluation.figures, step=step, finished=finished)
     name = "results.json" if finished else f"results-step-{step}.json"

@@ -63,6 +63,8 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         sys.stdout.flush()
         print(f"error: {_one_line(error)}", file=sys.stderr)
         leave(2)
+    except BrokenPipeError:  # who read our output, `head` say, has read enough
+        os._exit(128 + signal.SIGPIPE)
     except OSError as error:
         sys.stdout.flush()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

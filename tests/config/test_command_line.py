@@ -88,3 +88,11 @@ print(now == held)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip().endswith("True")
+
+
+@pytest.mark.parametrize("words", [["--config=hyp_vit:quick"], ["--config", "hyp_vit:quick"]])
+def test_a_config_that_comes_with_hypjax_is_found_by_its_name(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (parse(*words).config.name, parse(*words, "--config.seed=4").config.seed) == ("hyp_vit", 4)
+    with pytest.raises(UsageError, match="no config 'hyp_vits' comes with hypjax; there are: eps, ghm, hier, hyp_uml"):
+        parse("--config=hyp_vits")

@@ -63,3 +63,42 @@ def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
         MetricWriter(tmp_path, resume_step=1, config={})
     assert (tmp_path / "metrics.jsonl").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+class Elsewhere:
+    """Stands for TensorBoard's writer and for W&B."""
+
+    def __init__(self):
+        self.made, self.rows = [], []
+
+    def __call__(self, *words, **options):
+        self.made.append(options)
+        return self
+
+    SummaryWriter = init = __call__
+
+    def add_scalar(self, name, value, step):
+        self.rows.append((step, name, value))
+
+    def log(self, row, step):
+        self.rows.append((step, row))
+
+    def close(self):
+        pass
+
+    finish = close
+
+
+def test_a_run_that_goes_on_goes_on_elsewhere_too(tmp_path, monkeypatch):
+    """One run at W&B however often it is started; TensorBoard forgets the steps that are taken again."""
+    elsewhere = Elsewhere()
+    monkeypatch.setattr("hypjax.run.metrics.require", lambda module, extra: elsewhere)
+    for step in (0, 4):
+        writer = MetricWriter(tmp_path, resume_step=step, tensorboard=True, wandb="a1b2", config={"seed": 0})
+        writer.write(step + 1, {"loss": 2.0, "bad": float("nan")})
+        writer.close()
+    boards, runs = elsewhere.made[::2], elsewhere.made[1::2]
+    assert [board["purge_step"] for board in boards] == [1, 5]
+    assert [(run["id"], run["resume"]) for run in runs] == [("a1b2", "allow")] * 2
+    assert elsewhere.rows[:2] == [(1, "step", 1), (1, "loss", 2.0)]
+    assert elsewhere.rows[-1] == (5, {"step": 5, "loss": 2.0})

@@ -1,0 +1,42 @@
+import sys
+
+import pytest
+
+from hypjax import __main__ as console
+from hypjax.run import status
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["hypjax", *words])
+    monkeypatch.setattr(status, "keep_compiled", lambda: None)
+    console.main()
+
+
+def test_all_programs_stand_under_one_name(monkeypatch, capsys):
+    run(monkeypatch)
+    out = capsys.readouterr().out
+    for name in ("train", "evaluate", "compare", "embed", "search"):
+        assert f"\n  {name}" in out
+    run(monkeypatch, "--version")
+    assert capsys.readouterr().out.startswith("hypjax ")
+
+
+def test_a_program_has_its_own_help_and_errors(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "search", "--help")
+    assert (ended.value.code, "Searches embedded pictures" in capsys.readouterr().out) == (0, True)
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "evaluate")
+    assert (ended.value.code, capsys.readouterr().err) == (
+        2,
+        "error: no run given: --workdir runs/hyp_uml (or another)\n",
+    )
+
+
+def test_an_unknown_program_is_named(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "trian")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: unknown program 'trian'; there are: train, evaluate, compare, embed, search\n"
+    )
