@@ -4,11 +4,12 @@ import hashlib
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from hypjax.data import atomic
 from hypjax.data.errors import DataError
 from hypjax.data.mapped import FLOATS, Mapped, map_npy
 
@@ -39,7 +40,8 @@ def read_parquet(path: Path, copies: Path) -> tuple[Mapped, dict[str, Shaped[np.
             columns = _columns(arrow, file)
             copy = copies / f"{_key(path)}.npy"
             if not copy.exists():
-                _keep(copy, file, path)
+                with atomic.writing(copy) as out:
+                    _write(out, file, path)
     except arrow.ArrowException as error:
         raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:120]})") from error
     return map_npy(copy), columns
@@ -72,19 +74,7 @@ def _key(path: Path) -> str:
     return hashlib.sha256(words + footer).hexdigest()[:32]
 
 
-def _keep(copy: Path, file: Any, path: Path) -> None:
-    """Writes the features beside their place and renames them, so that a killed run leaves no half of them."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    beside = copy.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as out:
-            _write(out, file, path)
-        beside.replace(copy)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _write(out: BinaryIO, file: Any, path: Path) -> None:
+def _write(out: IO[bytes], file: Any, path: Path) -> None:
     count, width, done = file.metadata.num_rows, 0, 0
     for batch in file.iter_batches(batch_size=ROWS, columns=["features"]):
         rows = _as_rows(batch.column(0), path, done)

@@ -10,7 +10,6 @@ While it is made, what is done so far lies in shards of the same format in `phot
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.mapped import Mapped, map_npz
 from hypjax.data.unlabeled import Picture
@@ -64,26 +64,20 @@ def archive(path: Path) -> Iterator[Callable[[str, Any], None]]:
       What puts an array into it under a name. Rows of floats are stored as they are, so that they can be read in place;
       whatever gives them by slice, such as `Rows`, is taken for an array.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(beside, "w") as whole:
+    with atomic.writing(path) as made, zipfile.ZipFile(made, "w") as whole:
 
-            def put(name: str, array: Any) -> None:
-                entry = zipfile.ZipInfo(f"{name}.npy")  # one that is made so bears no date
-                in_rows = not isinstance(array, np.ndarray) or (array.ndim == 2 and array.dtype.kind == "f")
-                # Paths of fixed width are mostly empty; floats would not shrink.
-                entry.compress_type = zipfile.ZIP_STORED if in_rows else zipfile.ZIP_DEFLATED
-                with whole.open(entry, "w", force_zip64=True) as file:
-                    if in_rows:
-                        _put_rows(file, array)
-                    else:
-                        np.lib.format.write_array(file, array, allow_pickle=False)
+        def put(name: str, array: Any) -> None:
+            entry = zipfile.ZipInfo(f"{name}.npy")  # one that is made so bears no date
+            in_rows = not isinstance(array, np.ndarray) or (array.ndim == 2 and array.dtype.kind == "f")
+            # Paths of fixed width are mostly empty; floats would not shrink.
+            entry.compress_type = zipfile.ZIP_STORED if in_rows else zipfile.ZIP_DEFLATED
+            with whole.open(entry, "w", force_zip64=True) as file:
+                if in_rows:
+                    _put_rows(file, array)
+                else:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
 
-            yield put
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        yield put
 
 
 def _put_rows(file: Any, rows: Any) -> None:

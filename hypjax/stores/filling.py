@@ -11,6 +11,7 @@ import numpy as np
 
 from hypjax.data import files
 from hypjax.data.errors import DataError, UsageError
+from hypjax.data.places import is_remote
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import Files, Picture
 from hypjax.stores.embeddings import Embeddings, Store
@@ -26,8 +27,10 @@ def require_place(out: Path) -> None:
     """Checks that a file can be meant.
 
     Raises:
-      UsageError: it is a folder.
+      UsageError: it is a folder, or lies at an address, where what is done so far could not be read in place.
     """
+    if is_remote(out):
+        raise UsageError(f"--out names a file of this machine, not {out}; copy it there in the end")
     if out.is_dir():
         raise UsageError(f"{out} is a folder; --out names a file, such as {out / 'photos.npz'}")
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from hypjax.data import atomic
 from hypjax.data.pipeline import Batch, local_slice
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, own_features, own_file
@@ -73,11 +74,8 @@ def kept(directory: Path, words: str, compute: Callable[[], dict[str, np.ndarray
         with damage, path.open("rb") as opened, np.load(opened) as held:
             return {name: held[name] for name in held}
     arrays = compute()
-    directory.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    with beside.open("wb") as file:
+    with atomic.writing(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)
     return arrays
 
 
@@ -85,7 +83,7 @@ class FeatureStore:
     """The features that one encoder gives, each array in a file named by all that it depends on.
 
     The name is a digest of the encoder's variables and description, of the data, pixel by pixel, of the transform and
-    of the seed of its randomness. A file is written beside and renamed, so that a killed run leaves no half of one.
+    of the seed of its randomness. A killed run leaves no half of a file.
 
     Args:
       directory: where the files are; made if it is not there.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from hypjax.data import atomic
+from hypjax.data.places import as_path
 from hypjax.show.pages import html
 
 SIDE = 224  # pixels of a thumbnail's longer side: sharp at twice the width it is shown at
@@ -54,7 +55,7 @@ def gallery(path: str | PathLike[str], searches: Sequence[Found], *, title: str,
         "own uncertainty, from 0, certain, to 1.</p>",
         *(search(found) for found in searches),
     ]
-    html.write(Path(path), html.document(f"{title} – hypjax", body))
+    atomic.write_text(as_path(path), html.document(f"{title} – hypjax", body))
 
 
 def search(found: Found) -> str:

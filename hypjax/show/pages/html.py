@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from pathlib import Path
 
 # Nothing may be fetched, whatever a name that was not escaped would try.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -90,12 +88,3 @@ def image_data(data: bytes, kind: str) -> str:
 def details(summary: str, content: str) -> str:
     """A part of the page that is folded up at first."""
     return f"<details>\n<summary>{text(summary)}</summary>\n{content}\n</details>"
-
-
-def write(path: Path, page: str) -> None:
-    """Writes a page that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    # Names of files need not be UTF-8; what is not becomes a question mark.
-    beside.write_text(page, encoding="utf-8", errors="replace")
-    beside.replace(path)

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from hypjax.data import atomic
+from hypjax.data.places import as_path
 from hypjax.show.pages import html
 from hypjax.show.pages.figures import HEADLINE, HIGHER, LOWER, TILES, meaning, number
 
@@ -80,12 +82,12 @@ def report(
         f'<p class="lead">{html.text(summary(flat, status))}</p>',
         tiles(figures),
         *headline(figures, split, note),
-        *shown(Path(pictures)),
+        *shown(as_path(pictures)),
         "<h2>How it was made</h2>",
         *making(made_with or {}),
         *settings(flat, None if defaults is None else flatten(defaults)),
     ]
-    html.write(Path(path), html.document(f"{title} – hypjax", body))
+    atomic.write_text(as_path(path), html.document(f"{title} – hypjax", body))
 
 
 def summary(flat: Mapping[str, Any], status: str) -> str:

@@ -5,11 +5,9 @@ and around the writing, gives that of the programs.
 """
 
 import io
-import os
 import warnings
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+
+from hypjax.data import atomic
+from hypjax.data.places import as_path
 
 INK, MUTED, FAINT = "#22262b", "#6b7280", "#d9dce1"
 RIGHT, WRONG = "#0072b2", "#d55e00"
@@ -123,14 +124,8 @@ def save(picture: Figure, path: str | PathLike[str]) -> None:
 
     A letter that no font has is drawn as a box, without a word.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        _write(picture, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic.writing(as_path(path)) as file:
+        _write(picture, file)
 
 
 def _write(picture: Figure, file: Any, **options: Any) -> None:

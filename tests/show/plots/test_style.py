@@ -119,7 +119,7 @@ def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
     path.write_bytes(b"old")
 
     def fail(picture, file, **options):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr(Figure, "savefig", fail)
