@@ -27,6 +27,7 @@ from hypjax import evaluate, train
 from hypjax.config import command_line
 from hypjax.data import atomic
 from hypjax.data.errors import DataError, UsageError
+from hypjax.data.places import as_path
 from hypjax.run import Run, comparison, status
 from hypjax.run.comparison import Comparison, Entry
 from hypjax.run.status import DivergedError
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_enum("split", "test", evaluate.SPLITS, "whose figures to compare", flag_values=values)
     flags.DEFINE_bool("report_only", False, "train nothing, report what is finished", flag_values=values)
     words, overrides = parse(argv, values)
-    workdir, seeds = Path(values.workdir), comparison.read_seeds(values.seeds)
+    workdir, seeds = as_path(values.workdir), comparison.read_seeds(values.seeds)
     if values.report_only and not words:
         entries, seeds = comparison.find_entries(workdir)
     else:
@@ -193,7 +194,7 @@ def time_left(jobs: Sequence[Job], rates: Mapping[str, float]) -> str:
 def report(workdir: Path, table: Comparison) -> None:
     """Prints a comparison, and writes it into its workdir as Markdown, JSON and picture."""
     print(f"\n{comparison.as_text(table)}")
-    (workdir / "comparison.md").write_text(comparison.as_markdown(table))
+    atomic.write_text(workdir / "comparison.md", comparison.as_markdown(table))
     atomic.write_json(workdir / "comparison.json", comparison.as_record(table))
     drawn = {
         comparison.heading(metric): {name: list(row[metric].values.values()) for name, row in table.rows.items()}

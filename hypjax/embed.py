@@ -19,6 +19,7 @@ from absl import flags
 
 from hypjax.config import command_line
 from hypjax.data.errors import UsageError
+from hypjax.data.places import as_path
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
 from hypjax.run import Run, status, trained
@@ -50,9 +51,9 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.weights and not values.encoder:
         raise UsageError("--weights goes with --encoder, which says what they are of")
-    images, out = Path(values.images), Path(values.out)
+    images, out = as_path(values.images), as_path(values.out)
     if not values.features:
-        embed(Path(values.workdir), images, out, batch=values.batch)
+        embed(as_path(values.workdir), images, out, batch=values.batch)
     elif values.encoder:
         extracted.by_name(values.encoder, values.weights, images, out, batch=values.batch)
     else:

@@ -12,6 +12,7 @@ from absl import flags
 
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
+from hypjax.data.places import as_path
 from hypjax.run import status
 from hypjax.run.results import score, write_results
 from hypjax.run.run import STATES, Run
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     command_line.parse_flags(argv, values)
     if values.workdir is None:
         raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
-    figures = evaluate(Path(values.workdir), values.split, data_dir=values.data_dir, state=values.state)
+    figures = evaluate(as_path(values.workdir), values.split, data_dir=values.data_dir, state=values.state)
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:.4f}")
@@ -62,7 +63,7 @@ def evaluate(
     try:
         setup = assembly.assemble(config)
     except DataError as error:
-        if data_dir is not None or not config.data.dir or Path(config.data.dir).expanduser().exists():
+        if data_dir is not None or not config.data.dir or as_path(config.data.dir).expanduser().exists():
             raise
         raise UsageError(f"{error}; if it was moved, or named from another folder: --data_dir=FOLDER") from error
     source = getattr(setup.splits, split)

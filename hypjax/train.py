@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from hypjax.config import command_line
 from hypjax.data.errors import UsageError
+from hypjax.data.places import as_path, is_remote
 from hypjax.run import rehearsal, status
 from hypjax.run.metrics import require_packages
 from hypjax.run.run import STATES, Run
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         rehearsal.rehearse(config)
         return
     sharding.initialize(values.coordinator, values.num_processes, values.process_id)
-    train(config, Path(values.workdir or f"runs/{config.name}"), profile=values.profile)
+    train(config, as_path(values.workdir or f"runs/{config.name}"), profile=values.profile)
 
 
 def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
@@ -67,6 +68,8 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
             raise UsageError(f"{name} must be at least 0, not {value}")
     if config.evaluation.state not in STATES:
         raise UsageError(f"evaluation.state {config.evaluation.state!r} is unknown; there are: {', '.join(STATES)}")
+    if profile and is_remote(workdir):
+        raise UsageError(f"--profile keeps its files in a folder of this machine, not in {workdir}")
     require_packages(tensorboard=config.log.tensorboard, wandb=config.log.wandb)
     with Run.open(workdir, "train", config=config) as run, Stopping() as stopping:
         if run.finished:

@@ -19,6 +19,7 @@ from hypjax import encoders, losses
 from hypjax.config import assembly, optimization
 from hypjax.config.images import batch_classes, create_view, width_of
 from hypjax.config.settings import holds_features
+from hypjax.data.copies import local_copy
 from hypjax.data.errors import as_usage
 from hypjax.data.source import Source, subset
 from hypjax.encoders.model import calibrate_head
@@ -204,6 +205,8 @@ def encoder_variables(config: ConfigDict, encoder: nn.Module | None) -> dict[str
             path = config.encoder.weights
             if path == "packaged":
                 path = encoders.packaged_weights(config.encoder.name)
+            elif "://" in path:
+                path = local_copy(path)
             return encoders.load_weights(path, encoder, image_size=size)
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return dict(jax.jit(encoder.init)(encoder_key, images))

@@ -8,7 +8,6 @@ read-only file system and beside a trainer at work, which alone has `Checkpoints
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
+from hypjax.data.copies import move
 from hypjax.data.errors import UsageError
+from hypjax.data.places import is_remote
 from hypjax.training.state import TrainState
 
 Loaded = TypeVar("Loaded")
+WHOLE = "commit_success.txt"
 
 
 class SavedStates:
@@ -32,14 +34,17 @@ class SavedStates:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory.absolute()
+        self._directory = directory if is_remote(directory) else directory.absolute()
 
     @property
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending; one that is being written has another name until it is whole."""
         if not self._directory.is_dir():
             return []
-        return sorted(int(folder.name) for folder in self._directory.iterdir() if folder.name.isdecimal())
+        folders = [folder for folder in self._directory.iterdir() if folder.name.isdecimal()]
+        if is_remote(self._directory):  # where no folder is renamed, and Orbax says in the end that one is whole
+            folders = [folder for folder in folders if (folder / WHOLE).exists()]
+        return sorted(int(folder.name) for folder in folders)
 
     def read(self, sharding: NamedSharding) -> tuple[dict[str, jax.Array], list[str]]:
         """Reads the state of the newest whole checkpoint as it was written, whatever its structure.
@@ -163,9 +168,7 @@ class Checkpoints(SavedStates):
         """Sets a damaged checkpoint aside, so that its step can be written again."""
         if jax.process_index() == 0:
             aside = self._directory.parent / "damaged-checkpoints"
-            aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / str(step), ignore_errors=True)
-            shutil.move(self._directory / str(step), aside / str(step))
+            move(self._directory / str(step), aside / str(step))
         if jax.process_count() > 1:
             ocp.multihost.sync_global_processes(f"set-aside-{step}")
         self._checkpointer.close()

@@ -81,10 +81,18 @@ class Saving:
     """Writes the state: every so many steps or minutes, before a validation, and when a signal asks to stop."""
 
     def __init__(
-        self, checkpoints: Checkpoints, batches: Any, plan: Plan, *, every: int, minutes: float, before: Validating
+        self,
+        checkpoints: Checkpoints,
+        batches: Any,
+        plan: Plan,
+        *,
+        every: int,
+        minutes: float,
+        before: Validating,
+        writer: MetricWriter | None,
     ) -> None:
         self._checkpoints, self._batches, self._plan = checkpoints, batches, plan
-        self._every, self._seconds, self._before = every, 60 * minutes, before
+        self._every, self._seconds, self._before, self._writer = every, 60 * minutes, before, writer
         self._saved = time.monotonic()
 
     def is_due(self, step: int) -> bool:
@@ -94,6 +102,8 @@ class Saving:
 
     def __call__(self, step: int, state: TrainState) -> TrainState:
         """Starts to write; what waits for the file system goes on in the background."""
+        if self._writer is not None:
+            self._writer.flush()
         self._checkpoints.save(state, self._batches.get_state())
         self._saved = time.monotonic()
         return state
@@ -185,6 +195,8 @@ class Validating:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
             self._tell(step, figures)
             if self._take(step, figures[self._figure]) and self._best is not None:
+                if self._writer is not None:
+                    self._writer.flush()
                 self._best.save(fitted, self._position())
         self._progress.pause(time.monotonic() - began)
         return state

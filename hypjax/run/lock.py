@@ -10,10 +10,23 @@ import os
 import socket
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 from hypjax.data.errors import UsageError
 
 FILE = ".lock"
+
+
+class Hold(Protocol):
+    """The right to write into a workdir, until it is left as a context manager."""
+
+    def require(self) -> None:
+        """Checks that it was not lost. Raises `UsageError`."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 class Lock:
@@ -38,23 +51,17 @@ class Lock:
             self._file.seek(0)
             held = self._file.read()
             self._file.close()
-            raise UsageError(f"{workdir} is being trained by {_holder(held)}; wait, or stop it first") from error
+            raise UsageError(f"{workdir} is being trained by {told(held)}; wait, or stop it first") from error
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
             print(f"{workdir} is on a file system without locks: see to it that nothing else trains there")
         self._file.truncate(0)
-        self._file.write(
-            json.dumps(
-                {
-                    "process": os.getpid(),
-                    "host": socket.gethostname(),
-                    "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                    "command": command,
-                }
-            )
-        )
+        self._file.write(json.dumps(holder(command)))
         self._file.flush()
+
+    def require(self) -> None:
+        """It is not lost before the process ends."""
 
     def __enter__(self) -> Lock:
         return self
@@ -65,7 +72,18 @@ class Lock:
         self._file.close()
 
 
-def _holder(text: str) -> str:
+def holder(command: str) -> dict[str, Any]:
+    """What is said of this process."""
+    return {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+    }
+
+
+def told(text: str) -> str:
+    """The holder, from what it left in the file."""
     try:
         held = json.loads(text)
         return f"process {held['process']} on {held['host']} since {held['since']} ({held['command']})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ from hypjax.config import persistence
 from hypjax.config.settings import holds_features
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
+from hypjax.data.places import as_path, is_remote
 from hypjax.run import manifest
 from hypjax.run.checkpoint import Checkpoints, SavedStates
-from hypjax.run.lock import Lock
+from hypjax.run.lease import hold
+from hypjax.run.lock import Hold
 from hypjax.run.metrics import as_json, read_metrics
 from hypjax.training import sharding
 from hypjax.training.state import merge
@@ -40,30 +43,36 @@ class Run:
       config: its settings.
     """
 
-    def __init__(self, workdir: Path, config: ConfigDict, lock: Lock | None = None) -> None:
+    def __init__(self, workdir: Path, config: ConfigDict, lock: Hold | None = None) -> None:
         self.workdir, self.config, self._lock = workdir, config, lock
 
     @classmethod
     def open(
-        cls, workdir: Path | str, mode: Literal["read", "train"] = "read", *, config: ConfigDict | None = None
+        cls,
+        workdir: str | os.PathLike[str],
+        mode: Literal["read", "train"] = "read",
+        *,
+        config: ConfigDict | None = None,
     ) -> Run:
         """Opens a run.
 
         Args:
-          workdir: its folder.
+          workdir: its folder, or the address of one (`hypjax.data.places`).
           mode: `read`, or `train`, which makes the folder and takes it for these settings.
           config: to train with.
 
         Raises:
           UsageError: there is none to be read; or another process trains there, or it has other settings.
         """
-        workdir = Path(workdir)
+        workdir = as_path(workdir)
         if mode == "read":
             return cls(workdir, persistence.load_config(workdir))
         if config is None:
             raise UsageError(f"training in {workdir} needs its settings")
+        if is_remote(workdir) and not str(workdir).startswith("gs://"):
+            raise UsageError(f"nothing can be trained in {workdir}: Orbax keeps states in folders and at gs:// alone")
         chief = jax.process_index() == 0
-        run = cls(workdir, config, Lock(workdir, manifest.command(sys.argv)) if chief else None)
+        run = cls(workdir, config, hold(workdir, manifest.command(sys.argv)) if chief else None)
         try:
             run._claim(chief)
         except BaseException:
@@ -93,6 +102,15 @@ class Run:
     ) -> None:
         if self._lock is not None:
             self._lock.__exit__(kind, error, traceback)
+
+    def require_held(self) -> None:
+        """Checks, before something is written, that this process still has the workdir.
+
+        Raises:
+          UsageError: another trainer has taken it, while this process stood still.
+        """
+        if self._lock is not None:
+            self._lock.require()
 
     @property
     def begun(self) -> bool:

@@ -142,6 +142,7 @@ class Training:
             tensorboard=log.tensorboard,
             wandb=self.made_with.get("wandb", ""),
             config=self.config.to_dict(),
+            require=self.run.require_held,
         )
 
     def _hooks(
@@ -182,7 +183,7 @@ class Training:
         # Among several processes a clock of each would have them save at different steps.
         minutes = config.checkpoint.minutes if jax.process_count() == 1 else 0.0
         every = config.checkpoint.every
-        saving = Saving(checkpoints, self.batches, plan, every=every, minutes=minutes, before=validating)
+        saving = Saving(checkpoints, self.batches, plan, every=every, minutes=minutes, before=validating, writer=writer)
         hooks: list[Hook] = [saving, validating, Stop(self.stopping, saving)]
         if self.refit is not None:
             hooks.insert(0, Fitting(self.refit, plan))
@@ -196,6 +197,7 @@ class Training:
     def _finish(self, state: TrainState, first: int) -> None:
         """The test classes, scored once, pictures and report; or the last figures of the validation classes."""
         config, run, step = self.config, self.run, self.plan.last
+        run.require_held()
         if not config.evaluation.test:
             if self.chief:
                 self._keep_manifest(first)
@@ -211,6 +213,7 @@ class Training:
             variables, step = run.restore(self.mesh, "best")
         self.say("scoring the test classes" + (f" with the state of step {step}" if step != self.plan.last else ""))
         evaluation = results.score(config, self.setup, self.evaluator, variables, "test", say=self.say)
+        run.require_held()
         if self.chief:
             self._keep_manifest(first)
             results.write_results(run, self.setup.splits.test, evaluation, step=step, finished=True)

@@ -95,7 +95,7 @@ def test_steps_are_logged_once_and_before_anything_is_done_with_their_state():
 def test_a_run_is_saved_and_validated_at_intervals_and_at_the_end():
     plan, kept, best = Plan(7), Kept(), Kept()
     check = validating([0.1, 0.3, 0.2, 0.3], plan=plan, every=2, best=best)
-    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=5, minutes=0, before=check)
+    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=5, minutes=0, before=check, writer=None)
     assert train(plan, [saving, check]) == 7
     assert kept.steps == [2, 4, 5, 6, 7]  # before each validation, by its own interval, and at the end
     assert best.steps == [2, 4]  # what is only as good as before is not kept
@@ -133,7 +133,9 @@ def test_a_figure_that_there_is_not_is_named():
 
 def test_a_signal_saves_and_ends():
     plan, kept, stopping = Plan(9), Kept(), Stopping()
-    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=0, minutes=0, before=validating([], plan=plan))
+    saving = Saving(
+        kept, SimpleNamespace(get_state=dict), plan, every=0, minutes=0, before=validating([], plan=plan), writer=None
+    )
     saving._before.is_due = lambda step: False
 
     def log(step, metrics):
@@ -148,14 +150,20 @@ def test_a_signal_saves_and_ends():
 def test_a_clock_that_has_run_out_saves():
     plan, kept = Plan(3), Kept()
     check = validating([0.5], plan=plan, every=0)
-    assert train(plan, [Saving(kept, SimpleNamespace(get_state=dict), plan, every=0, minutes=1e-9, before=check)]) == 3
+    assert (
+        train(
+            plan,
+            [Saving(kept, SimpleNamespace(get_state=dict), plan, every=0, minutes=1e-9, before=check, writer=None)],
+        )
+        == 3
+    )
     assert kept.steps == [1, 2, 3]
 
 
 def test_a_figure_that_is_not_finite_stops_before_its_state_is_kept():
     plan, kept = Plan(9), Kept()
     check = validating([], plan=plan, every=0)
-    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=1, minutes=0, before=check)
+    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=1, minutes=0, before=check, writer=None)
     last = {"learning_rate": lambda step: step, "last_saved": lambda: kept.steps[-1]}
     log = Logging(None, Progress(plan, 1), plan, every=1, **last)
 

@@ -4,7 +4,7 @@ import pytest
 
 from hypjax.data.errors import UsageError
 from hypjax.run.loop import Plan
-from hypjax.run.metrics import MetricWriter, Progress, as_json, read_metrics, require
+from hypjax.run.metrics import MetricWriter, Progress, as_json, installed, read_metrics
 
 
 def test_rows_are_json_objects_with_step_first(tmp_path):
@@ -32,7 +32,7 @@ def test_a_new_run_starts_an_empty_file(tmp_path):
 
 def test_missing_package_names_the_command():
     with pytest.raises(UsageError, match=r'pip install "hypjax\[tensorboard\]"'):
-        require("no_such_module_anywhere", "tensorboard")
+        installed("no_such_module_anywhere", "tensorboard")
 
 
 def test_progress_does_not_flood_a_file(capsys):
@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(OSError, match="No space"):
         MetricWriter(tmp_path, resume_step=1, config={})
     assert (tmp_path / "metrics.jsonl").read_text() == before
