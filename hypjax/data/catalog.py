@@ -12,11 +12,13 @@ from jaxtyping import Integer
 from hypjax.data import originals
 from hypjax.data.archives import ORIGINALS, find
 from hypjax.data.benchmarks import Benchmark, require_counts
+from hypjax.data.copies import local_copy
 from hypjax.data.emoji import Emoji
 from hypjax.data.errors import DataError
 from hypjax.data.features import Features
 from hypjax.data.folder import ImageFolder
 from hypjax.data.listing import SUFFIXES, ListedImages
+from hypjax.data.places import as_path
 from hypjax.data.source import Source, decodable, subset, with_pairs
 from hypjax.data.split import Splits, split_as_given, split_by_class
 from hypjax.data.tfds import TfdsSource, layout_of
@@ -115,13 +117,13 @@ def read(name: str, directory: str, *, shorter_side: int = 0, copies: Path = Pat
     if name == "features":
         if not directory:
             raise DataError("data set 'features' needs a file, .npz, .npy or .parquet: data_dir=FILE")
-        rows = Features(Path(directory).expanduser(), copies=copies)
+        rows = Features(local_copy(directory).expanduser(), copies=copies)
         return Given(rows, rows.parts)
     if name != "folder":
         raise DataError(f"data set {name!r} is unknown; there are: {', '.join(KNOWN)}")
     if not directory:
         raise DataError("data set 'folder' needs a folder of class folders: data_dir=... (or --config.data.dir=...)")
-    path = Path(directory).expanduser()
+    path = as_path(directory).expanduser()
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         listed = ListedImages(path, shorter_side=shorter_side)
         return Given(listed, listed.parts)

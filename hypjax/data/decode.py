@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from hypjax.data.errors import DataError
+from hypjax.data.places import Place, size
 
 MAX_PIXELS = 64_000_000  # 8000 x 8000: beyond lies a damaged header, a bomb, or an image to be shrunk beforehand
 # What the last bytes of a file hold that was not cut short; WebP says its length at the start.
@@ -57,7 +58,7 @@ def shrunk(image: Image.Image, shorter_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def decode(data: bytes | Path, *, name: str, shorter_side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
+def decode(data: bytes | Place, *, name: str, shorter_side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an encoded image to RGB.
 
     Args:
@@ -79,17 +80,18 @@ def decode(data: bytes | Path, *, name: str, shorter_side: int = 0) -> UInt8[np.
         raise _refusal(error, data, name) from error
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Place) -> None:
     """Check that a file begins like an image that can be decoded, and ends like one; reads a few hundred bytes.
 
-    One that does not end as its format ends may be sound all the same, so that it is decoded.
+    One that does not end as its format ends may be sound all the same, so that it is decoded; so is one at an address,
+    which is read whole anyway.
 
     Raises:
       DataError: it does not, or does not decode; the message names it.
     """
     try:
         with _open(path) as image:
-            whole = _ends(path, image.format)
+            whole = isinstance(path, Path) and _ends(path, image.format)
     except Exception as error:
         raise _refusal(error, path, str(path)) from error
     if not whole:
@@ -105,8 +107,10 @@ def _ends(path: Path, kind: str | None) -> bool:
         return ENDS.get(kind or "", b"") in file.read()
 
 
-def _open(data: bytes | Path) -> Image.Image:
-    image = Image.open(data if isinstance(data, Path) else io.BytesIO(data))
+def _open(data: bytes | Place) -> Image.Image:
+    if not isinstance(data, Path):
+        data = io.BytesIO(data if isinstance(data, bytes) else data.read_bytes())
+    image = Image.open(data)
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
@@ -114,10 +118,10 @@ def _open(data: bytes | Path) -> Image.Image:
     return image
 
 
-def _refusal(error: Exception, data: bytes | Path, name: str) -> DataError:
+def _refusal(error: Exception, data: bytes | Place, name: str) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Image.UnidentifiedImageError):
-        empty = data.stat().st_size == 0 if isinstance(data, Path) else not data
+        empty = not data if isinstance(data, bytes) else size(data) == 0
         reason = "the file is empty" if empty else "not an image Pillow knows"
     return DataError(
         f"{name}: cannot decode this image ({reason}); --config.data.skip_corrupt=true leaves such out of a new run, "

@@ -10,13 +10,23 @@ from jaxtyping import Bool, Int32, UInt8
 
 from hypjax.data.decode import check_header, decode
 from hypjax.data.errors import DataError
+from hypjax.data.places import Place, changed, size
 from hypjax.data.source import hierarchy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def walk(root: Path) -> Iterator[Path]:
+def walk(root: Place) -> Iterator[Place]:
     """Every file below a folder that is named like an image; links are followed, loops and hidden names are not."""
+    if not isinstance(root, Path):
+        for path in sorted(root.iterdir()):
+            if path.name.startswith((".", "__MACOSX")):
+                continue
+            if path.name.lower().endswith(EXTENSIONS):
+                yield path
+            elif path.is_dir():
+                yield from walk(path)
+        return
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -44,7 +54,7 @@ class ImageFiles:
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         paths: Sequence[str],
         labels: Int32[np.ndarray, "n"],
         class_names: Sequence[str],
@@ -76,8 +86,8 @@ class ImageFiles:
 
     def file(self, index: int) -> tuple[int, int]:
         """Bytes of its file, and when that was changed, in ns."""
-        found = (self.root / self._paths[index]).stat()
-        return found.st_size, found.st_mtime_ns
+        path = self.root / self._paths[index]
+        return size(path), changed(path)
 
     def check_headers(self) -> None:
         """Check that every file begins like an image, so that one which is none is not met after hours of training.
@@ -90,7 +100,7 @@ class ImageFiles:
                 pass
 
 
-def missing(root: Path, paths: Sequence[str]) -> list[str]:
+def missing(root: Place, paths: Sequence[str]) -> list[str]:
     """Which files are not there, in order; found by listing folders, since asking for each file can take minutes.
 
     Args:
@@ -103,7 +113,7 @@ def missing(root: Path, paths: Sequence[str]) -> list[str]:
         folder, _, name = path.rpartition("/")
         if folder not in held:
             try:
-                held[folder] = set(os.listdir(root / folder))
+                held[folder] = {path.name for path in (root / folder).iterdir()}
             except OSError:
                 held[folder] = set()
         if name not in held[folder]:
@@ -111,7 +121,7 @@ def missing(root: Path, paths: Sequence[str]) -> list[str]:
     return absent
 
 
-def require_files(title: str, root: Path, paths: Sequence[str]) -> None:
+def require_files(title: str, root: Place, paths: Sequence[str]) -> None:
     """Check that all listed files are there.
 
     Raises:

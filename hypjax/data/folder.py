@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
@@ -11,6 +10,7 @@ from jaxtyping import Int32
 from hypjax.data.errors import DataError
 from hypjax.data.files import EXTENSIONS, ImageFiles, walk
 from hypjax.data.labeling import Labeling
+from hypjax.data.places import Place, as_path
 
 # Folders at the top with these names, and no others, are a split.
 SPLIT_FOLDERS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
@@ -35,7 +35,7 @@ class ImageFolder(ImageFiles):
     """
 
     def __init__(self, root: str | os.PathLike[str], *, shorter_side: int = 0) -> None:
-        root = Path(root)
+        root = as_path(root)
         paths = [path.relative_to(root) for path in _find_images(root)]
         found = read_folders(root, [path.parent.parts for path in paths])
         self.parts = found.parts
@@ -49,7 +49,7 @@ class ImageFolder(ImageFiles):
         )
 
 
-def read_folders(root: Path, folders: Sequence[tuple[str, ...]]) -> Labeling:
+def read_folders(root: Place, folders: Sequence[tuple[str, ...]]) -> Labeling:
     """Labels, hierarchy and split from the folders that images are in, as `ImageFolder` says.
 
     Args:
@@ -94,7 +94,7 @@ def _shared(folders: Sequence[tuple[str, ...]], parts: np.ndarray) -> str:
     return "/".join(next(torn, ()))
 
 
-def _find_images(root: Path) -> list[Path]:
+def _find_images(root: Place) -> list[Place]:
     """Every image below the root, sorted by path."""
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"

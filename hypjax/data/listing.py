@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Shaped
 from hypjax.data.errors import DataError
 from hypjax.data.files import ImageFiles, require_files
 from hypjax.data.labeling import read_labeling
+from hypjax.data.places import Place
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 
@@ -35,7 +35,7 @@ class ListedImages(ImageFiles):
       DataError: the listing is missing or damaged, names files that are not there, or its labels form no tree.
     """
 
-    def __init__(self, path: Path, *, shorter_side: int = 0) -> None:
+    def __init__(self, path: Place, *, shorter_side: int = 0) -> None:
         columns = read_columns(path, "path", "label")
         paths = columns.pop("path").tolist()
         found = read_labeling(str(path), columns)
@@ -52,7 +52,7 @@ class ListedImages(ImageFiles):
         )
 
 
-def read_columns(path: Path, *required: str, images: str = "image") -> dict[str, Shaped[np.ndarray, "n"]]:
+def read_columns(path: Place, *required: str, images: str = "image") -> dict[str, Shaped[np.ndarray, "n"]]:
     """The columns of a listing as strings, in its order.
 
     Args:
@@ -74,10 +74,10 @@ def read_columns(path: Path, *required: str, images: str = "image") -> dict[str,
     return {name: np.array([str(row[name]) for row in rows]) for name in columns}
 
 
-def _read(path: Path, required: Sequence[str], images: str) -> Sequence[Mapping[str, Any]]:
+def _read(path: Place, required: Sequence[str], images: str) -> Sequence[Mapping[str, Any]]:
     """The rows of a listing, at least one."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = io.TextIOWrapper(io.BytesIO(path.read_bytes()), "utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read this listing ({error}); it must be a text file in UTF-8") from error
     rows: list[Any]

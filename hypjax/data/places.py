@@ -48,6 +48,16 @@ def is_remote(path: Place) -> bool:
     return not isinstance(path, Path)
 
 
+def size(path: Place) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size if isinstance(path, Path) else path.stat().length
+
+
+def changed(path: Place) -> int:
+    """When a file was last changed, in ns; 0 where its storage does not say."""
+    return path.stat().st_mtime_ns if isinstance(path, Path) else round(1e9 * (path.stat().mtime or 0))
+
+
 def _prepare(scheme: str, words: str) -> None:
     package, extra = EXTRAS[scheme]
     if not any(importlib.util.find_spec(name) for name in (package, "tensorflow")):

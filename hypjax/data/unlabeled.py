@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
 from hypjax.data.files import EXTENSIONS, walk
+from hypjax.data.places import Place
 
 
 class Picture(NamedTuple):
@@ -26,15 +27,17 @@ class Picture(NamedTuple):
     modified: int
 
 
-def find_pictures(root: Path) -> list[Picture]:
+def find_pictures(root: Place) -> list[Picture]:
     """Every image file below a folder, sorted by path.
 
     Args:
       root: the folder, or a single file.
 
     Raises:
-      DataError: it is not there, or holds none.
+      DataError: it is not there, holds none, or lies at an address.
     """
+    if not isinstance(root, Path):
+        raise DataError(f"{root} is an address; give a folder of this machine")
     if root.is_file():
         status = root.stat()
         return [Picture(root.name, status.st_size, status.st_mtime_ns)]

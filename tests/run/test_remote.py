@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 from configs.hyp_uml import get_config
 from hypjax import embed, evaluate, train
 from hypjax.data import atomic
+from hypjax.data.catalog import read
 from hypjax.data.copies import below, local_copy
-from hypjax.data.errors import UsageError
+from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path, is_remote
+from hypjax.data.source import digest
+from hypjax.data.unlabeled import find_pictures
 from hypjax.run import Run, manifest
 from hypjax.run.hooks import Logging, Saving
 from hypjax.run.lease import Lease
@@ -276,6 +279,37 @@ def test_a_run_is_trained_killed_resumed_and_evaluated_at_an_address(google, tmp
     assert len(embed.embed(there, tmp_path / "photos", tmp_path / "photos.npz").points) == 40
     train.train(config, there)
     assert "is finished" in capsys.readouterr().out
+
+
+def test_pictures_at_an_address_are_those_of_the_folder(objects, tmp_path):
+    here = save_pictures(objects.root / "bucket/photos")
+    (here / "class 0/.hidden.png").write_bytes(b"")
+    (here / "class 0/notes.txt").write_text("none")
+    (here / "list.csv").write_text("path,label\nclass 0/0.png,a\nclass 1/0.png,b\nclass 1/1.png,b\n", "utf-8-sig")
+    for name in ("", "list.csv"):
+        there, local = (read("folder", f"{root}/{name}").source for root in ("gs://bucket/photos", here))
+        assert [there.name(i) for i in range(len(there))] == [local.name(i) for i in range(len(local))]
+        assert there.class_names == local.class_names
+        assert digest(there) == digest(local)
+        np.testing.assert_array_equal(there.image(1), local.image(1))
+    there.check_headers()
+    (here / "class 1/1.png").write_bytes((here / "class 1/1.png").read_bytes()[:100])
+    with pytest.raises(DataError, match=r"gs://bucket/photos/class 1/1.png: cannot decode this image"):
+        there.check_headers()
+    (here / "class 1/1.png").unlink()
+    with pytest.raises(DataError, match="1 of 3 listed images are not in gs://bucket/photos"):
+        read("folder", "gs://bucket/photos/list.csv")
+    with pytest.raises(DataError, match="gs://bucket/none does not exist"):
+        read("folder", "gs://bucket/none")
+    with pytest.raises(DataError, match="is an address"):
+        find_pictures(as_path("gs://bucket/photos"))
+
+
+def test_rows_at_an_address_are_copied(objects, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (objects.root / "bucket").mkdir(parents=True)
+    np.savez(objects.root / "bucket/rows.npz", features=np.eye(4, dtype=np.float32), labels=np.array([0, 0, 1, 1]))
+    assert len(read("features", "s3://bucket/rows.npz").source) == 4
 
 
 def test_a_file_from_elsewhere_is_copied_once_until_it_changes(objects, tmp_path, monkeypatch):
