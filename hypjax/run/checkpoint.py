@@ -1,14 +1,16 @@
 """Checkpoints: the train state and the position in the data, written in the background by Orbax.
 
 A run that was killed leaves whole checkpoints only: Orbax writes beside and renames. One damaged afterwards
-is passed over for the last whole one. Who only reads a run writes, moves and cleans nothing: `SavedStates` serves on a
+is passed over for the last whole one; Orbax does not notice a flipped bit in a large array, so that each is kept with a
+CRC-32. Who only reads a run writes, moves and cleans nothing: `SavedStates` serves on a
 read-only file system and beside a trainer at work, which alone has `Checkpoints`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,19 +62,42 @@ class SavedStates:
           FileNotFoundError: there is no whole checkpoint.
           OSError: the file system would not give one, which says nothing about the checkpoint.
         """
+        return self._newest(lambda step: self._load(step, sharding)[0])
 
-        def load(step: int) -> dict[str, jax.Array]:
-            abstract = {
-                path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-                for path, leaf in self._held(step).items()
-            }
-            return ocp.load_checkpointables(self._directory / str(step), {"state": abstract})["state"]
+    def _load(
+        self, step: int, sharding: NamedSharding, like: dict[str, Any] | None = None
+    ) -> tuple[dict[str, jax.Array], bytes]:
+        """The leaves of a checkpoint, as they were written to the last bit, and the data position.
 
-        return self._newest(load)
+        Args:
+          step: whose.
+          sharding: where the arrays are to lie.
+          like: leaves whose names and shapes it must have, if any.
+        """
+        folder, held = self._directory / str(step), self._held(step)
+        data = ocp.load_checkpointables(folder, {"data": None})["data"]
+        position = np.asarray(data["json"]).tobytes()
+        # In one of a version that kept none there is nothing to be compared with.
+        written = np.asarray(data["checks"]) if "checks" in data else None
+        if written is not None and written[:2].tolist() != _check_head(held, position):
+            raise ValueError("names, shapes or data position are not as they were written")
+        if like is not None:
+            _require_same(step, held, like)
+        abstract = {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for path, leaf in held.items()
+        }
+        leaves: dict[str, jax.Array] = ocp.load_checkpointables(folder, {"state": abstract})["state"]
+        if written is not None:
+            for path, check in zip(sorted(leaves), written[2:].tolist(), strict=True):
+                if _check(leaves[path]) != check:
+                    raise ValueError(f"{path} is not as it was written")
+        return leaves, position
 
     def _held(self, step: int) -> dict[str, Any]:
         """Shape and type of each leaf that a checkpoint holds."""
-        held: dict[str, Any] = ocp.checkpointables_metadata(self._directory / str(step)).metadata["state"]
+        held: dict[str, Any] | None = ocp.checkpointables_metadata(self._directory / str(step)).metadata["state"]
+        if held is None:
+            raise ValueError("what it holds cannot be read")
         return held
 
     def _newest(self, load: Callable[[int], Loaded]) -> tuple[Loaded, list[str]]:
@@ -133,9 +158,9 @@ class Checkpoints(SavedStates):
         step = int(state.step)
         if step in [checkpoint.step for checkpoint in self._checkpointer.checkpoints]:
             return
-        self._checkpointer.save_checkpointables_async(
-            step, {"state": _tree(state), "data": {"json": _encode(data)}}, force=True
-        )
+        tree, position = _tree(state), json.dumps(data).encode()
+        kept = {"json": np.frombuffer(position, np.uint8), "checks": _checks(tree, position)}
+        self._checkpointer.save_checkpointables_async(step, {"state": tree, "data": kept}, force=True)
 
     def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
         """Reads the newest whole checkpoint, onto whatever devices `sharding` names.
@@ -152,14 +177,14 @@ class Checkpoints(SavedStates):
           UsageError: a whole one is of another model or other data; says what differs, and leaves it where it is.
           OSError: as `read`.
         """
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), _tree(like)
-        )
+        wanted = _tree(like)
 
         def load(step: int) -> tuple[TrainState, dict[str, Any]]:
-            _require_same(step, self._held(step), abstract)
-            loaded = ocp.load_checkpointables(self._directory / str(step), {"state": abstract, "data": None})
-            return _untree(like, loaded["state"]), json.loads(bytes(np.asarray(loaded["data"]["json"])))
+            leaves, position = self._load(step, sharding, wanted)
+            for path in leaves:
+                if leaves[path].dtype != wanted[path].dtype:  # a type that another version had
+                    leaves[path] = leaves[path].astype(wanted[path].dtype)
+            return _untree(like, leaves), json.loads(position)
 
         (state, data), notices = self._newest(load)
         return state, data, notices
@@ -210,8 +235,20 @@ def _reason(error: BaseException | None) -> str:
     return lines[0][:120] if lines else type(error).__name__
 
 
-def _encode(data: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(json.dumps(data).encode(), np.uint8)
+def _checks(tree: Mapping[str, Any], position: bytes) -> np.ndarray:
+    """What a checkpoint is compared with when it is read: the checks of its head and of each leaf, by their names."""
+    return np.array([*_check_head(tree, position), *(_check(tree[path]) for path in sorted(tree))], np.uint32)
+
+
+def _check_head(tree: Mapping[str, Any], position: bytes) -> list[int]:
+    """Of the data position, and of names, shapes and types."""
+    told = [f"{path} {tuple(tree[path].shape)} {np.dtype(tree[path].dtype).name}" for path in sorted(tree)]
+    return [zlib.crc32(position), zlib.crc32("\n".join(told).encode())]
+
+
+def _check(leaf: Any) -> int:
+    octets: Any = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+    return zlib.crc32(octets)
 
 
 def _tree(state: TrainState) -> dict[str, Any]:

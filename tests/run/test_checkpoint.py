@@ -71,6 +71,62 @@ def test_a_truncated_checkpoint_gives_way_to_the_last_whole_one(tmp_path):
         assert float(checkpoints.restore(state(), replicated())[0].params["head/kernel"][0, 0]) == 6
 
 
+def noisy(step):
+    """A state that is no use to a compressor, and too large to lie beside its name."""
+    noise = jax.random.normal(jax.random.key(step), (64, 64))
+    return state(float(step), step).replace(params={"head/kernel": noise, "encoder/kernel": noise.astype(jnp.bfloat16)})
+
+
+def flip_a_bit(folder):
+    """In the values of an array."""
+    path = max(folder.rglob("*"), key=lambda path: path.stat().st_size if "/d/" in str(path) else 0)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_noticed_by_trainer_and_reader(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for step in (3, 6):
+            checkpoints.save(noisy(step), {"next_index": step})
+    flip_a_bit(tmp_path / "checkpoints" / "6" / "state")
+    leaves, notices = SavedStates(tmp_path / "checkpoints").read(replicated())
+    assert int(leaves[".step"]) == 3
+    assert [notice.partition(" (")[0] for notice in notices] == ["checkpoint 6 is damaged and was passed over"]
+    assert "is not as it was written" in notices[0]
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        restored, position, notices = checkpoints.restore(noisy(0), replicated())
+    jax.tree.map(np.testing.assert_array_equal, restored, noisy(3))
+    assert position == {"next_index": 3}
+    assert "checkpoint 6 is damaged and was set aside" in notices[0]
+
+
+def test_what_an_older_version_wrote_without_checks_is_read(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        save = checkpoints._checkpointer.save_checkpointables_async
+
+        def without(step, what, **options):
+            save(step, {**what, "data": {"json": what["data"]["json"]}}, **options)
+
+        monkeypatch.setattr(checkpoints._checkpointer, "save_checkpointables_async", without)
+        checkpoints.save(noisy(3), {"next_index": 3})
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        restored, position, notices = checkpoints.restore(noisy(0), replicated())
+    jax.tree.map(np.testing.assert_array_equal, restored, noisy(3))
+    assert (position, notices) == ({"next_index": 3}, [])
+
+
+def test_a_leaf_of_another_type_is_read_as_what_it_is_now(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(noisy(3), {})
+        checkpoints.wait()
+        now = noisy(0)
+        now = now.replace(params={name: leaf.astype(jnp.float32) for name, leaf in now.params.items()})
+        restored, _, notices = checkpoints.restore(now, replicated())
+    assert (restored.params["encoder/kernel"].dtype, notices) == (jnp.float32, [])
+    np.testing.assert_array_equal(restored.params["encoder/kernel"], noisy(3).params["encoder/kernel"])
+
+
 def test_without_a_whole_checkpoint_it_says_so(tmp_path):
     saved(tmp_path, [3]).__exit__()
     truncate(tmp_path / "checkpoints" / "3")
