@@ -71,6 +71,15 @@ def anywhere(case: Case) -> Program:
     return program
 
 
+def anywhere_heard(case: Case) -> Program:
+    """Anywhere after it has taken the workdir: before, the system ends it as any program."""
+    program = case.bench.start(case.workdir)
+    program.until((case.workdir / ".lock").exists)
+    deadline = time.monotonic() + case.random.uniform(0.1, 0.8) * case.bench.span
+    program.until(lambda: time.monotonic() > deadline)
+    return program
+
+
 def saving(case: Case) -> Program:
     """While a checkpoint is written: it has another name until it is whole."""
     program, seen, wanted = case.bench.start(case.workdir), set(), case.random.randint(1, 6)
