@@ -188,15 +188,16 @@ def small_disk(case: Case) -> str:
 
 
 def watched(case: Case) -> str:
-    """A reader opens the run every half second throughout."""
-    reader = Program([BESIDE, "read", str(case.workdir)], case.bench.root / "compiled")
+    """A reader opens the run every half second throughout, while it is killed during a save and goes on."""
+    reader = Program([BESIDE, "read", str(case.workdir)], case.bench.cache)
     reader.until(reader.says("early"))
+    saving(case).end(signal.SIGKILL)
     ended = case.bench.end(case.workdir)
-    require(not ended.status, f"status {ended.status}: {ended.err}")
     seen = len(reader.out)
     reader.until(lambda: len(reader.out) > seen + 1)
     reader.process.stdin.close()
     told = reader.end()
+    require(not ended.status, f"status {ended.status}: {ended.err}")
     faults = [line for line in told.out if line.startswith("fault")]
     require(not faults and not told.err, f"the reader met {faults[:3]} {told.err[-3:]}")
     require(any(line.startswith("read") for line in told.out), "the reader read nothing")
@@ -218,30 +219,34 @@ def contended(case: Case) -> str:
 
 def jumping(case: Case) -> str:
     """The clock jumps a day back and a day forth."""
-    program = Program([BESIDE, "clock", *case.bench.words(case.workdir)], case.bench.root / "compiled")
+    program = Program([BESIDE, "clock", *case.bench.words(case.workdir)], case.bench.cache)
     deadline = time.monotonic() + case.random.uniform(0.3, 1.2) * case.bench.span
     program.until(lambda: time.monotonic() > deadline)
     program.end(signal.SIGKILL)
-    again = Program([BESIDE, "clock", *case.bench.words(case.workdir)], case.bench.root / "compiled").end()
+    again = Program([BESIDE, "clock", *case.bench.words(case.workdir)], case.bench.cache).end()
     require(not again.status, f"status {again.status}: {again.err}")
     return ""
 
 
-def damaged(cut: bool) -> Break:
+def damaged(*, cut: bool) -> Break:
     """A file of the newest checkpoint, each in its turn, is cut to a half or has one bit flipped."""
 
     def breaks(case: Case) -> str:
         case.bench.resumable(case.workdir, STEPS)
-        path = files_of(case.workdir)[case.index]
-        content = bytearray(path.read_bytes())
-        if cut:
-            content = content[: len(content) // 2]
-        else:
-            content[case.random.randrange(len(content))] ^= 1 << case.random.randrange(8)
-        path.write_bytes(content)
+        damage(files_of(case.workdir)[case.index], case.random, cut=cut)
         return ""
 
     return breaks
+
+
+def damage(path: Path, draws: random.Random, *, cut: bool) -> None:
+    """Cuts a file to a half, or flips one bit of it."""
+    content = bytearray(path.read_bytes())
+    if cut:
+        content = content[: len(content) // 2]
+    else:
+        content[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+    path.write_bytes(content)
 
 
 def files_of(workdir: Path) -> list[Path]:

@@ -117,6 +117,7 @@ class Bench:
 
     Args:
       root: a folder of its own.
+      cache: where compiled programs are, if they are there already.
 
     Attributes:
       pictures: ten classes of four noisy color fields.
@@ -124,11 +125,13 @@ class Bench:
       span: seconds that such a run takes.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
         self.root, self.pictures, self.unbroken = root, root / "pictures", root / "unbroken"
+        self.cache = cache or root / "compiled"
         save_pictures(self.pictures)
-        self.end(self.unbroken)  # compiles
-        shutil.rmtree(self.unbroken)
+        if cache is None:
+            self.end(self.unbroken)  # compiles
+            shutil.rmtree(self.unbroken)
         began = time.monotonic()
         ended = self.end(self.unbroken)
         self.span = time.monotonic() - began
@@ -154,7 +157,7 @@ class Bench:
 
     def start(self, workdir: Path, pictures: Path | None = None, *, limit: int | None = None) -> Program:
         """Starts to train in a workdir, or goes on."""
-        return Program(["-m", "hypjax.train", *self.words(workdir, pictures)], self.root / "compiled", limit=limit)
+        return Program(["-m", "hypjax.train", *self.words(workdir, pictures)], self.cache, limit=limit)
 
     def end(self, workdir: Path, pictures: Path | None = None, *, limit: int | None = None) -> Ended:
         """Trains to the end."""

@@ -83,7 +83,7 @@ def faults(bench: Bench) -> Iterator[Fault]:
     yield Fault("disk full at a picture (no file above 20 to 190 kB)", breaking.full(STEPS, between(20_000, 190_000)))
     if breaking.can_mount(bench.root / "mounted"):
         yield Fault("disk full anywhere (a file system of 0.3 to 2.5 MB)", breaking.small_disk)
-    yield Fault("a reader every half second throughout", breaking.watched)
+    yield Fault("a reader every half second, a `kill -9` and a resume", breaking.watched)
     yield Fault("a second trainer", breaking.contended)
     files = len(breaking.files_of(bench.unbroken))
     yield Fault("each file of the newest checkpoint cut to a half", breaking.damaged(cut=True), files)
