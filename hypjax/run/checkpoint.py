@@ -8,9 +8,13 @@ read-only file system and beside a trainer at work, which alone has `Checkpoints
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +112,8 @@ class SavedStates:
             error: Exception | None = None
             for _ in range(2):  # what is damaged is so twice
                 try:
-                    return load(newest), notices
+                    with _file_system(except_for=errno.ENOENT):
+                        return load(newest), notices
                 except UsageError:
                     raise
                 except FileNotFoundError as missing:
@@ -154,13 +159,17 @@ class Checkpoints(SavedStates):
         Args:
           state: the state; its buffers may be donated as soon as this returns.
           data: the data iterator's JSON-able state.
+
+        Raises:
+          OSError: the file system would not take it, or the one before.
         """
         step = int(state.step)
         if step in [checkpoint.step for checkpoint in self._checkpointer.checkpoints]:
             return
         tree, position = _tree(state), json.dumps(data).encode()
         kept = {"json": np.frombuffer(position, np.uint8), "checks": _checks(tree, position)}
-        self._checkpointer.save_checkpointables_async(step, {"state": tree, "data": kept}, force=True)
+        with _file_system():  # also of the one before, which was written in the background
+            self._checkpointer.save_checkpointables_async(step, {"state": tree, "data": kept}, force=True)
 
     def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
         """Reads the newest whole checkpoint, onto whatever devices `sharding` names.
@@ -201,14 +210,38 @@ class Checkpoints(SavedStates):
         return f"checkpoint {step} is damaged and was set aside ({reason})"
 
     def wait(self) -> None:
-        """Returns once all that was saved lies on the disk."""
-        self._checkpointer.wait()
+        """Returns once all that was saved lies on the disk.
+
+        Raises:
+          OSError: the file system would not take it.
+        """
+        with _file_system():
+            self._checkpointer.wait()
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._checkpointer.close()
+        with _file_system():
+            self._checkpointer.close()
+
+
+@contextmanager
+def _file_system(except_for: int | None = None) -> Iterator[None]:
+    """Within it, what the file system refuses is an `OSError`, as anywhere: TensorStore makes a `ValueError` of it."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            told = re.search(r"os_error_code='(\d+)'", str(cause))
+            number = cause.errno if isinstance(cause, OSError) else int(told[1]) if told else None
+            if number is not None and number != except_for:
+                raise OSError(number, f"a checkpoint: {os.strerror(number)}") from error
+            cause = cause.__cause__
+        raise
 
 
 def _require_same(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -49,7 +49,9 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         print(version())
         return
     keep_compiled()
-    logging.set_verbosity(logging.ERROR)  # libraries' notices would drown the progress line
+    logging.set_verbosity(
+        logging.FATAL
+    )  # libraries' notices would drown the progress line, and the one line of an error
     # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
     warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
     try:

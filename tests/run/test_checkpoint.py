@@ -1,3 +1,5 @@
+import errno
+import resource
 import shutil
 
 import jax
@@ -182,6 +184,41 @@ def test_what_the_file_system_refuses_is_not_taken_for_damage(tmp_path, monkeypa
         with pytest.raises(OSError, match=r"checkpoint 6 cannot be read: .*Input/output error"):
             checkpoints.restore(state(), replicated())
         assert listing(tmp_path) == before
+
+
+def test_so_it_is_where_orbax_has_words_of_its_own_for_it(tmp_path, monkeypatch):
+    saved(tmp_path, [3, 6]).__exit__()
+
+    def refuse(*_):
+        raise ValueError("UNKNOWN: Error reading local file: Input/output error [os_error_code='5']")
+
+    monkeypatch.setattr("hypjax.run.checkpoint.ocp.load_checkpointables", refuse)
+    with pytest.raises(OSError, match="checkpoint 6 cannot be read") as caught:
+        SavedStates(tmp_path / "checkpoints").read(replicated())
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_full_disk_is_the_file_systems_error_and_costs_nothing_that_was_there(tmp_path):
+    saved(tmp_path, [3]).__exit__()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+            checkpoints.save(noisy(6), {"next_index": 6})
+            checkpoints.wait()
+
+    try:
+        with pytest.raises(OSError, match="a checkpoint: File too large") as caught:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps == [3]
+        checkpoints.save(noisy(6), {"next_index": 6})
+        checkpoints.wait()
+        assert checkpoints.steps == [3, 6]
 
 
 def test_a_state_of_another_shape_is_named_and_left_where_it_is(tmp_path):
