@@ -105,6 +105,7 @@ def come(bench: Bench, fault: Fault, index: int, seed: int) -> Came:
             held = Held.of(case.workdir)
             ended = bench.end(case.workdir, pictures if pictures.exists() else None)
             breaking.require(not ended.status, f"going on, it ended with status {ended.status}: {ended.err}")
+            breaking.require(not ended.err, f"going on, it complained: {ended.err[:2]}")
             differ = bench.differences(case.workdir)
             return Came(line, not differ, differ + held.lost(case.workdir, ended))
         except Lost as lost:
