@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float
 
 from hypjax.data.source import Source, own_features, own_queries, subset
 from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
-from hypjax.retrieval import Retrieved, Rows, auroc, distance_ratio, knn, retrieval_figures, spearman
+from hypjax.retrieval import Retrieved, Rows, knn, retrieval_figures
 from hypjax.training import sharding
 from hypjax.training.comparing import HIER_PROXIES, hier_points
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
+from hypjax.training.responses import Response
 from hypjax.training.space import Space
 from hypjax.training.state import Params
 from hypjax.training.trees import Trees, grow
@@ -47,34 +47,6 @@ def radius_figures(embedded: Embedded, clip_radius: float) -> dict[str, float]:
         "uncertainty_mean": float(embedded.uncertainty.mean()),
         "uncertainty_std": float(embedded.uncertainty.std()),
     }
-
-
-class Response(NamedTuple):
-    """How uncertainty answers to one kind of degradation.
-
-    Attributes:
-      levels: levels in [0, 1], ascending, 0 the clean image.
-      uncertainty: [levels, n].
-      wrong: whether the nearest clean neighbor is wrong [levels, n].
-      distances: to the two nearest clean neighbors [levels, n, 2].
-    """
-
-    levels: tuple[float, ...]
-    uncertainty: Float[np.ndarray, "levels n"]
-    wrong: Bool[np.ndarray, "levels n"]
-    distances: Float[np.ndarray, "levels n 2"]
-
-    def figures(self, kind: str) -> dict[str, float]:
-        """Rank correlation of u with the level; recall and AUROC, of u and of what a search tells, when degraded."""
-        level_of_each = np.repeat(np.asarray(self.levels, np.float32), self.uncertainty.shape[1])
-        degraded = np.asarray(self.levels) > 0
-        wrong, distances = self.wrong[degraded].ravel(), self.distances[degraded].reshape(-1, 2)
-        doubts = {"": self.uncertainty[degraded].ravel(), "_nearest_distance": distances[:, 0]}
-        doubts["_distance_ratio"] = distance_ratio(distances)
-        return {
-            f"{kind}_rank_correlation": float(spearman(level_of_each, self.uncertainty.ravel())),
-            f"{kind}_recall@1": float(1 - wrong.mean()),
-        } | {f"{kind}_uncertainty_auroc{name}": float(auroc(doubt, wrong)) for name, doubt in doubts.items()}
 
 
 class Evaluation(NamedTuple):

@@ -92,7 +92,7 @@ class Elsewhere:
 def test_a_run_that_goes_on_goes_on_elsewhere_too(tmp_path, monkeypatch):
     """One run at W&B however often it is started; TensorBoard forgets the steps that are taken again."""
     elsewhere = Elsewhere()
-    monkeypatch.setattr("hypjax.run.metrics.require", lambda module, extra: elsewhere)
+    monkeypatch.setattr("hypjax.run.metrics.installed", lambda module, extra: elsewhere)
     for step in (0, 4):
         writer = MetricWriter(tmp_path, resume_step=step, tensorboard=True, wandb="a1b2", config={"seed": 0})
         writer.write(step + 1, {"loss": 2.0, "bad": float("nan")})
