@@ -1,12 +1,12 @@
 """Every test and doctest runs on eight fake CPU devices, with shapes and types checked."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "agg")
 # The workers, and the programs that the tests start, share what they compile; each session starts with nothing.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -20,7 +20,21 @@ import jaxtyping
 
 from tests import compiling
 
+# Importing JAX reads no flags yet. Eight devices share few cores: on a busy machine one of them waits for long.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        compiling.FLAGS,
+    ]
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# What only tracing and compiling cost: places for tracebacks, keeping what no other process asks for, and looking for
+# garbage among the many small objects.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+gc.set_threshold(50_000, 10, 10)
 
 # Not `hypjax.training`: JAX rebuilds its containers with placeholders for leaves, which no type would admit.
 CHECKED = [
@@ -41,12 +55,3 @@ LONGEST = ("test_programs", "test_configs", "test_compare", "test_notebooks")
 def pytest_collection_modifyitems(items):
     """Whole programs come first: a worker that met one of them last would leave the other idle."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
-
-
-def pytest_configure(config):
-    """The quick lane spends half its time in XLA's compiler and goes without optimization.
-
-    The whole suite has it, but where `quickly_compiled` is asked for (tests/conftest.py).
-    """
-    if config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] += f" --xla_backend_optimization_level=0 {compiling.FLAGS}"

@@ -12,11 +12,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _quickly_compiled(quickly_compiled):
-    """All of this folder's tests."""
-
-
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}
 
 

@@ -7,12 +7,7 @@ import pytest
 
 @pytest.fixture(params=[pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def dtype(request):
-    """The dtype of the points; float64, where identities hold to nine digits, with JAX's 64-bit mode on.
-
-    The compiler optimizes float32, as for a user; in float64 it is the formulas that are tested.
-    """
-    if request.param == "float64":
-        request.getfixturevalue("quickly_compiled")
+    """The dtype of the points; float64, where identities hold to nine digits, with JAX's 64-bit mode on."""
     with jax.enable_x64(request.param == "float64"):
         yield request.param
 

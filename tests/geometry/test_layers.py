@@ -10,7 +10,7 @@ from hypjax.geometry import layers, poincare
 
 
 @pytest.fixture(autouse=True)
-def _float64(quickly_compiled):
+def _float64():
     with jax.enable_x64(True):
         yield
 

@@ -21,7 +21,7 @@ SUM = Product((Poincare(0.4), Euclidean()), (2, 3), (0.5, 2.0), combine="sum")
 
 
 @pytest.fixture(autouse=True)
-def _float64(quickly_compiled):
+def _float64():
     with jax.enable_x64(True):
         yield
 

@@ -21,11 +21,6 @@ QUICK = [pytest.param(name, marks=() if name == "poincare" else pytest.mark.slow
 HYPERBOLIC = {name: SPACES[name] for name in ("poincare", "lorentz")}
 
 
-@pytest.fixture(autouse=True)
-def _quickly(quickly_compiled):
-    pass
-
-
 @functools.partial(jax.jit, static_argnames="n")
 def spread(space, key, n=6, scale=1.5):
     """Points of the space [n, e] in float64, on the sphere within a cap, and weights with a zero among them."""

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from hypjax.geometry import differences, euclidean, lorentz, numerics, poincare, sphere
+from tests import compiling
 
 N, D = 1024, 128
 
@@ -55,7 +56,7 @@ LOSSES = {"log_sum_exp": log_sum_exp, "mean": lambda distance: lambda x: jnp.mea
 @pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean"])
 def test_the_gradient_of_an_all_pairs_loss_needs_at_most_5_squares_of_memory(name, loss):
     gradient = jax.jit(jax.value_and_grad(LOSSES[loss](DISTANCES[name])))
-    memory = gradient.lower(jax.ShapeDtypeStruct((N, D), jnp.float32)).compile().memory_analysis()
+    memory = gradient.lower(jax.ShapeDtypeStruct((N, D), jnp.float32)).compile(compiling.FULL).memory_analysis()
     assert memory.temp_size_in_bytes <= 5 * 4 * N * N
 
 
@@ -63,7 +64,7 @@ def test_the_gradient_of_an_all_pairs_loss_needs_at_most_5_squares_of_memory(nam
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_gradient_takes_at_most_3_times_that_of_one_matmul(loss):
     x = embeddings()
-    steps = {name: jax.jit(jax.value_and_grad(LOSSES[loss](DISTANCES[name]))) for name in ("poincare", "one_matmul")}
+    steps = {name: compiling.fully(jax.value_and_grad(LOSSES[loss](DISTANCES[name]))) for name in ("poincare", "one_matmul")}
     for step in steps.values():
         jax.block_until_ready(step(x))
 
@@ -76,8 +77,8 @@ def test_the_gradient_takes_at_most_3_times_that_of_one_matmul(loss):
                 best[name] = min(best[name], time.process_time() - start)
         return best["poincare"] / best["one_matmul"]
 
-    # The processor's time, so that other programs do not count, and the best of three: a cache may still be shared.
-    assert min(ratio() for _ in range(3)) <= 3
+    # The processor's time, so that other programs do not count, and up to three times: a cache may still be shared.
+    assert any(ratio() <= 3 for _ in range(3))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MEAN = np.array([0.6, -0.3])
 
 
 @pytest.fixture(autouse=True)
-def _float64(quickly_compiled):
+def _float64():
     with jax.enable_x64(True):
         yield
 

@@ -8,11 +8,6 @@ import pytest
 from hypjax import geometry
 
 
-@pytest.fixture(autouse=True)
-def _quickly_compiled(quickly_compiled):
-    """All of this folder's tests."""
-
-
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):

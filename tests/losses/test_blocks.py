@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import geometry, losses, mining
+from tests import compiling
 from tests.losses import table
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5, -1, 1, 2, 4, 4, 0, 3])
@@ -149,7 +150,6 @@ def test_nor_do_they_change_losses_of_proxies(points):
 
 
 @pytest.mark.slow
-@pytest.mark.fully_compiled
 def test_blocks_keep_no_distance_matrix():
     """4096 × 4096 distances are 67 MB; a block of 64 anchors has 1 MB."""
     n, labels = 4096, np.arange(4096) // 4
@@ -163,7 +163,7 @@ def test_blocks_keep_no_distance_matrix():
         anchors = {"x": x, "labels": jnp.array(labels), "ids": jnp.arange(n)}
         return losses.mean(losses.in_blocks(rows, anchors, size=64))
 
-    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile(compiling.FULL)
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * n * n / 2
 
 

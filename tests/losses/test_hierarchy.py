@@ -7,6 +7,7 @@ import pytest
 from hypjax import geometry, losses
 from hypjax.losses import hierarchy
 from hypjax.losses.hierarchy import sample_triplets
+from tests import compiling
 from tests.losses.hier_loops import StraightThrough, exact_expectation, mutual_neighbors, sets_of_anchors
 
 UNEVEN = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
@@ -222,12 +223,11 @@ def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points, float64)
 
 
 @pytest.mark.slow
-@pytest.mark.fully_compiled
 def test_jit_changes_nothing(in_float32, batch):
     x, proxies = batch
     options = {"neighbors": 3, "triplets_per_anchor": 4}
     eager = terms(geometry.Poincare(0.7).pairwise_dist, x, losses.pairs(LABELS), proxies, jax.random.key(0), **options)
-    value = in_float32(x, LABELS, proxies, jax.random.key(0))[0]
+    value = compiling.fully(in_float32)(x, LABELS, proxies, jax.random.key(0))[0]
     np.testing.assert_allclose(value, losses.mean(eager), rtol=1e-5)
 
 
@@ -274,7 +274,6 @@ def test_bad_arguments_are_named(change, message, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.fully_compiled
 def test_full_size_fits_in_a_fraction_of_a_gigabyte():
     """180 images, 50 triplets each, 512 proxies: one array over all triplets and proxies would be 71 MB already."""
     pairs, distance = losses.pairs(np.arange(180) // 2), geometry.Poincare(0.1).pairwise_dist
@@ -283,5 +282,5 @@ def test_full_size_fits_in_a_fraction_of_a_gigabyte():
         return losses.mean(terms(distance, x, pairs, proxies, key))
 
     gradient = jax.jit(jax.grad(loss, (0, 1)))
-    compiled = gradient.lower(jnp.zeros((180, 128)), jnp.zeros((512, 128)), jax.random.key(0)).compile()
+    compiled = gradient.lower(jnp.zeros((180, 128)), jnp.zeros((512, 128)), jax.random.key(0)).compile(compiling.FULL)
     assert compiled.memory_analysis().temp_size_in_bytes < 2**27

@@ -4,11 +4,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _quickly_compiled(quickly_compiled):
-    """All of this folder's tests."""
-
-
 BATCHES = {
     "uneven classes": np.array([2, 0, 1, 0, 2, 2, 1, 0, 5]),
     "one class": np.zeros(9, int),

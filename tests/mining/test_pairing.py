@@ -5,6 +5,7 @@ import pytest
 
 from hypjax import losses, mining
 from hypjax.geometry import Poincare
+from tests import compiling
 from tests.losses import table
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
@@ -71,10 +72,9 @@ def test_every_miner_takes_some_of_its_pairs(of_the_ball):
 
 
 @pytest.mark.slow
-@pytest.mark.fully_compiled
 def test_compiled_and_eager_miners_agree(of_the_ball):
     pairs = losses.pairs(LABELS)
-    compiled, eager = jax.jit(weights)(of_the_ball, pairs), weights(of_the_ball, pairs)
+    compiled, eager = compiling.fully(weights)(of_the_ball, pairs), weights(of_the_ball, pairs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), compiled, eager)
 
 
@@ -98,7 +98,6 @@ def test_a_diverged_distance_is_taken_and_leaves_numbers(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.fully_compiled
 @pytest.mark.parametrize("name", table.MINERS)
 def test_memory_is_a_few_distance_matrices(name):
     """At 900 images one b·b·b array would be 2.9 GB."""
@@ -108,5 +107,5 @@ def test_memory_is_a_few_distance_matrices(name):
         distances = -jnp.matmul(x, x.T)
         return losses.mean(losses.triplet(distances, table.MINERS[name](distances, pairs)))
 
-    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile(compiling.FULL)
     assert compiled.memory_analysis().temp_size_in_bytes < 24 * 4 * n * n

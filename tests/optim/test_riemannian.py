@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from hypjax import geometry, optim
+from tests import compiling
 
 C = 0.7
 MANIFOLDS = {
@@ -205,7 +206,6 @@ def test_momentum_is_carried_along_without_change_of_length(name, float64):
     np.testing.assert_allclose(arrived, straight, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.fully_compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
@@ -219,7 +219,7 @@ def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
         updates, state = optimizer.update(gradients, state, params, manifold=geometry.Sphere())
         return optax.apply_updates(params, updates), state
 
-    compiled = jax.jit(step)
+    compiled = compiling.fully(step)
     once = compiled(params, optimizer.init(params))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(once[1]))
     assert once[1].step == 1

@@ -18,10 +18,7 @@ from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.metrics import MetricWriter
 from hypjax.stores import embeddings, extracted, filling, rows
 from hypjax.training import sharding
-from tests import compiling
 from tests.pictures import save_pictures, untrained_run
-
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 CLASSES, EACH, WIDTH = 12, 6, 16
 
@@ -49,8 +46,7 @@ def settings(file, *words):
 def finished(file, tmp_path_factory):
     """An unbroken run."""
     workdir = tmp_path_factory.mktemp("run") / "run"
-    with compiling.quickly():
-        train.train(settings(file), workdir)
+    train.train(settings(file), workdir)
     return workdir
 
 

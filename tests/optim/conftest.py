@@ -1,8 +1,0 @@
-"""What the tests of optimizers share."""
-
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def _quickly_compiled(quickly_compiled):
-    """All of this folder's tests."""
