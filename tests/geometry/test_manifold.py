@@ -1,7 +1,9 @@
 """Identities that every manifold has to satisfy, in float64."""
 
 import dataclasses
+import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ MANIFOLDS = {
     "lorentz": Lorentz(0.7),
     "euclidean": Euclidean(),
     "sphere": Sphere(),
-    "product": Product((Poincare(0.4), Lorentz(1.3), Euclidean(), Sphere()), (2, 3, 1, 3), (0.5, 2.0, 1.0, 3.0)),
+    "product": Product((Poincare(0.4), Lorentz(1.3)), (2, 3), (0.5, 2.0)),
     "nested": Product((Product((Lorentz(1.0), Euclidean()), (2, 1)), Sphere()), (3, 3)),
 }
 SUM = Product((Poincare(0.4), Euclidean()), (2, 3), (0.5, 2.0), combine="sum")
@@ -35,11 +37,12 @@ def dimensions(space):
     return sum(space.dimensions) if isinstance(space, Product) else 4
 
 
-def points(space, n=5, seed=0, scale=0.6):
-    key = jax.random.key(seed)
-    return space.embed(scale * jax.random.normal(key, (n, dimensions(space)), jnp.float64))
+@functools.partial(jax.jit, static_argnames="n")
+def points(space, n=5, seed=0):
+    return space.embed(0.6 * jax.random.normal(jax.random.key(seed), (n, dimensions(space)), jnp.float64))
 
 
+@jax.jit
 def tangents(space, x, seed=7):
     return space.project_tangent(x, 0.5 * jax.random.normal(jax.random.key(seed), x.shape, jnp.float64))
 
@@ -85,7 +88,7 @@ def test_transport_keeps_inner_products(space):
 def test_the_riemannian_gradient_gives_every_directional_derivative(space):
     x, y = points(space), points(space, seed=1)
     u = tangents(space, x)
-    slope = jax.grad(lambda x: space.sqdist(x, y).sum())(x)
+    slope = jax.jit(jax.grad(lambda x: space.sqdist(x, y).sum()))(x)
     gradient = space.egrad2rgrad(x, slope)
     step = 1e-5
     ahead, behind = (space.sqdist(space.expmap(x, sign * step * u), y) for sign in (1, -1))
@@ -101,16 +104,28 @@ def test_a_retraction_agrees_to_first_order(space):
     assert float(space.dist(x, space.retract(x, u)).min()) > 1e-6
 
 
-@pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean", "sphere", "product"])
+SIMPLE = {name: MANIFOLDS[name] for name in ("poincare", "lorentz", "euclidean", "sphere")}
+SIMPLE["product"] = Product((Sphere(), Euclidean()), (3, 2), (0.5, 2.0))
+
+
+@pytest.mark.parametrize("name", SIMPLE)
 def test_the_squared_distance_is_smooth_at_equal_points(name):
-    space = MANIFOLDS[name]
-    x, v = points(space, n=1)[0], None
-    v = tangents(space, x)
-    close(jax.grad(lambda y: space.sqdist(x, y))(x), jnp.zeros_like(x))
-    along = jax.hessian(lambda t: space.sqdist(x, space.geodesic(t, x, space.expmap(x, v))))(0.0)
-    close(along, 2 * space.inner(x, v, v), 1e-5)
+    space = SIMPLE[name]
+    x = points(space, n=1)[0]
+
+    @jax.jit
+    def derivatives(x, v):
+        def squares(y):
+            return space.sqdist(x, y)
+
+        y = space.expmap(x, v)
+        along = jax.jacfwd(jax.jacfwd(lambda t: squares(space.geodesic(t, x, y))))(0.0)
+        return jax.grad(squares)(x), along, space.inner(x, v, v), jax.hessian(squares)(x) if name == "poincare" else 0
+
+    slope, along, square, hessian = derivatives(x, tangents(space, x))
+    close(slope, jnp.zeros_like(x))
+    close(along, 2 * square, 1e-5)
     if name == "poincare":
-        hessian = jax.hessian(lambda y: space.sqdist(x, y))(x)
         close(hessian, 2 * poincare.conformal_factor(x, c=space.c) ** 2 * np.eye(4), 1e-6)
 
 
@@ -148,7 +163,7 @@ def test_manifolds_are_frozen_and_equal_by_value():
     assert Poincare(0.7) != Lorentz(0.7)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Poincare(0.7).c = 1.0
-    assert jax.tree.leaves(MANIFOLDS["product"]) == [0.4, 1.3, 0.5, 2.0, 1.0, 3.0]
+    assert jax.tree.leaves(MANIFOLDS["product"]) == [0.4, 1.3, 0.5, 2.0]
 
 
 def test_a_products_distances_are_its_parts_combined():
@@ -185,11 +200,13 @@ def test_what_makes_no_sense_is_refused(make, message):
 @pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean", "sphere", "product"])
 def test_everything_is_finite_at_hard_points(name):
     space = MANIFOLDS[name]
-    x = points(space, n=1)[0].astype(jnp.float32)
-    far = space.embed(jnp.full(dimensions(space), 30.0, jnp.float32))
-    zero = space.embed(jnp.zeros(dimensions(space), jnp.float32))
-    for a, b in ((x, x), (x, zero), (zero, zero), (far, far), (x, far)):
-        for function in (space.dist, space.sqdist):
-            value, slopes = jax.value_and_grad(function, argnums=(0, 1))(a, b)
-            assert jnp.isfinite(value)
-            assert all(jnp.isfinite(slope).all() for slope in slopes), (function, a, b)
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0))
+    def at(tangents, pair):
+        x = space.embed(tangents)[pair]
+        return [jax.value_and_grad(function, argnums=(0, 1))(*x) for function in (space.dist, space.sqdist)]
+
+    some, far, zero = (np.full(dimensions(space), length, np.float32) for length in (0.4, 30, 0))
+    tangents = np.stack([some * (-1) ** np.arange(len(some)), far, zero])
+    chex.assert_tree_all_finite(at(tangents, np.array([[0, 0], [0, 2], [2, 2], [1, 1], [0, 1]])))
