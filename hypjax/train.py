@@ -68,6 +68,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> None:
             raise UsageError(f"{name} must be at least 0, not {value}")
     if config.evaluation.state not in STATES:
         raise UsageError(f"evaluation.state {config.evaluation.state!r} is unknown; there are: {', '.join(STATES)}")
+    workdir = as_path(workdir)
     if profile and is_remote(workdir):
         raise UsageError(f"--profile keeps its files in a folder of this machine, not in {workdir}")
     require_packages(tensorboard=config.log.tensorboard, wandb=config.log.wandb)

@@ -99,7 +99,7 @@ def _model() -> dict[str, Any]:
     return {
         "encoder": {
             "name": "efficientnet_lite0",  # none where the data are features
-            "weights": "packaged",  # packaged | a checkpoint file | hf:OWNER/NAME | "" for a random start
+            "weights": "packaged",  # packaged | a file, or its address | hf:OWNER/NAME | "" for a random start
             "dtype": "float32",  # or bfloat16, inside the encoder only
             "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
             "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -127,7 +128,8 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
-        with self._lock:
+        # Where the storage does not answer, the lease expires.
+        with self._lock, suppress(OSError):
             if not self._lost and self._held().get("token") == self._said["token"]:
                 # The file stays: one who stood still meanwhile finds that another was there, and has gone.
                 self._write(renewed=0.0)
