@@ -24,7 +24,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hypjax import evaluate, train
-from hypjax.config import command_line
+from hypjax.config import command_line, persistence
 from hypjax.data import atomic
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
@@ -157,7 +157,8 @@ def strangeness(job: Job, run: Run, split: str) -> list[str]:
     """In what the run that is kept there differs from the one that is meant."""
     # A run that went on to score its test classes holds the validation figures all the same.
     ignored = ("evaluation.test",) if split == "validation" else ()
-    return [line for line in comparison.changes(run.config, job.config, ignored) if not line.startswith("log.")]
+    changed = comparison.changes(run.config, job.config, ignored)
+    return [line for line in changed if not line.startswith(persistence.ELSEWHERE)]
 
 
 def strangers(jobs: Sequence[Job], split: str) -> dict[tuple[str, int], str]:

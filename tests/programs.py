@@ -1,30 +1,104 @@
-"""The programs as a user starts them, each in a process of its own."""
+"""The programs as a user starts them: in this process, or in one of their own where that is what a test is about."""
 
+import contextlib
+import io
+import logging
 import os
+import re
+import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from unittest import mock
 
-from tests import compiling
+import jax
+
+from hypjax.show.plots import style
+from hypjax.training import sharding
 
 ROOT = Path(__file__).parent.parent
 
+# A network that trains in a second or two; of one shape, so that what one test compiles serves the next.
+TINY = (
+    "--config.encoder.sizes={'width': 16, 'depth': 1, 'heads': 2}",
+    "--config.head.dim=8",
+    "--config.evaluation.batch=16",
+)
+# Three of ten classes to validate on and three to test on: the usual one and five leave nothing to be ranked.
+THIRDS = "--config.data.fractions=(0.4, 0.3, 0.3)"
+# Validation at the start and the end, of whole images, and no look at the test classes: half of a tiny run's time.
+LIGHT = ("--config.evaluation.test=false", "--config.evaluation.degraded_queries=0", "--config.evaluation.every=0")
 
-def start(*words, devices=1, module="hypjax.train", quickly=True):
+
+def tiny(folder, workdir, *more, config="hyp_uml.py:quick"):
+    """The words that train the tiny network on a folder."""
+    file = f"{ROOT}/configs/{config},encoder=vit_ti8,data=folder,data_dir={folder}"
+    features = f"--config.features.dir={Path(workdir).parent / 'features'}"
+    return ["--config", file, *TINY, features, f"--workdir={workdir}", *more]
+
+
+def run(*words, module="hypjax.train", devices=1, drawn=False):
+    """Does in this process what `python -m module *words` does: its exit status, its output and its complaints.
+
+    Args:
+        words: The command line.
+        module: The program.
+        devices: How many of this process's devices it sees.
+        drawn: Whether its pictures are painted, which takes a third of a tiny run, or composed and left empty.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    data_mesh, log, handler = sharding.data_mesh, logging.getLogger("hypjax"), logging.StreamHandler(err)
+    mesh = data_mesh(jax.devices()[:devices])
+    with contextlib.ExitStack() as stack:
+        for context in (
+            mock.patch.object(sys, "argv", ["", *map(str, words)]),
+            mock.patch.object(sharding, "data_mesh", lambda chosen=None: data_mesh(chosen) if chosen else mesh),
+            contextlib.nullcontext() if drawn else mock.patch.object(style, "save", lambda figure, path: path.touch()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            _kept_compiled(),
+            warnings.catch_warnings(),
+        ):
+            stack.enter_context(context)
+        log.addHandler(handler)
+        stack.callback(log.removeHandler, handler)
+        warnings.simplefilter("ignore", ResourceWarning)  # what a process leaves open its end closes
+        warnings.filterwarnings("ignore", message=".* found in sys.modules after import of package")
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            status = 0
+        except SystemExit as end:
+            status = end.code
+    return status, out.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
+def _kept_compiled():
+    """A program traces anew what the one before it compiled, and need not compile it anew."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = jax.config.values[name]
+    jax.config.update(name, 0.03)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def start(*words, module="hypjax.train", devices=1):
     """Starts `python -m module *words` on so many CPU devices.
 
     Args:
         words: The command line.
-        devices: How many the process pretends to have.
         module: The program.
-        quickly: Whether to compile without most optimizations: small runs compile more than they compute.
+        devices: How many the process pretends to have.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {compiling.FLAGS if quickly else ''}",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.03",
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
         "PYTHONUNBUFFERED": "1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly)),
     }
     command = [sys.executable, "-m", module, *map(str, words)]
     return subprocess.Popen(
@@ -32,12 +106,12 @@ def start(*words, devices=1, module="hypjax.train", quickly=True):
     )
 
 
-def finish(process, timeout=300):
-    """Waits for a program: its exit status, what it printed, and what it complained about."""
-    out, err = process.communicate(timeout=timeout)
+def finish(process, timeout=600):
+    """Waits for a program, which does not outlive the wait: its exit status, its output and its complaints."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return process.returncode, out, err
-
-
-def run(*words, **options):
-    """Starts a program and waits for it."""
-    return finish(start(*words, **options))

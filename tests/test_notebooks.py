@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import compiling
+
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 800_000  # of a notebook with what it shows
 
@@ -91,7 +93,7 @@ def test_a_notebook_runs_and_finds_what_it_says(path, tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "HYPJAX_WORKDIR")}
-    environment |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+    environment |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg", "XLA_FLAGS": compiling.FLAGS}
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"]
     command = [sys.executable, *warnings, "-c", RUNNER, str(path.resolve()), *EXPECTED[path.stem]]
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)

@@ -1,21 +1,19 @@
 """What a user meets: runs that end, are killed, resumed, spread over devices, or given bad input."""
 
+import fcntl
 import json
 import shutil
 import signal
 import socket
 import time
 
+import jax
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
-from hypjax.run.lock import Lock
 from tests.pictures import save_pictures
-from tests.programs import finish, run, start
-
-TINY = [  # a network small enough to train in seconds
-    "--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}",
-]
+from tests.programs import LIGHT, ROOT, THIRDS, finish, run, start, tiny
 
 
 def rows(workdir):
@@ -30,33 +28,81 @@ def results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
+def saved(workdir):
+    """The steps of which there is a checkpoint."""
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+
+
+def state_of(workdir, step):
+    """The leaves of a checkpoint by their paths."""
+    path, here = workdir / "checkpoints" / str(step), jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    held = ocp.checkpointables_metadata(path).metadata["state"]
+    like = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in held.items()}
+    return ocp.load_checkpointables(path, {"state": like})["state"]
+
+
+def done(*words, **options):
+    """What a program says that does what it is asked for."""
+    status, out, err = run(*words, **options)
+    assert status == 0, err
+    return out + err
+
+
+def refused(*words, **options):
+    """The one line of a program that refuses what it is asked for."""
+    status, _, err = run(*words, **options)
+    assert status == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def assert_ends_like(workdir, unbroken, **tolerance):
+    np.testing.assert_allclose(losses(workdir), losses(unbroken), **(tolerance or {"atol": 1e-6}))
+    expected = results(unbroken)
+    for name, value in results(workdir).items():
+        assert value == pytest.approx(expected[name], abs=1e-3 if tolerance else 1e-5, nan_ok=True), name
+
+
+def as_killed_after(step, finished, workdir):
+    """What a run leaves that was killed before its last checkpoint."""
+    shutil.copytree(finished, workdir)
+    (workdir / "results.json").unlink()
+    for later in saved(workdir):
+        if later > step:
+            shutil.rmtree(workdir / "checkpoints" / str(later))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Ten classes of four noisy color fields."""
     return save_pictures(tmp_path_factory.mktemp("images with spaces"), classes=10, each=4)
 
 
-def tiny(folder, workdir, *more):
-    return [
-        "--config",
-        f"configs/hyp_uml.py:quick,encoder=vit_ti8,data=folder,data_dir={folder}",
-        *TINY,
-        "--config.batch.classes=4",
-        "--config.batch.samples_per_class=4",
-        "--config.data.fractions=(0.4, 0.3, 0.3)",
-        "--config.evaluation.ks=(1, 2)",
-        f"--workdir={workdir}",
-        *more,
-    ]
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """An unbroken run with all that a run leaves, and what it printed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, done(*tiny(folder, workdir, THIRDS), drawn=True)
 
 
 @pytest.fixture(scope="module")
-def finished(folder, tmp_path_factory):
-    """An unbroken run."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    status, out, err = run(*tiny(folder, workdir))
-    assert status == 0, err
-    return workdir, out
+def short(folder, tmp_path_factory):
+    """An unbroken run that leaves the test classes alone."""
+    workdir = tmp_path_factory.mktemp("short") / "run"
+    done(*tiny(folder, workdir, THIRDS, *LIGHT))
+    return workdir
+
+
+# Steps enough for a test to interrupt some of them.
+LONG = (THIRDS, *LIGHT, "--config.steps=300", "--config.most_epochs=0.0")
+
+
+@pytest.fixture(scope="module")
+def long(folder, tmp_path_factory):
+    """An unbroken run of many steps."""
+    workdir = tmp_path_factory.mktemp("long") / "run"
+    done(*tiny(folder, workdir, *LONG, "--config.checkpoint.every=0"))
+    return workdir
 
 
 @pytest.mark.slow
@@ -64,9 +110,9 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     workdir, out = finished
     left = {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "results.json", "report.html"}
     assert left <= {p.name for p in workdir.iterdir()}
-    assert len(list(workdir.glob("*.png"))) >= 4
+    assert len([p for p in workdir.glob("*.png") if p.stat().st_size > 1000]) == 7
     assert len(losses(workdir)) >= 10
-    assert len(list((workdir / "checkpoints").iterdir())) == 2
+    assert saved(workdir) == [6, 12]
     figures = results(workdir)
     assert 0 <= figures["recall@1"] <= figures["recall@2"] <= 1
     assert {"map@r", "r_precision", "nmi", "uncertainty_auroc", "blur_rank_correlation"} <= set(figures)
@@ -80,67 +126,68 @@ def test_a_run_leaves_what_the_readme_promises(finished):
 def test_a_finished_run_says_so(finished, folder):
     workdir, _ = finished
     before = (workdir / "results.json").stat().st_mtime_ns
-    status, out, _ = run(*tiny(folder, workdir))
-    assert (status, "is finished" in out) == (0, True)
+    assert "is finished" in done(*tiny(folder, workdir, THIRDS))
     assert (workdir / "results.json").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
-def test_evaluate_gives_the_same_figures(finished):
-    workdir, _ = finished
-    before = results(workdir)
-    status, out, err = run(f"--workdir={workdir}", module="hypjax.evaluate")
-    assert status == 0, err
-    assert "recall@1 " in out
-    for name, value in results(workdir).items():
-        assert value == pytest.approx(before[name], abs=1e-6, nan_ok=True), name
+def test_evaluate_gives_the_same_figures(finished, tmp_path):
+    workdir, before = tmp_path / "run", results(finished[0])
+    shutil.copytree(finished[0], workdir)
+    (workdir / "results.json").write_text("{}")
+    assert "recall@1 " in done(f"--workdir={workdir}", module="hypjax.evaluate")
+    assert results(workdir) == {name: pytest.approx(value, abs=1e-6, nan_ok=True) for name, value in before.items()}
 
 
 @pytest.mark.slow
 def test_a_folder_is_embedded_and_searched_with_its_model(finished, folder, tmp_path):
     workdir, _ = finished
     index, page = tmp_path / "index.npz", tmp_path / "found.html"
-    status, _, err = run(f"--workdir={workdir}", f"--images={folder}", f"--out={index}", module="hypjax.embed")
-    assert status == 0, err
+    done(f"--workdir={workdir}", f"--images={folder}", f"--out={index}", module="hypjax.embed")
     with np.load(index) as held:
         assert len(held["paths"]) == len(held["points"]) == len(held["uncertainty"]) == 40
     query = shutil.copy(folder / "class 3" / "1.png", tmp_path / "ask me.png")
     words = [f"--workdir={workdir}", f"--index={index}", f"--query={query}", "--k=5", f"--out={page}"]
-    status, out, err = run(*words, module="hypjax.search")
-    assert status == 0, err
-    found = [line.split() for line in out.splitlines()[2:7]]
+    found = [line.split() for line in done(*words, module="hypjax.search").splitlines()[2:7]]
     assert (found[0][0], float(found[0][1]), " ".join(found[0][3:])) == ("1", 0, "class 3/1.png")
     distances = [float(row[1]) for row in found]
     assert distances == sorted(distances)
     assert "data:image/" in page.read_text()
 
 
-def wait_for(path, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < deadline:
+@pytest.mark.slow
+def test_killed_and_resumed_ends_as_if_unbroken(long, folder, tmp_path):
+    workdir = tmp_path / "killed"
+    words = tiny(folder, workdir, *LONG, "--config.checkpoint.every=100")
+    process = start(*words)
+    deadline = time.monotonic() + 200
+    while not (workdir / "checkpoints" / "100").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert path.exists()
+    process.send_signal(signal.SIGKILL)
+    status, _, err = finish(process)
+    assert status == -signal.SIGKILL, err
+    step = max(saved(workdir))
+    out = done(f"--workdir={workdir}", module="hypjax.evaluate")
+    assert f"the checkpoint of step {step} of 300" in out
+    assert (workdir / f"results-step-{step}.json").exists()
+    assert not (workdir / "results.json").exists()  # which would mark it as finished
+    assert f"resuming after step {step}" in done(*words)
+    assert_ends_like(workdir, long)
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_ends_as_if_unbroken(finished, folder, tmp_path):
-    unbroken, _ = finished
-    workdir = tmp_path / "killed"
-    process = start(*tiny(folder, workdir))
-    wait_for(workdir / "checkpoints" / "6")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    status, out, err = run(f"--workdir={workdir}", module="hypjax.evaluate")
-    assert status == 0, err
-    assert "the checkpoint of step 6 of 12" in out
-    assert (workdir / "results-step-6.json").exists()
-    assert not (workdir / "results.json").exists()  # which would mark it as finished
-    status, out, err = run(*tiny(folder, workdir))
-    assert status == 0, err
-    assert "resuming after step 6" in out
-    np.testing.assert_allclose(losses(workdir), losses(unbroken), atol=1e-6)
-    for name, value in results(unbroken).items():
-        assert results(workdir)[name] == pytest.approx(value, abs=1e-6), name
+def test_sigterm_saves_and_the_run_ends_as_if_unbroken(long, folder, tmp_path):
+    workdir = tmp_path / "stopped"
+    words = tiny(folder, workdir, *LONG, "--config.checkpoint.every=0")
+    process = start(*words)
+    while not (workdir / "metrics.jsonl").exists() or len(losses(workdir)) < 2:
+        time.sleep(0.02)
+        assert process.poll() is None, finish(process)[2]
+    process.send_signal(signal.SIGTERM)
+    status, _, err = finish(process)
+    assert (status, err.strip()) == (143, "stopped by SIGTERM; the same command resumes")
+    assert f"resuming after step {max(saved(workdir))}" in done(*words)
+    assert_ends_like(workdir, long)
 
 
 @pytest.mark.slow
@@ -148,92 +195,86 @@ def test_killed_and_resumed_ends_as_if_unbroken(finished, folder, tmp_path):
     ("config", "more"),
     [
         ("hier.py:quick,geometry=lorentz,miner=easy_positive", ("--config.learn_curvature=true",)),
-        ("eps.py:quick,geometry=poincare,regularizer=hier", ("--config.memory.size=40",)),
+        ("eps.py:quick,geometry=poincare,regularizer=hier,batch.classes=4", ("--config.memory.size=40",)),
         ("ghm.py:quick,frozen,loss=soft_triple", ()),
     ],
 )
 def test_proxies_memory_and_features_survive_a_kill(config, more, folder, tmp_path):
     def words(workdir):
-        flag, chosen, *rest = tiny(folder, workdir, *more, f"--config.features.dir={tmp_path / 'features'}")
-        return [flag, chosen.replace("hyp_uml.py:quick", config), *rest]
+        return tiny(folder, workdir, THIRDS, *LIGHT, *more, f"--config.features.dir={tmp_path / 'kept'}", config=config)
 
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    status, _, err = run(*words(unbroken))
-    assert status == 0, err
-    process = start(*words(killed))
-    wait_for(killed / "checkpoints" / "6")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (killed / "results.json").exists()
-    status, out, err = run(*words(killed))
-    assert status == 0, err
-    assert "resuming after step 6" in out
-    np.testing.assert_allclose(losses(killed), losses(unbroken), atol=1e-6)
-    for name, value in results(unbroken).items():
-        assert results(killed)[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+    done(*words(tmp_path / "unbroken"))
+    as_killed_after(6, tmp_path / "unbroken", tmp_path / "killed")
+    assert "resuming after step 6" in done(*words(tmp_path / "killed"))
+    assert_ends_like(tmp_path / "killed", tmp_path / "unbroken")
 
 
 @pytest.mark.slow
-def test_a_truncated_checkpoint_gives_way_on_another_device_count(finished, folder, tmp_path):
-    unbroken, _ = finished
+def test_a_truncated_checkpoint_gives_way_on_another_device_count(short, folder, tmp_path):
     workdir = tmp_path / "truncated"
-    shutil.copytree(unbroken, workdir)
+    shutil.copytree(short, workdir)
     (workdir / "results.json").unlink()
     for path in (workdir / "checkpoints" / "12").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    status, out, err = run(*tiny(folder, workdir), devices=8)
-    assert status == 0, err
+    out = done(*tiny(folder, workdir, THIRDS, *LIGHT), devices=4)
     assert "checkpoint 12 is damaged and was set aside" in out
     assert "resuming after step 6" in out
-    np.testing.assert_allclose(losses(workdir), losses(unbroken), rtol=1e-3)
+    assert_ends_like(workdir, short, rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_eight_devices_and_two_processes_log_the_losses_of_one(finished, folder, tmp_path):
-    unbroken, _ = finished
-    assert run(*tiny(folder, tmp_path / "eight"), devices=8)[0] == 0
-    np.testing.assert_allclose(losses(tmp_path / "eight"), losses(unbroken), rtol=1e-3)
+def test_four_devices_log_the_losses_of_one(short, folder, tmp_path):
+    out = done(*tiny(folder, tmp_path / "four", THIRDS, *LIGHT), devices=4)
+    assert "4 cpu device(s) in 1 process(es)" in out
+    assert_ends_like(tmp_path / "four", short, rtol=1e-3)
 
+
+@pytest.mark.slow
+def test_two_processes_log_the_losses_of_one(finished, folder, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = tiny(folder, tmp_path / "two", f"--coordinator=localhost:{port}", "--num_processes=2")
+    few = [*LIGHT[1:], "--config.evaluation.degraded_test_queries=0"]
+    words = tiny(folder, tmp_path / "two", THIRDS, *few, f"--coordinator=localhost:{port}", "--num_processes=2")
     pair = [start(*words, f"--process_id={i}") for i in range(2)]
     ends = [finish(process) for process in pair]
     assert [status for status, _, _ in ends] == [0, 0], ends[0][2] + ends[1][2]
     assert "2 cpu device(s) in 2 process(es)" in ends[0][1]
     # The collectives greet on their own; of ours only process 0 speaks.
     assert all(line.startswith("[Gloo]") for line in ends[1][1].splitlines())
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(unbroken), rtol=1e-3)
-    assert results(tmp_path / "two")["recall@1"] == pytest.approx(results(unbroken)["recall@1"], abs=1e-3)
+    assert_ends_like(tmp_path / "two", finished[0], rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(folder, tmp_path):
     workdir = tmp_path / "diverged"
     poison = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0.6", "--config.checkpoint.every=1"]
-    status, _, err = run(*tiny(folder, workdir, *poison))
+    status, _, err = run(*tiny(folder, workdir, THIRDS, *LIGHT, *poison))
     assert status == 1
     assert err.startswith("stopped: the loss or its gradient is not finite at step ")
     assert "optimizer.learning_rate" in err
     assert "Traceback" not in err
     last = int(err.partition("the last good checkpoint is ")[2].partition(".")[0])
-    assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == last
-    assert all(np.isfinite(row["loss"]) for row in rows(workdir) if "loss" in row)
+    assert max(saved(workdir)) == last
+    assert all(np.isfinite(losses(workdir)))
+    assert last >= 1
+    assert all(np.isfinite(leaf).all() for leaf in state_of(workdir, last).values())
+    status, out, again = run(*tiny(folder, workdir, THIRDS, *LIGHT, *poison))
+    assert (status, again) == (1, err)
+    assert f"resuming after step {last}" in out
 
 
 @pytest.mark.slow
-def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path):
+def test_pictures_that_were_added_cost_a_run_nothing(short, folder, tmp_path):
     """Evaluation reads the model alone; training refuses in a line, since labels would belong to other images."""
     workdir, grown = tmp_path / "run", tmp_path / "images"
-    shutil.copytree(finished[0], workdir)
+    shutil.copytree(short, workdir)
     shutil.copytree(folder, grown)
     for label in range(10):
         shutil.copy(grown / f"class {label}" / "0.png", grown / f"class {label}" / "more.png")
     before = sorted(path.relative_to(workdir) for path in (workdir / "checkpoints").rglob("*"))
-    status, _, err = run(f"--workdir={workdir}", f"--data_dir={grown}", module="hypjax.evaluate")
-    assert status == 0, err
+    done(f"--workdir={workdir}", f"--data_dir={grown}", module="hypjax.evaluate")
     assert sorted(path.relative_to(workdir) for path in (workdir / "checkpoints").rglob("*")) == before
     assert not (workdir / "damaged-checkpoints").exists()
     (workdir / "results.json").unlink()
@@ -241,71 +282,58 @@ def test_pictures_that_were_added_cost_a_run_nothing(finished, folder, tmp_path)
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["dir"] = str(grown)
     (workdir / "config.json").write_text(json.dumps(config))
-    with Lock(workdir, "python -m hypjax.train"):
-        assert "is being trained by process" in refused(*tiny(grown, workdir))
-    assert "the training images are not those that" in refused(*tiny(grown, workdir))
+    words = tiny(grown, workdir, THIRDS, *LIGHT)
+    with (workdir / ".lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "is being trained by process" in refused(*words)
+    assert "the training images are not those that" in refused(*words)
     assert (workdir / "metrics.jsonl").read_bytes() == kept
 
 
 @pytest.mark.slow
 def test_checkpoints_are_written_by_the_clock_too(folder, tmp_path):
-    words = ["--config.checkpoint.every=0", "--config.checkpoint.minutes=1e-9", "--config.checkpoint.keep=20"]
-    status, _, err = run(*tiny(folder, tmp_path / "run", *words))
-    assert status == 0, err
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {str(step) for step in range(1, 13)}
+    clock = ["--config.checkpoint.every=0", "--config.checkpoint.minutes=1e-9", "--config.steps=3"]
+    done(*tiny(folder, tmp_path / "run", THIRDS, *LIGHT, *clock, "--config.checkpoint.keep=20"))
+    assert saved(tmp_path / "run") == [1, 2, 3]
 
 
-@pytest.mark.slow
-def test_sigterm_saves_and_the_run_ends_as_if_unbroken(finished, folder, tmp_path):
-    workdir = tmp_path / "stopped"
-    rare = ["--config.checkpoint.every=0", "--config.evaluation.every=0", "--config.steps=150"]
-    process = start(*tiny(folder, workdir, *rare))
-    while not (workdir / "metrics.jsonl").exists() or len(losses(workdir)) < 2:
-        time.sleep(0.2)
-        assert process.poll() is None, finish(process)[2]
-    process.send_signal(signal.SIGTERM)
-    status, _, err = finish(process)
-    assert (status, err.strip()) == (143, "stopped by SIGTERM; the same command resumes")
-    status, out, err = run(*tiny(folder, workdir, *rare))
-    assert status == 0, err
-    assert "resuming after step" in out
-    status, _, err = run(*tiny(folder, tmp_path / "unbroken", *rare))
-    assert status == 0, err
-    np.testing.assert_array_equal(losses(workdir), losses(tmp_path / "unbroken"))
-    assert results(workdir) == results(tmp_path / "unbroken")
-
-
-def refused(*words):
-    status, _, err = run(*words)
-    assert status == 2, err
-    assert len(err.strip().splitlines()) == 1, err
-    return err
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "no config given"),
         (["--config", "configs/missing.py"], "does not exist"),
-        (["--config", "configs/hyp_uml.py", "--config.stepz=3"], "stepz"),
-        (["--config", "configs/hyp_uml.py:data=cifar"], "data set 'cifar' is unknown; there are: emoji, folder"),
-        (["--config", "configs/hyp_uml.py:data=folder,data_dir=/no/such"], "/no/such does not exist"),
-        (["--config", "configs/hyp_uml.py:geometry=klein"], "geometry 'klein' is unknown"),
-        (["--config", "configs/hyp_uml.py", "--config.batch.classes=800"], "there are 739"),
-        (["--config", "configs/hyp_uml.py:encoder=vgg"], "vgg"),
-        (["--config", "configs/hyp_uml.py", "--config.steps=0"], "steps must be at least 1"),
-        (["--config", "configs/hier.py:loss=proxy_nca,miner=easy_positive"], "compares images with proxies"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.stepz=3"], "stepz"),
+        (
+            ["--config", f"{ROOT}/configs/hyp_uml.py:data=cifar"],
+            "data set 'cifar' is unknown; there are: emoji, folder",
+        ),
+        (["--config", f"{ROOT}/configs/hyp_uml.py:data=folder,data_dir=/no/such"], "/no/such does not exist"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py:geometry=klein"], "geometry 'klein' is unknown"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.batch.classes=800"], "there are 739"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py:encoder=vgg"], "vgg"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.steps=0"], "steps must be at least 1"),
+        (["--config", f"{ROOT}/configs/hier.py:loss=proxy_nca,miner=easy_positive"], "compares images with proxies"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(words, message, tmp_path):
     assert message in refused(*words, f"--workdir={tmp_path / 'run'}")
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "embed", "search"])
+def test_a_bad_word_is_one_line_and_status_2(name):
+    assert "verbos" in refused("--verbos=1", module=f"hypjax.{name}")
+
+
 @pytest.mark.slow
-def test_a_workdir_of_another_config_is_refused(finished, folder):
-    workdir, _ = finished
-    assert "seed: 0 -> 1" in refused(*tiny(folder, workdir, "--config.seed=1"))
+def test_so_it_is_in_a_process_of_its_own():
+    status, out, err = finish(start("--verbos=1"))
+    assert (status, out, len(err.splitlines())) == (2, "", 1), err
+    assert err.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_a_workdir_of_another_config_is_refused(short, folder):
+    assert "seed: 0 -> 1" in refused(*tiny(folder, short, THIRDS, *LIGHT, "--config.seed=1"))
 
 
 @pytest.mark.slow
@@ -314,22 +342,17 @@ def test_a_corrupt_image_is_named_or_skipped(folder, tmp_path):
     shutil.copytree(folder, broken)
     for label in range(10):
         (broken / f"class {label}" / "9.png").write_bytes(b"not a picture")
-    assert "9.png" in refused(*tiny(broken, tmp_path / "stops"))
-    status, out, err = run(*tiny(broken, tmp_path / "skips", "--config.data.skip_corrupt=true"))
-    assert status == 0, err
-    assert "skipped 10" in out + err
+    assert "9.png" in refused(*tiny(broken, tmp_path / "stops", THIRDS, *LIGHT))
+    skips = "--config.data.skip_corrupt=true"
+    assert "skipped 10" in done(*tiny(broken, tmp_path / "skips", THIRDS, *LIGHT, skips))
 
 
 @pytest.mark.slow
 def test_a_small_folder_needs_no_settings_of_its_own(folder, tmp_path):
-    words = ["--config", f"configs/hyp_uml.py:quick,encoder=vit_ti8,data=folder,data_dir={folder}", *TINY]
-    status, _, err = run(*words, f"--workdir={tmp_path / 'run'}")
-    assert status == 0, err
-    figures = results(tmp_path / "run")
-    assert {"recall@1", "recall@2"} <= set(figures)
+    done(*tiny(folder, tmp_path / "run"))
+    assert {"recall@1", "recall@2"} <= set(results(tmp_path / "run"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -340,10 +363,8 @@ def test_a_small_folder_needs_no_settings_of_its_own(folder, tmp_path):
 def test_a_workdir_that_is_none_is_refused_in_one_line(prepare, message, tmp_path):
     prepare(tmp_path / "run")
     module = "hypjax.train" if message == "exists" else "hypjax.evaluate"
-    words = ["--config", "configs/hyp_uml.py:quick"] if message == "exists" else []
-    status, _, err = run(*words, f"--workdir={tmp_path / 'run'}", module=module)
-    assert (status, len(err.strip().splitlines())) == (2, 1), err
-    assert message in err
+    words = ["--config", f"{ROOT}/configs/hyp_uml.py:quick"] if message == "exists" else []
+    assert message in refused(*words, f"--workdir={tmp_path / 'run'}", module=module)
 
 
 @pytest.mark.slow
@@ -352,6 +373,5 @@ def test_a_class_with_one_image_is_left_out(folder, tmp_path):
     shutil.copytree(folder, lonely)
     for i in range(1, 4):
         (lonely / "class 3" / f"{i}.png").unlink()
-    status, out, err = run(*tiny(lonely, tmp_path / "run"))
-    assert status == 0, err
-    assert "left out 1 class with a single image ('class 3')" in out + err
+    out = done(*tiny(lonely, tmp_path / "run", THIRDS, *LIGHT))
+    assert "left out 1 class with a single image ('class 3')" in out

@@ -85,7 +85,8 @@ class Run:
         path = self.workdir / "config.json"
         if path.exists() and self.begun:
             held = as_json(persistence.load_config(self.workdir).to_dict())
-            changed = [line for line in persistence.differences(held, settings) if not line.startswith("log.")]
+            found = persistence.differences(held, settings)
+            changed = [line for line in found if not line.startswith(persistence.ELSEWHERE)]
             if changed:
                 raise UsageError(
                     f"{self.workdir} holds a run with other settings ({'; '.join(changed[:4])}); "

@@ -1,13 +1,18 @@
 """Every file of configs/ states what it is, and trains with `:quick`."""
 
 import importlib.util
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hypjax.config.settings import default_settings
+from hypjax.data import catalog
+from hypjax.data.emoji import Emoji
+from hypjax.data.source import subset
 from tests.pictures import save_pictures
-from tests.programs import run
+from tests.programs import LIGHT, ROOT, THIRDS, run, tiny
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -40,12 +45,6 @@ def test_a_config_adds_no_key_of_its_own(path):
     assert set(keys(config.to_dict())) == set(keys(default_settings().to_dict()))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Twenty classes of four noisy color fields: the packaged set and encoder take most of a smoke run's time."""
-    return save_pictures(tmp_path_factory.mktemp("images"), classes=20, each=4, size=(32, 32))
-
-
 @pytest.mark.parametrize("method", ["hyp_vit", "hyp_uml", "hier"])
 def test_a_benchmark_brings_its_recipe(method):
     module = load(next(path for path in CONFIGS if path.stem == method))
@@ -58,24 +57,41 @@ def test_a_benchmark_brings_its_recipe(method):
     assert config.batch.samples_per_class == (2 if method == "hier" else 9)
 
 
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_quick_trains_and_is_scored(path, folder, tmp_path):
-    words = [f"configs/{path.name}:quick,encoder=vit_ti8,data=folder,data_dir={folder}"]
-    words.append("--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}")
-    whole = path.stem == "hyp_uml"  # one of them as it is: the packaged pictures and encoder, compiled as for a user
-    if whole:
-        words = [f"configs/{path.name}:quick"]
-    status, out, err = run("--config", *words, f"--workdir={tmp_path / 'run'}", quickly=not whole)
+@pytest.mark.parametrize("name", [path.stem for path in CONFIGS if path.stem != "hyp_uml"])  # see test_programs
+def test_quick_trains_and_is_scored(name, tmp_path):
+    folder, workdir = save_pictures(tmp_path / "images", classes=10, each=4), tmp_path / "run"
+    status, out, err = run(*tiny(folder, workdir, THIRDS, "--config.batch.classes=4", config=f"{name}.py:quick"))
     assert status == 0, err
     assert "step 12/12" in out
-    assert {p.name for p in (tmp_path / "run").glob("*.png")} == {
-        "curves.png",
-        "degradation.png",
-        "disk.png",
-        "gallery.png",
-        "layers.png",
-        "risk_coverage.png",
-        "tree.png",
-    }
-    assert (tmp_path / "run" / "results.json").exists()
+    drawn = {"curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}
+    assert {path.stem for path in workdir.glob("*.png")} == drawn
+    assert 0 <= results(workdir)["recall@1"] <= 1
+
+
+@pytest.mark.slow
+def test_quick_trains_the_packaged_encoder_on_the_packaged_pictures(tmp_path, monkeypatch):
+    """Its last block, on a few classes: of all of either it would compute for minutes."""
+
+    def few(part):
+        whole = Emoji(part)
+        return subset(whole, np.flatnonzero(whole.labels < 12))
+
+    monkeypatch.setattr(catalog, "Emoji", few)
+    words = [
+        *LIGHT,
+        f"--config.features.dir={tmp_path}",
+        "--config.evaluation.batch=32",
+        "--config.head.radius=norm",
+        "--config.encoder.frozen=('encoder/stem/', 'encoder/block_[0-9]/', 'encoder/block_1[0-3]/')",
+    ]
+    status, out, err = run("--config", f"{ROOT}/configs/hyp_uml.py:quick", *words, f"--workdir={tmp_path / 'run'}")
+    assert status == 0, err
+    assert "step 12/12" in out
+    figures = results(tmp_path / "run")
+    assert 0 < figures["validation/body_recall@1"] <= 1
+    assert 0 < figures["validation/recall@1"] <= 1

@@ -64,7 +64,9 @@ def test_the_gradient_of_an_all_pairs_loss_needs_at_most_5_squares_of_memory(nam
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_gradient_takes_at_most_3_times_that_of_one_matmul(loss):
     x = embeddings()
-    steps = {name: compiling.fully(jax.value_and_grad(LOSSES[loss](DISTANCES[name]))) for name in ("poincare", "one_matmul")}
+    steps = {
+        name: compiling.fully(jax.value_and_grad(LOSSES[loss](DISTANCES[name]))) for name in ("poincare", "one_matmul")
+    }
     for step in steps.values():
         jax.block_until_ready(step(x))
 

@@ -215,5 +215,7 @@ def test_memory_is_a_few_distance_matrices(kind):
     """An n·m·d array would be 128 of them."""
     n = 512
     weights = jnp.ones((n, n))
-    compiled = jax.jit(jax.grad(lambda x: (weights * mixed(x, kind)).sum())).lower(jnp.zeros((n, 128))).compile(compiling.FULL)
+    compiled = (
+        jax.jit(jax.grad(lambda x: (weights * mixed(x, kind)).sum())).lower(jnp.zeros((n, 128))).compile(compiling.FULL)
+    )
     assert compiled.memory_analysis().temp_size_in_bytes < 30 * 4 * n * n

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-
 BATCHES = {
     "uneven classes": np.array([2, 0, 1, 0, 2, 2, 1, 0, 5]),
     "one class": np.zeros(9, int),
