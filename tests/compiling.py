@@ -14,12 +14,13 @@ QUICK = {
 FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
 """For a whole process, in `XLA_FLAGS`."""
 
-FULL = {
-    "xla_backend_optimization_level": 3,
-    "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_parallel_codegen_split_count": 32,
-} | ({"xla_cpu_use_fusion_emitters": True} if OLDER_EMITTER else {})
-"""As users compile, in a process that has those flags: for the `compile` of a lowered program."""
-
-fully = functools.partial(jax.jit, compiler_options=FULL)
-"""`jax.jit` as users have it."""
+fully = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+        "xla_cpu_parallel_codegen_split_count": 32,
+    }
+    | ({"xla_cpu_use_fusion_emitters": True} if OLDER_EMITTER else {}),
+)
+"""`jax.jit` as users have it, in a process that has those flags; memory, planned before, is the same either way."""

@@ -9,10 +9,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import geometry, losses, mining
-from tests import compiling
 from tests.losses import table
 
-LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5, -1, 1, 2, 4, 4, 0, 3])
+LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5, -1, 1, 2, 4, 4, 0, 3], np.int32)
 N = len(LABELS)
 U = np.linspace(0.15, 0.9, N)
 
@@ -33,9 +32,12 @@ def at_once(function, x, u):
 
 
 def all_terms(miners):
+    """Of all losses; after a miner of those alone that ask how pairs were chosen, where others see but weights."""
+
     def terms(distances, pairs, u):
-        chosen = [table.MINERS[name](distances, pairs) for name in miners]
-        return [[loss(distances, each, u) for loss in table.LOSSES.values()] for each in chosen]
+        chosen = {name: table.MINERS[name](distances, pairs) for name in miners}
+        of = {name: table.LOSSES if name == "none" else ("triplet", "margin") for name in miners}
+        return [[table.LOSSES[loss](distances, chosen[name], u) for loss in of[name]] for name in miners]
 
     return terms
 
@@ -44,8 +46,9 @@ def means(terms):
     return jnp.stack([losses.mean(each) for of_miner in terms for each in of_miner])
 
 
+@functools.cache
 def run(miners, size=None):
-    """Values and gradients by points and u of all losses after all miners, in one program."""
+    """Values and gradients by points and u of all terms, in one program."""
 
     def values(x, u):
         function = all_terms(miners)
@@ -55,7 +58,7 @@ def run(miners, size=None):
 
 
 def assert_agree(found, expected, **tolerance):
-    assert (np.abs(expected[1][0]).max(axis=(1, 2)) > 0).sum() >= len(expected[0]) * 7 / 8  # all but the failures'
+    assert (np.abs(expected[1][0]).max(axis=(1, 2)) > 0).sum() >= len(expected[0]) - 1  # all but the failures'
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found, expected)
 
 
@@ -64,20 +67,11 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 @pytest.mark.parametrize(
     ("miner", "size"),
-    [("none", 3), slow("none", 1), slow("none", N), slow("none", N + 5), slow("easy and semi-hard", 1)]
-    + [slow(f"easy and {word}", 3) for word in ("hard", "multi-similarity")]
-    + [slow(miner, 3) for miner in ("distance_weighted_negative", "multi_similarity_pairs")],
+    [("none", 3), slow("none", N + 5), slow("easy and semi-hard", 1), slow("distance_weighted_negative", 3)],
 )
 def test_blocks_change_neither_value_nor_gradient(miner, size, points, float64):
     x, u = jnp.array(points(N, d=4)), jnp.array(U)
     assert_agree(run((miner,), size)(x, u), run((miner,))(x, u), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.slow
-def test_nor_in_float32(points):
-    x, u = jnp.array(points(N, d=4), jnp.float32), jnp.array(U, jnp.float32)
-    miners = ("none", "easy and semi-hard")
-    assert_agree(run(miners, 3)(x, u), run(miners)(x, u), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -106,8 +100,8 @@ def test_jit_vmap_and_eight_devices_change_nothing(points):
     x = jnp.stack([jnp.array(points(N, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
     u = jnp.array(np.random.default_rng(0).random((2, N)), jnp.float32)
     values, gradients = jax.vmap(run(miners))(x, u)
-    eager = means(at_once(all_terms(miners), x[0], u[0]))
-    np.testing.assert_allclose(values[0], eager, rtol=1e-5)
+    eager = means(at_once(all_terms(["none"]), x[0], u[0]))
+    np.testing.assert_allclose(values[0, : len(eager)], eager, rtol=1e-5)
 
     rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
     for size in None, 3:
@@ -163,7 +157,7 @@ def test_blocks_keep_no_distance_matrix():
         anchors = {"x": x, "labels": jnp.array(labels), "ids": jnp.arange(n)}
         return losses.mean(losses.in_blocks(rows, anchors, size=64))
 
-    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile(compiling.FULL)
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.zeros((n, 8))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * n * n / 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypjax import losses
 from tests.losses import loops, table
 
-LABELS = np.array([0, 0, 1, 1, 1, 2, 3, 3])  # class 2 has a single image
+LABELS = np.array([0, 0, 1, 1, 1, 2, 3, 3], np.int32)  # class 2 has a single image
 GIVEN = {"prior": np.linspace(1.0, 0.0, 8), "level": np.array([0, 0.9, 0.2, 0, 1, 0.3, 0, 0.6])}
 
 

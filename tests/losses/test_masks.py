@@ -8,7 +8,7 @@ import pytest
 from hypjax import losses
 from tests.losses import table
 
-LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
+LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5], np.int32)
 N, MORE = len(LABELS), 3
 
 

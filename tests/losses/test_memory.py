@@ -8,8 +8,8 @@ import pytest
 from hypjax import losses
 from tests.losses import loops, table
 
-LABELS = np.array([0, 1, 0, 2, 1])
-OLD_LABELS = np.array([1, 2, 3])
+LABELS = np.array([0, 1, 0, 2, 1], np.int32)
+OLD_LABELS = np.array([1, 2, 3], np.int32)
 U = np.linspace(0.2, 0.8, 5)
 
 

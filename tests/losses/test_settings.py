@@ -9,7 +9,7 @@ import pytest
 from hypjax import losses, mining
 from hypjax.losses.hybrid import hybrid
 
-LABELS = np.array([0, 0, 1, 1])
+LABELS = np.array([0, 0, 1, 1], np.int32)
 PAIRS = jax.jit(losses.pairs)(LABELS)
 ONES, U = jnp.ones((4, 4)), jnp.full(4, 0.5)
 

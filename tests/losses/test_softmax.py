@@ -8,7 +8,7 @@ from hypjax.geometry import Poincare
 from hypjax.mining import easy_positive, hard_negative
 from tests.losses import table
 
-LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5])
+LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5], np.int32)
 
 
 def test_with_two_images_of_each_class_they_are_one_loss():

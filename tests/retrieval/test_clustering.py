@@ -7,7 +7,6 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from hypjax.geometry import Euclidean, Lorentz, Poincare, Product, Sphere
 from hypjax.retrieval import clustering, kmeans, mutual_information, nmi
-from tests import compiling
 
 FLAT = Euclidean()
 
@@ -130,5 +129,5 @@ def test_points_that_are_not_finite_have_no_nmi():
 
 def test_kmeans_never_holds_points_times_clusters():
     points, key = jax.ShapeDtypeStruct((8192, 4), np.float32), jax.eval_shape(lambda: jax.random.key(0))
-    compiled = clustering._spread_starts.lower(points, FLAT, key, 2000).compile(compiling.FULL)
+    compiled = clustering._spread_starts.lower(points, FLAT, key, 2000).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 8192 * 2000 * 4 / 8

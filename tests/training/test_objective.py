@@ -1,4 +1,4 @@
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -45,19 +45,24 @@ def objective(loss, where=None, **options):
     return create_objective(lambda params: where, loss, **chosen)
 
 
-def gradients(made, *, memory=None):
-    """Value and gradients of an objective by tangent, doubt and its own parameters."""
-    own = made.initial(jax.random.key(1), 5)
-
+@functools.cache
+def with_gradients(made):
     @jax.jit
-    def run(tangent, doubt, own):
+    def run(tangent, doubt, own, memory):
         def value(tangent, doubt, own):
             says = ModelOutput(tangent, tangent, doubt)
             return made(says, LABELS, params=own, key=jax.random.key(2), memory=memory)[0]
 
         return jax.value_and_grad(value, argnums=(0, 1, 2))(tangent, doubt, own)
 
-    return run(output().tangent, jnp.linspace(0.1, 0.9, 12), own)
+    return run
+
+
+def gradients(made, *, memory=None):
+    """Value and gradients of an objective by tangent, doubt and its own parameters."""
+    own = made.initial(jax.random.key(1), 5)
+
+    return with_gradients(made)(output().tangent, jnp.linspace(0.1, 0.9, 12), own, memory)
 
 
 def assert_alive(value, grads):
@@ -85,11 +90,10 @@ def test_aware_losses_compose_with_every_uncertainty(geometry, loss, uncertainty
     assert_alive(*gradients(objective(loss, space(geometry, uncertainty=uncertainty))))
 
 
-# Likewise: every miner in two geometries, with both distances and with losses in turn.
+# Likewise: every geometry with both distances, and with them miners and losses in turn, which see no more of it.
 MIXTURES = [
-    (miner, geometry, ("geodesic", "hybrid")[(i + j) % 2], MINED[(i + 4 * j) % len(MINED)])
+    (miner, list(NAMED)[i % 4], ("geodesic", "hybrid")[i // 4 % 2], MINED[i % len(MINED)])
     for i, miner in enumerate([*MINERS, "easy_positive+semihard_negative", "hard_positive+hard_negative"])
-    for j, geometry in enumerate([list(NAMED)[i % 4], list(NAMED)[(i + 1) % 4]])
 ]
 
 
@@ -114,8 +118,9 @@ def test_a_memory_serves_every_loss_of_pairs(loss):
     memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     assert_alive(*gradients(made, memory=memory))
     empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
-    plain, with_empty = gradients(objective(loss))[0], gradients(made, memory=empty)[0]
-    np.testing.assert_allclose(with_empty, plain, rtol=1e-5)
+    plain = jax.jit(lambda says, own: objective(loss)(says, LABELS, params=own)[0])
+    expected = plain(output(doubt=jnp.linspace(0.1, 0.9, 12)), made.initial(jax.random.key(1), 5))
+    np.testing.assert_allclose(gradients(made, memory=empty)[0], expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -127,19 +132,24 @@ def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkey
     """What is measured of the whole batch is measured before."""
     points = space().manifold.embed(output(1).tangent)
     memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
-    made = objective(loss, miner=miner, memory_size=20)
-    whole = gradients(made, memory=memory)
+    whole = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
     monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5 * 32)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), gradients(made, memory=memory), whole)
+    in_blocks = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), in_blocks, whole)
 
 
 @pytest.mark.slow
 def test_hyp_uml_is_the_loss_one_would_write_by_hand():
-    points = poincare.expmap0(output().tangent, c=0.3)
-    distances = poincare.pairwise_dist(points, points, c=0.3)
-    tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
-    by_hand = losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
-    np.testing.assert_allclose(objective("uncertainty_contrastive")(output(), LABELS)[0], by_hand, rtol=1e-6)
+
+    @jax.jit
+    def by_hand(tangent):
+        points = poincare.expmap0(tangent, c=0.3)
+        distances = poincare.pairwise_dist(points, points, c=0.3)
+        tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
+        return losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
+
+    eager = objective("uncertainty_contrastive")(output(), LABELS)[0]
+    np.testing.assert_allclose(eager, by_hand(output().tangent), rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -157,11 +167,11 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     def loss_of_points(proxies):
         return ours(output(), LABELS, params=points | {"hier_proxies": proxies}, key=key)[0]
 
-    value, slope = jax.value_and_grad(loss)(tangents)
-    same, by_points = jax.value_and_grad(loss_of_points)(points["hier_proxies"])
+    value, slope = jax.jit(jax.value_and_grad(loss))(tangents)
+    same, by_points = jax.jit(jax.value_and_grad(loss_of_points))(points["hier_proxies"])
     np.testing.assert_allclose(value, same, rtol=1e-6)
     scaled = by_points * (1 - c * jnp.sum(points["hier_proxies"] ** 2, axis=1, keepdims=True)) ** 2 / 4
-    expected = jax.vjp(lambda v: poincare.expmap0(v, c=c), tangents)[1](scaled)[0]
+    expected = jax.jit(lambda v, scaled: jax.vjp(lambda v: poincare.expmap0(v, c=c), v)[1](scaled)[0])(tangents, scaled)
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
     with pytest.raises(UsageError, match=r"hier\.proxies_as 'cones' is unknown; there are: points, tangent"):
         objective("triplet", regularizer="hier", hier=HIER | {"proxies_as": "cones"})
@@ -182,9 +192,9 @@ def test_the_failure_loss_is_added_by_its_weight():
 def test_a_learned_curvature_is_bounded_logged_and_has_a_gradient():
     where = learned_space(lambda c: space(c=c), 0.05, 2.0)
     made = create_objective(where, "pairwise_cross_entropy", samples_per_class=4, settings=SETTINGS, curvature=0.3)
+    run = jax.jit(jax.value_and_grad(lambda own: made(output(), LABELS, params=own), has_aux=True))
     for raw in (-30.0, 0.3, 30.0):
-        own = {"curvature": jnp.float32(raw)}
-        (_, (figures, _)), slope = jax.value_and_grad(lambda own: made(output(), LABELS, params=own), has_aux=True)(own)
+        (_, (figures, _)), slope = run({"curvature": jnp.float32(raw)})
         assert 0.0499 < figures["curvature"] < 2.001
         assert np.isfinite(slope["curvature"])
         assert (abs(slope["curvature"]) > 1e-6) == (abs(raw) < 1)

@@ -1,3 +1,4 @@
+import functools
 from functools import partial
 
 import flax.linen as nn
@@ -38,7 +39,15 @@ def batch(seed=0):
     return {"image": images.reshape(-1, 8, 8, 3), "label": labels}
 
 
-def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
+@functools.cache
+def variables():
+    model = EmbeddingModel(Tiny(), Head(dim=4, normalize="none"))
+    return jax.device_get(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+
+
+@functools.cache
+def compiled(devices, dropout, rate, ema, frozen):
+    """A fresh state and the step, compiled once for each kind of training."""
     mesh = sharding.data_mesh(jax.devices()[:devices])
     model = EmbeddingModel(Tiny(), Head(dim=4, normalize="none", dropout=dropout))
     space = create_space("poincare", c=0.1, distance="geodesic", uncertainty="radius", clip_radius=2.3)
@@ -46,9 +55,11 @@ def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
         lambda params: space, "uncertainty_contrastive", samples_per_class=SAMPLES, settings=SETTINGS
     )
     optimizer = create_optimizer(optax.constant_schedule(rate), head_multiplier=1.0, weight_decay=0.01, clip_norm=3.0)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    state = create_state(variables, optimizer, average=ema > 0, frozen=frozen)
-    state = jax.device_put(state, sharding.replicated(mesh))
+
+    def start():
+        state = create_state(variables(), optimizer, average=ema > 0, frozen=frozen)
+        return jax.device_put(state, sharding.replicated(mesh))
+
     preprocess = partial(normalize, mean=jnp.full(3, 0.5), std=jnp.full(3, 0.5))
     function = partial(
         train_step,
@@ -59,10 +70,14 @@ def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
         seed=0,
         decay=ema,
     )
-    function = jax.jit(function, donate_argnums=0)
-    data, history = batch(), []
+    return start, jax.jit(function, donate_argnums=0), sharding.global_batch(batch(), mesh)
+
+
+def run(steps, *, devices=1, dropout=0.1, rate=1e-2, ema=0.0, frozen=()):
+    start, step, data = compiled(devices, dropout, rate, ema, frozen)
+    state, history = start(), []
     for _ in range(steps):
-        state, metrics = function(state, sharding.global_batch(data, mesh))
+        state, metrics = step(state, data)
         history.append({name: float(value) for name, value in metrics.items()})
     return state, history
 
@@ -99,16 +114,11 @@ def test_a_tiny_batch_is_learned_by_heart():
 @pytest.mark.slow
 def test_statistics_of_batch_norm_move_and_frozen_parameters_do_not():
     state, _ = run(2, frozen=("encoder/Conv_0",))
-    start = create_state_of_seed()
+    start = variables()["params"]
     assert "encoder/Conv_0/kernel" in state.frozen
     np.testing.assert_array_equal(state.frozen["encoder/Conv_0/kernel"], start["encoder"]["Conv_0"]["kernel"])
     assert np.abs(state.collections["batch_stats"]["encoder"]["BatchNorm_0"]["mean"]).max() > 0
     assert np.abs(state.params["head/kernel"] - start["head"]["kernel"]).max() > 0
-
-
-def create_state_of_seed():
-    model = EmbeddingModel(Tiny(), Head(dim=4, normalize="none"))
-    return model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
 
 
 @pytest.mark.slow
