@@ -30,6 +30,7 @@ from hypjax.training.state import TrainState
 
 Loaded = TypeVar("Loaded")
 WHOLE = "commit_success.txt"
+LONGEST = 10 * 365 * 86400  # seconds that a write may take
 
 
 class SavedStates:
@@ -146,11 +147,14 @@ class Checkpoints(SavedStates):
 
     def _open(self) -> ocp.training.Checkpointer:
         policies = ocp.training.preservation_policies
+        # Orbax asks the clock on the wall whether a write takes too long, and a clock may jump.
+        patient = ocp.Context(async_options=ocp.options.AsyncOptions(timeout_secs=LONGEST))
         return ocp.training.Checkpointer(
             self._directory,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.LatestN(self._keep),
             cleanup_tmp_directories=True,
+            context=patient,
         )
 
     def save(self, state: TrainState, data: dict[str, Any]) -> None:

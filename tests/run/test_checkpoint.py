@@ -1,12 +1,16 @@
 import errno
+import itertools
 import resource
 import shutil
+import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint._src.futures import future
 
 from hypjax.data.errors import UsageError
 from hypjax.run.checkpoint import Checkpoints, SavedStates
@@ -219,6 +223,16 @@ def test_a_full_disk_is_the_file_systems_error_and_costs_nothing_that_was_there(
         checkpoints.save(noisy(6), {"next_index": 6})
         checkpoints.wait()
         assert checkpoints.steps == [3, 6]
+
+
+def test_a_clock_that_jumps_costs_no_checkpoint(tmp_path, monkeypatch):
+    days = itertools.count()
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        monkeypatch.setattr(future, "time", SimpleNamespace(time=lambda: 86400.0 * next(days), sleep=time.sleep))
+        checkpoints.save(noisy(3), {})
+        checkpoints.wait()
+        assert checkpoints.steps == [3]
+    assert next(days) > 1
 
 
 def test_a_state_of_another_shape_is_named_and_left_where_it_is(tmp_path):
