@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from logging import CRITICAL, getLogger
 from typing import NoReturn
 
 import jax
@@ -52,8 +53,10 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     logging.set_verbosity(
         logging.FATAL
     )  # libraries' notices would drown the progress line, and the one line of an error
-    # Orbax leaves a coroutine behind when it meets a damaged file, which is reported here in better words.
+    # Orbax leaves coroutines and tasks behind when it meets a damaged file, which is reported here in better words.
     warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
+    sys.unraisablehook = _quieted(sys.unraisablehook)
+    getLogger("asyncio").setLevel(CRITICAL)
     try:
         try:
             program(argv)
@@ -83,6 +86,16 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         leave(130)
+
+
+def _quieted(tell: Callable[[sys.UnraisableHookArgs], None]) -> Callable[[sys.UnraisableHookArgs], None]:
+    """Tells all but what TensorStore's threads meet where Orbax is gone, after a damaged file."""
+
+    def told(met: sys.UnraisableHookArgs) -> None:
+        if str(met.exc_value) != "Event loop is closed":
+            tell(met)
+
+    return told
 
 
 def leave(status: int) -> NoReturn:

@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from hypjax.data.errors import DataError, UsageError
@@ -37,3 +40,12 @@ def test_a_program_ends_with_a_status_and_a_line(error, code, line, capsys):
         status.run(program)
     assert ended.value.code == code
     assert capsys.readouterr().err.strip().startswith(line.strip())
+
+
+def test_what_orbax_leaves_behind_at_a_damaged_file_is_not_complained_of(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda met: told.append(str(met.exc_value)))
+    status.run(lambda argv: None)
+    for words in ("Event loop is closed", "something else"):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(words)))
+    assert told == ["something else"]
