@@ -28,8 +28,10 @@ from typing import NamedTuple
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import breaking
-from breaking import Break, Case, Lost
+import moments
+from breaking import Break, Lost
 from broken_runs import ROOT, STEPS, Bench, Held
+from moments import Case
 
 START, END = "<!-- made by benchmarks/faults.py -->", "<!-- end -->"
 
@@ -64,19 +66,19 @@ class Came(NamedTuple):
 
 def faults(bench: Bench) -> Iterator[Fault]:
     """The rows of the table."""
-    moments = {
-        "at any moment": breaking.anywhere,
-        "during a save": breaking.saving,
-        "during an evaluation": breaking.evaluating,
-        "while pictures are drawn": breaking.drawing,
-        "during a resume": breaking.resuming,
+    at = {
+        "at any moment": moments.anywhere,
+        "during a save": moments.saving,
+        "during an evaluation": moments.evaluating,
+        "while pictures are drawn": moments.drawing,
+        "during a resume": moments.resuming,
     }
-    for name, moment in moments.items():
+    for name, moment in at.items():
         yield Fault(f"`kill -9` {name}", breaking.killed(moment))
-    moments |= {"at any moment": breaking.anywhere_heard, "during a compilation": breaking.compiling}
-    for name, moment in moments.items():
+    at |= {"at any moment": moments.anywhere_heard, "during a compilation": moments.compiling}
+    for name, moment in at.items():
         yield Fault(f"SIGTERM {name}", breaking.stopped(moment, SIGTERM))
-    yield Fault("Ctrl-C at any moment", breaking.stopped(breaking.anywhere_heard, SIGINT))
+    yield Fault("Ctrl-C at any moment", breaking.stopped(moments.anywhere_heard, SIGINT))
     between = breaking.size_between
     yield Fault("disk full at a checkpoint (no file above 30 to 400 kB)", breaking.full(0, between(30_000, 400_000)))
     yield Fault("disk full at a line of the metrics", breaking.full(12, breaking.just_above_metrics))
