@@ -1,9 +1,7 @@
 import json
 import re
 import sys
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +11,7 @@ from hypjax.config import persistence
 from hypjax.config.settings import default_settings
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
-from hypjax.run import status, training
+from hypjax.run import Run, status
 from hypjax.run.status import DivergedError
 from tests import programs
 
@@ -30,8 +28,9 @@ class Trainer:
     def __call__(self, config, workdir):
         key = (workdir.parent.name, config.seed)
         self.runs.append(key)
-        if training.claim(workdir, config, chief=True):
-            raise AssertionError(f"{key} was finished")
+        with Run.open(workdir, "train", config=config) as run:
+            if run.finished:
+                raise AssertionError(f"{key} was finished")
         if key in self.errors:
             raise self.errors[key]
         recall = 0.5 + 0.01 * config.seed + 0.1 * (config.geometry == "sphere")
@@ -44,7 +43,6 @@ class Trainer:
 def trainer(monkeypatch):
     stand_in = Trainer()
     monkeypatch.setattr(train, "train", stand_in)
-    monkeypatch.setattr(compare, "keep_compiled", lambda folder: None)
     monkeypatch.setattr(compare, "release", lambda: None)  # other tests go on with what they compiled
     return stand_in
 
@@ -186,28 +184,13 @@ def test_bad_usage_is_one_line_and_status_2(words, message, trainer, tmp_path, m
 def test_time_left_counts_the_steps_that_are_left(tmp_path):
     config = default_settings()
     config.steps = 100
-    runs = [compare.Run(name, 0, config, tmp_path / name) for name in ("half", "new", "other")]
+    runs = [compare.Job(name, 0, config, tmp_path / name) for name in ("half", "new", "other")]
     (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
     (tmp_path / "half" / "metrics.jsonl").write_text('{"step": 40}\n{"step": 50}\n')
     assert [compare.steps_left(each) for each in runs] == [50, 100, 100]
     assert compare.time_left(runs, {}) == ""
     assert compare.time_left(runs, {"half": 2.0, "new": 40.0}) == "about 1:43:20"  # 100 + 4000 + 100 · 21 seconds
-
-
-@pytest.mark.parametrize(
-    ("version", "users", "kept"),
-    [((0, 12, 0), None, "cache"), ((0, 12, 0), "mine", "mine"), ((0, 9, 2), None, None)],
-)
-def test_compiled_programs_are_kept_where_that_is_quiet(version, users, kept, tmp_path, monkeypatch):
-    before = jax.config.values["jax_compilation_cache_dir"]
-    monkeypatch.setattr(jax, "__version_info__", version)
-    monkeypatch.chdir(tmp_path)
-    try:
-        jax.config.update("jax_compilation_cache_dir", users)
-        compare.keep_compiled(Path("cache"))
-        assert jax.config.values["jax_compilation_cache_dir"] == kept
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypjax import embed
 from hypjax.config import assembly, persistence
 from hypjax.data import files
 from hypjax.data.errors import DataError, UsageError
-from hypjax.run import trained
 from hypjax.run.checkpoint import Checkpoints
+from hypjax.run.run import variables_of
 from hypjax.stores import embeddings, filling
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
@@ -55,7 +55,7 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         leaves, _ = checkpoints.read(sharding.replicated(mesh))
     evaluator = assembly.create_evaluator(config, setup, mesh)
-    expected = evaluator._embed(trained.variables_of(leaves), setup.splits.test)
+    expected = evaluator._embed(variables_of(leaves), setup.splits.test)
     rows = [file["paths"].tolist().index(setup.splits.test.name(i)) for i in range(len(setup.splits.test))]
     np.testing.assert_allclose(file["points"][rows], expected.points, atol=1e-6)
     np.testing.assert_allclose(file["uncertainty"][rows], expected.uncertainty, atol=1e-6)
@@ -161,14 +161,14 @@ def test_flags_that_are_missing_are_named(words, message):
         embed.main(["embed", *words])
 
 
-def test_bad_places_are_refused_before_any_work(tmp_path):
+def test_bad_places_are_refused_before_any_work(workdir, tmp_path):
     (tmp_path / "empty").mkdir()
     images = save_pictures(tmp_path / "photos", classes=1)
     out = f"--out={tmp_path / 'a.npz'}"
     with pytest.raises(DataError, match="none does not exist"):
-        embed.main(["embed", "--workdir=w", f"--images={tmp_path / 'none'}", out])
+        embed.main(["embed", f"--workdir={workdir}", f"--images={tmp_path / 'none'}", out])
     with pytest.raises(DataError, match="empty holds no images"):
-        embed.main(["embed", "--workdir=w", f"--images={tmp_path / 'empty'}", out])
+        embed.main(["embed", f"--workdir={workdir}", f"--images={tmp_path / 'empty'}", out])
     with pytest.raises(UsageError, match="is a folder; --out names a file"):
         embed.main(["embed", "--workdir=w", f"--images={images}", f"--out={tmp_path}"])
     with pytest.raises(UsageError, match="holds no run"):

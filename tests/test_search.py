@@ -128,9 +128,14 @@ def test_a_query_that_is_no_image_is_named(indexed, tmp_path):
         ([], "--workdir is missing"),
         (["--workdir=w", "--index=i"], "--query is missing"),
         (["--workdir=w", "--index=i", "--query=q", "--k=0"], "--k must be at least 1"),
-        (["--workdir=w", "--index=/no/such.npz", "--query=q"], "/no/such.npz does not exist: python -m hypjax.embed"),
+        (["--workdir=w", "--index=i", "--query=q"], "w holds no run"),
     ],
 )
 def test_bad_usage_is_named(words, message):
     with pytest.raises(UsageError, match=message):
         search.main(["search", *words])
+
+
+def test_an_index_that_is_not_there_is_named_with_the_command_that_makes_it(indexed):
+    with pytest.raises(UsageError, match=r"/no/such.npz does not exist: python -m hypjax.embed"):
+        run(indexed[0], "/no/such.npz", "--query=q")

@@ -13,7 +13,7 @@ from hypjax.config import assembly, initialization, optimization
 from hypjax.config.inputs import create_inputs
 from hypjax.data import catalog
 from hypjax.data.errors import UsageError
-from hypjax.run import rehearsal
+from hypjax.run import Run, rehearsal, training
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.metrics import MetricWriter
 from hypjax.stores import embeddings, extracted, filling, rows
@@ -93,7 +93,7 @@ def test_killed_and_resumed_ends_as_if_unbroken(finished, file, tmp_path, monkey
         return writers[-1]
 
     monkeypatch.setattr(Checkpoints, "save", save_and_die)
-    monkeypatch.setattr(train, "MetricWriter", remembered)
+    monkeypatch.setattr(training, "MetricWriter", remembered)
     with pytest.raises(Killed):
         train.train(settings(file), tmp_path / "run")
     monkeypatch.undo()
@@ -183,7 +183,7 @@ def test_rows_are_embedded_and_find_others_but_not_themselves(finished, file, tm
     with pytest.raises(UsageError, match="features have no pictures to show"):
         search.main([*asked, f"--query={file}", "--out=gallery.html"])
     with pytest.raises(UsageError, match="has no encoder; name one"):
-        extracted.by_run(finished, file.parent, tmp_path / "features.npz")
+        extracted.by_run(Run.open(finished), file.parent, tmp_path / "features.npz")
 
 
 @pytest.mark.slow
