@@ -14,6 +14,7 @@ from unittest import mock
 
 import jax
 
+from hypjax.run import status
 from hypjax.show.plots import style
 from hypjax.training import sharding
 
@@ -58,6 +59,7 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             _kept_compiled(),
+            mock.patch.object(status, "compiling", return_value=False),  # it ends a process, which this one is not
             warnings.catch_warnings(),
         ):
             stack.enter_context(context)
@@ -67,10 +69,10 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
         warnings.filterwarnings("ignore", message=".* found in sys.modules after import of package")
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
-            status = 0
+            ended = 0
         except SystemExit as end:
-            status = end.code
-    return status, out.getvalue(), err.getvalue()
+            ended = end.code
+    return ended, out.getvalue(), err.getvalue()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import gc
 import importlib
 import json
-import os
 import random
 import shutil
 from pathlib import Path
@@ -89,11 +88,3 @@ def test_the_page_keeps_what_stands_around_its_table(program, tmp_path):
     page.write_text(f"before\n{program.START}\nan older one\n{program.END}\nafter\n")
     program.write(page, ["a table"])
     assert page.read_text() == f"before\n{program.START}\n\na table\n\n{program.END}\nafter\n"
-
-
-@pytest.mark.slow
-def test_killed_during_a_save_beside_a_reader_it_ends_as_if_unbroken(program, broken_runs, tmp_path):
-    breaking = importlib.import_module("breaking")
-    bench = broken_runs.Bench(tmp_path, Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
-    came = program.come(bench, program.Fault("a kill", breaking.watched), 0, seed=0)
-    assert (came.unbroken, came.lost) == (True, [])

@@ -161,7 +161,8 @@ class Validating:
         self._best, self._position = best, position
         self._figure = config.checkpoint.best or "recall@1"
         self._highest, self._since = -math.inf, 0  # validations since the highest figure
-        self._step = -1  # of the last validation
+        self._kept = -math.inf  # figure of the best state on the disk
+        self._step = self._counted = -1  # of the last validation; of the last one whose figures are kept
 
     def recall(self, rows: Sequence[dict[str, Any]]) -> None:
         """Takes up the validations of an earlier start.
@@ -169,11 +170,16 @@ class Validating:
         Args:
           rows: of the metrics, as process 0 has them.
         """
-        for row in rows:
-            if "validation/recall@1" in row:
-                self._take(row["step"], row.get(f"validation/{self._figure}"))
-        held = sharding.from_chief(np.array([self._highest, self._since, self._step, self._plan.last]))
-        self._highest, (self._since, self._step, self._plan.last) = float(held[0]), map(int, held[1:])
+        figures = {row["step"]: row.get(f"validation/{self._figure}") for row in rows if "validation/recall@1" in row}
+        for step, figure in figures.items():
+            self._take(step, figure)
+        if self._best is not None and self._highest > -math.inf:
+            self._kept = max((figures.get(step) or -math.inf for step in self._best.steps), default=-math.inf)
+            if self._kept < self._highest == figures[self._counted]:
+                self._step = -1  # killed before its state was kept: it is looked at again, and not counted twice
+        known = [self._highest, self._kept, self._since, self._step, self._counted, self._plan.last]
+        self._highest, self._kept, *known = sharding.from_chief(np.array(known)).tolist()
+        self._since, self._step, self._counted, self._plan.last = map(int, known)
 
     def is_due(self, step: int) -> bool:
         """Every so many steps, after the last, and at the start, but for what is known."""
@@ -193,26 +199,28 @@ class Validating:
             figures = evaluation.figures
             if self._figure not in figures:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
-            self._tell(step, figures)
-            if self._take(step, figures[self._figure]) and self._best is not None:
+            if step > self._counted:
+                self._tell(step, figures)
+                self._take(step, figures[self._figure])
+            self._step = step
+            if step and figures[self._figure] > self._kept and self._best is not None:
+                self._kept = figures[self._figure]
                 if self._writer is not None:
                     self._writer.flush()
                 self._best.save(fitted, self._position())
         self._progress.pause(time.monotonic() - began)
         return state
 
-    def _take(self, step: int, figure: float | None) -> bool:
-        """Notes a figure; tells whether it is the highest after a step of training."""
-        self._step = step
-        better = step > 0 and figure is not None and figure > self._highest
-        if better and figure is not None:
+    def _take(self, step: int, figure: float | None) -> None:
+        """Counts a validation, and ends training where it is one too many without a higher figure."""
+        self._step = self._counted = step
+        if step and figure is not None and figure > self._highest:
             self._highest, self._since = figure, 0
         elif step:
             self._since += 1
         if self._config.patience and self._since >= self._config.patience:
             # The next step is the last one as any other: fitted, saved and validated.
             self._plan.last = min(self._plan.last, step + 1)
-        return better
 
     def _tell(self, step: int, figures: Mapping[str, float]) -> None:
         if self._writer is None:

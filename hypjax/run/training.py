@@ -115,9 +115,9 @@ class Training:
                 config, self.setup, self.evaluator, start, say=self.say, meanwhile=self.step.start
             )
             return state, 0
-        self.step.start()
         for line in manifest.changes(self.run.workdir, self.made_with):
             self.say(line)
+        self.step.start()
         like = initialization.abstract_state(config, self.setup)
         try:
             state, position, notices = checkpoints.restore(like, sharding.replicated(self.mesh))

@@ -113,9 +113,25 @@ def test_a_run_that_goes_on_ends_where_an_unbroken_one_does(taken, last):
     figures = [0.5, 0.6, 0.6, 0.4, 0.1]
     rows = [{"step": 2 * (i + 1), "validation/recall@1": v} for i, v in enumerate(figures) if 2 * (i + 1) <= taken]
     plan, best = Plan(100), Kept()
+    best.steps = [step for step in (2, 4) if step <= taken]
     check = validating(figures[taken // 2 :], plan=plan, patience=2, best=best, rows=[{"step": 1, "loss": 2.0}, *rows])
     assert train(plan, [check], first=taken) == last
-    assert best.steps == [step for step in (2, 4) if step > taken]
+    assert best.steps == [2, 4]
+
+
+@pytest.mark.parametrize(("held", "again"), [([], True), ([2], True), ([4], False)])
+def test_a_best_state_that_a_kill_took_is_kept_after_all(held, again):
+    """Its figures are there already, and are not counted twice."""
+    plan, best = Plan(9), Kept()
+    best.steps = held
+    rows = [{"step": 2, "validation/recall@1": 0.5}, {"step": 4, "validation/recall@1": 0.6}]
+    check = validating([0.6], plan=plan, patience=1, best=best, rows=rows)
+    assert check.is_due(4) == again
+    if again:
+        check(4, State(4))
+        assert best.steps[-1] == 4
+    assert not check.is_due(4)
+    assert plan.last == 9
 
 
 def test_what_was_validated_before_a_kill_is_not_validated_again():
