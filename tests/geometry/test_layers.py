@@ -1,5 +1,8 @@
 """Layers of the ball: their Euclidean limit, the hyperplanes that they mean, and where they are hard."""
 
+import functools
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,9 @@ import pytest
 from scipy import optimize
 
 from hypjax.geometry import layers, poincare
+from tests.geometry.jitted import jitted
+
+of, ball = jitted(layers), jitted(poincare)
 
 
 @pytest.fixture(autouse=True)
@@ -23,77 +29,86 @@ def parameters(seed, k=3, d=4):
 def test_the_layers_tend_to_the_euclidean_ones(ball_points):
     x = ball_points(0, 6, 4, c=1.0, dtype="float64")
     weight, bias = parameters(0)
-    np.testing.assert_allclose(layers.linear(x, weight, bias, c=1e-10), x @ weight.T + bias[None], rtol=1e-7)
-    np.testing.assert_allclose(layers.linear(x, weight, c=1e-10), x @ weight.T, rtol=1e-7)
+    np.testing.assert_allclose(of.linear(x, weight, bias, c=1e-10), x @ weight.T + bias[None], rtol=1e-7)
+    np.testing.assert_allclose(of.linear(x, weight, c=1e-10), x @ weight.T, rtol=1e-7)
     flat = 4 * (x @ weight.T - (bias * jnp.linalg.norm(weight, axis=1))[None])
-    np.testing.assert_allclose(layers.mlr(x, weight, bias, c=1e-10), flat, rtol=1e-6)
+    np.testing.assert_allclose(of.mlr(x, weight, bias, c=1e-10), flat, rtol=1e-6)
 
 
 def test_a_linear_layer_is_its_parts(ball_points, c):
     x = ball_points(0, 6, 4, c=c, dtype="float64")
     weight, bias = parameters(0)
-    expected = [
-        poincare.mobius_add(poincare.mobius_matvec(weight, one, c=c), poincare.expmap0(bias, c=c), c=c) for one in x
-    ]
-    found = layers.linear(x.reshape(2, 3, 4), weight, bias, c=c).reshape(6, 3)
-    np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-12)
+    moved = [ball.mobius_add(ball.mobius_matvec(weight, one, c=c), ball.expmap0(bias, c=c), c=c) for one in x]
+    found = of.linear(x.reshape(2, 3, 4), weight, bias, c=c)
+    np.testing.assert_allclose(np.reshape(found, (6, 3)), np.stack(moved), rtol=1e-12)
 
 
 def test_logits_are_those_of_the_textbook(ball_points, c):
     """Ganea et al.'s form, with the hyperplane's foot p and its normal a = z carried there: λ_p‖a‖ d(x, H)."""
     x = np.asarray(ball_points(0, 5, 4, c=c, dtype="float64"))
     normals, offsets = parameters(1)
-    found = layers.mlr(jnp.asarray(x), normals, offsets, c=c)
+    found = np.asarray(of.mlr(jnp.asarray(x), normals, offsets, c=c))
     for k, (z, r) in enumerate(zip(np.asarray(normals), np.asarray(offsets), strict=True)):
         unit = z / np.linalg.norm(z)
         foot = np.tanh(np.sqrt(c) * r) / np.sqrt(c) * unit
         for i, point in enumerate(x):
-            moved = np.asarray(poincare.mobius_add(jnp.asarray(-foot), jnp.asarray(point), c=c))
+            moved = np.asarray(ball.mobius_add(-foot, point, c=c))
             sine = 2 * np.sqrt(c) * moved @ unit / (1 - c * moved @ moved)
             np.testing.assert_allclose(found[i, k], 2 * np.linalg.norm(z) / np.sqrt(c) * np.arcsinh(sine), rtol=1e-9)
 
 
-def test_the_boundary_is_the_hyperplane_through_the_offset(c):
-    normals, offsets = parameters(2, k=2, d=3)
+@jax.jit
+def beside_the_hyperplanes(normals, offsets, c):
+    """Their feet, points on them, and points a step ahead and behind, with all that is said of these."""
     unit = normals / jnp.linalg.norm(normals, axis=1, keepdims=True)
     feet = poincare.expmap0(offsets[:, None] * unit, c=c)
-    np.testing.assert_allclose(jnp.diagonal(layers.mlr(feet, normals, offsets, c=c)), np.zeros(2), atol=1e-12)
-    np.testing.assert_allclose(poincare.dist0(feet, c=c), 2 * jnp.abs(offsets), rtol=1e-9)
-    across = jnp.cross(unit, jnp.array([[1.0, 2.0, -1.0]]))
-    on_plane = poincare.expmap(feet, across / 3, c=c)
-    np.testing.assert_allclose(jnp.diagonal(layers.mlr(on_plane, normals, offsets, c=c)), np.zeros(2), atol=1e-12)
-    ahead = poincare.expmap(feet, 0.1 * unit, c=c)
-    distance = jnp.diagonal(layers.hyperplane_dist(ahead, normals, offsets, c=c))
-    np.testing.assert_allclose(distance, poincare.dist(feet, ahead, c=c), rtol=1e-9)
-    assert np.all(
-        np.diagonal(layers.hyperplane_dist(poincare.expmap(feet, -0.1 * unit, c=c), normals, offsets, c=c)) < 0
-    )
+    on_plane = poincare.expmap(feet, jnp.cross(unit, jnp.array([[1.0, 2.0, -1.0]])) / 3, c=c)
+    ahead, behind = (poincare.expmap(feet, step * unit, c=c) for step in (0.1, -0.1))
+    logits = [jnp.diagonal(layers.mlr(x, normals, offsets, c=c)) for x in (feet, on_plane)]
+    distances = [jnp.diagonal(layers.hyperplane_dist(x, normals, offsets, c=c)) for x in (ahead, behind)]
+    return logits, distances, poincare.dist0(feet, c=c), poincare.dist(feet, ahead, c=c)
+
+
+def test_the_boundary_is_the_hyperplane_through_the_offset(c):
+    normals, offsets = parameters(2, k=2, d=3)
+    logits, (ahead, behind), from_origin, step = beside_the_hyperplanes(normals, offsets, c)
+    np.testing.assert_allclose(logits, np.zeros((2, 2)), atol=1e-12)
+    np.testing.assert_allclose(from_origin, 2 * jnp.abs(offsets), rtol=1e-9)
+    np.testing.assert_allclose(ahead, step, rtol=1e-9)
+    assert np.all(behind < 0)
 
 
 def test_the_distance_is_the_least_one_to_the_hyperplane(ball_points):
     c = 0.7
     x = ball_points(3, 4, 3, c=c, dtype="float64", reach=3.0)
     normals, offsets = parameters(3, k=2, d=3)
-    found = np.asarray(layers.hyperplane_dist(x, normals, offsets, c=c))
+    found = np.asarray(of.hyperplane_dist(x, normals, offsets, c=c))
+
+    @jax.jit
+    @jax.value_and_grad
+    def objective(v, point, foot, basis):
+        return poincare.sqdist(poincare.expmap(foot, v @ basis, c=c), point, c=c)
+
     for k in range(2):
-        unit = normals[k] / jnp.linalg.norm(normals[k])
-        foot = poincare.expmap0(offsets[k] * unit, c=c)
-        basis = jnp.asarray(np.linalg.svd(np.asarray(unit)[None])[2][1:])
-
-        @jax.jit
-        def objective(v, point, foot=foot, basis=basis):
-            return poincare.sqdist(poincare.expmap(foot, v @ basis, c=c), point, c=c)
-
-        slope = jax.jit(jax.grad(objective))
+        unit = np.asarray(normals[k]) / np.linalg.norm(normals[k])
+        foot = ball.expmap0(float(offsets[k]) * unit, c=c)
+        basis = np.linalg.svd(unit[None])[2][1:]
         for i, point in enumerate(x):
             least = optimize.minimize(
-                lambda v, p, f=objective: float(f(jnp.asarray(v), p)),
+                lambda *arguments: tuple(map(np.asarray, objective(*arguments))),
                 np.zeros(2),
-                (point,),
-                jac=lambda v, p, g=slope: np.asarray(g(jnp.asarray(v), p)),
+                (point, foot, basis),
+                jac=True,
                 tol=1e-12,
             )
             np.testing.assert_allclose(abs(found[i, k]), np.sqrt(least.fun), rtol=1e-7)
+
+
+@jax.jit
+@functools.partial(jax.value_and_grad, argnums=(0, 1, 2, 3), has_aux=True)
+def total(x, weight, offsets, c):
+    logits = layers.mlr(x, weight, offsets, c=c)
+    return jnp.sum(layers.linear(x, weight, offsets, c=c)) + jnp.sum(jnp.tanh(logits)), logits
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -105,16 +120,7 @@ def test_everything_is_finite_at_hard_points(wide, c):
     weight = jnp.array([[0, 0], [1, 0], [1e-20, 0], [1e4, 1e4], [-1, 0]], dtype)
     offsets = jnp.array([0, 0, 1, 1e4, -1e4], dtype)
 
-    @jax.jit
-    def total(x, weight, offsets, c):
-        logits = layers.mlr(x, weight, offsets, c=c)
-        return jnp.sum(layers.linear(x, weight, offsets, c=c)) + jnp.sum(jnp.tanh(logits)), logits
-
-    (value, logits), slopes = jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True)(
-        x, weight, offsets, jnp.asarray(c, dtype)
-    )
-    assert jnp.isfinite(value)
-    assert jnp.isfinite(logits).all()
-    assert all(jnp.isfinite(slope).all() for slope in slopes)
+    (_, logits), _ = found = total(x, weight, offsets, jnp.asarray(c, dtype))
+    chex.assert_tree_all_finite(found)
     np.testing.assert_array_equal(logits[:, 0], 0)
-    assert jnp.isnan(layers.mlr(x.at[0, 0].set(jnp.nan), weight, offsets, c=c)[0, 1])
+    assert jnp.isnan(total(x.at[0, 0].set(jnp.nan), weight, offsets, jnp.asarray(c, dtype))[0][1][0, 1])

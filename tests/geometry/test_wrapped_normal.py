@@ -1,5 +1,8 @@
 """The wrapped normal distribution by its integrals, its samples, and where it is hard."""
 
+import functools
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +16,8 @@ SPACES = {
     "euclidean": Euclidean(),
     "product": Product((Poincare(0.4), Lorentz(1.3)), (1, 1)),
 }
+log_prob = jax.jit(wrapped_normal.log_prob)
+sample = jax.jit(wrapped_normal.sample, static_argnums=4)
 SCALE = np.array([0.5, 0.9])
 MEAN = np.array([0.6, -0.3])
 
@@ -39,9 +44,9 @@ def test_the_density_is_that_of_the_samples(name):
     space = SPACES[name]
     tangent, area, radii = polar_grid(0.7)
     x, mean = space.embed(tangent), space.embed(jnp.asarray(MEAN))
-    density = np.exp(jax.jit(wrapped_normal.log_prob)(space, x, mean, SCALE)) * area
+    density = np.exp(log_prob(space, x, mean, SCALE)) * area
     np.testing.assert_allclose(np.sum(density), 1, rtol=1e-8)
-    samples = wrapped_normal.sample(space, jax.random.key(0), mean, SCALE, (100_000,))
+    samples = sample(space, jax.random.key(0), mean, SCALE, (100_000,))
     distances = np.asarray(space.dist0(samples))
     for limit in (0.7, 1.4, 2.1):
         inside = radii <= limit  # whole rings; half of one ring's weight is the grid's doubt
@@ -52,16 +57,16 @@ def test_the_density_is_that_of_the_samples(name):
 def test_the_flat_density_is_the_normal_one():
     x, mean = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 2)))
     expected = -np.sum(((x - mean) / SCALE[None]) ** 2 / 2 + np.log(SCALE * np.sqrt(2 * np.pi))[None], axis=1)
-    np.testing.assert_allclose(wrapped_normal.log_prob(Euclidean(), x, mean, SCALE), expected, rtol=1e-12)
+    np.testing.assert_allclose(log_prob(Euclidean(), x, mean, SCALE), expected, rtol=1e-12)
 
 
 def test_both_models_have_one_distribution():
     tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64)
     scale = jnp.array([0.3, 0.6, 1.0])
     ball, sheet = SPACES["poincare"], SPACES["lorentz"]
-    densities = [wrapped_normal.log_prob(s, s.embed(tangent), s.embed(mean), scale) for s in (ball, sheet)]
+    densities = [log_prob(s, s.embed(tangent), s.embed(mean), scale) for s in (ball, sheet)]
     np.testing.assert_allclose(*densities, rtol=1e-9)
-    samples = [wrapped_normal.sample(s, jax.random.key(1), s.embed(mean), scale) for s in (ball, sheet)]
+    samples = [sample(s, jax.random.key(1), s.embed(mean), scale) for s in (ball, sheet)]
     np.testing.assert_allclose(samples[0], sheet.to_poincare(samples[1]), rtol=1e-8)
 
 
@@ -69,7 +74,7 @@ def test_both_models_have_one_distribution():
 def test_samples_are_spread_as_the_scale_says(name):
     space = SPACES[name]
     mean = space.embed(jnp.asarray(MEAN))
-    x = wrapped_normal.sample(space, jax.random.key(0), mean, SCALE, (20_000,))
+    x = sample(space, jax.random.key(0), mean, SCALE, (20_000,))
     assert x.shape == (20_000, *mean.shape)
     squares = space.sqdist(jnp.broadcast_to(mean, x.shape), x)
     np.testing.assert_allclose(np.mean(squares), np.sum(SCALE**2), rtol=0.03)
@@ -81,37 +86,35 @@ def test_a_products_density_is_the_product():
     space = SPACES["product"]
     x, mean = (space.embed(jnp.asarray(np.random.default_rng(k).normal(size=(4, 2)))) for k in (0, 1))
     parts = zip(space.manifolds, space.split(x), space.split(mean), SCALE, strict=True)
-    expected = sum(wrapped_normal.log_prob(*part) for part in parts)
-    np.testing.assert_allclose(wrapped_normal.log_prob(space, x, mean, SCALE), expected, rtol=1e-12)
+    expected = sum(log_prob(*part) for part in parts)
+    np.testing.assert_allclose(log_prob(space, x, mean, SCALE), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_tends_to_the_flat_one(name):
     flat = type(SPACES[name])(1e-9)
     tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64) / 4
-    found = wrapped_normal.log_prob(flat, flat.embed(tangent), flat.embed(mean), 0.7)
-    np.testing.assert_allclose(found, wrapped_normal.log_prob(Euclidean(), 2 * tangent, 2 * mean, 0.7), rtol=1e-6)
+    found = log_prob(flat, flat.embed(tangent), flat.embed(mean), 0.7)
+    np.testing.assert_allclose(found, log_prob(Euclidean(), 2 * tangent, 2 * mean, 0.7), rtol=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean"])
 def test_gradients_are_finite_at_the_mean_at_the_origin_and_far_out(name, wide):
     space, dtype = SPACES[name], "float64" if wide else "float32"
     means = jnp.array([[0.0, 0.0], [0.6, -0.3], [1e-4, 0.0], [40.0, 30.0]], dtype)
 
     @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
     def total(tangent, scale, where):
         mean = space.embed(tangent)
         x = wrapped_normal.sample(space, jax.random.key(0), mean, scale)
-        at = space.embed(where)
-        densities = [wrapped_normal.log_prob(space, point, mean, scale) for point in (x, at, mean)]
-        return jnp.sum(x**2) + jnp.sum(jnp.stack(densities))
+        at = jnp.stack([x, space.embed(where), mean])
+        return jnp.sum(x**2) + jnp.sum(wrapped_normal.log_prob(space, at, jnp.stack([mean] * 3), scale))
 
     for scale in (1e-3, 1.0, 10.0):
-        value, slopes = jax.value_and_grad(total, argnums=(0, 1, 2))(means, jnp.full((4, 1), scale, dtype), 0 * means)
-        assert jnp.isfinite(value)
-        assert all(jnp.isfinite(slope).all() for slope in slopes)
+        chex.assert_tree_all_finite(total(means, jnp.full((4, 1), scale, dtype), 0 * means))
 
 
 def test_the_volume_keeps_its_digits():
