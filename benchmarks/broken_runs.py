@@ -84,7 +84,8 @@ class Program:
 
     @staticmethod
     def _take(stream: Any, into: list[str]) -> None:
-        into.extend(line for text in stream if (line := text.rstrip()))
+        with stream:
+            into.extend(line for text in stream if (line := text.rstrip()))
 
     def until(self, reached: Callable[[], Any]) -> bool:
         """Waits for something to be so; tells whether the program was still at work then."""
@@ -109,6 +110,7 @@ class Program:
             status = self.process.wait()
         for thread in self._threads:
             thread.join()
+        self.process.stdin.close()
         return Ended(status, self.out, self._err)
 
 
