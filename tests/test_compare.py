@@ -2,7 +2,7 @@ import json
 import re
 import sys
 
-import numpy as np
+import jax
 import pytest
 from PIL import Image
 
@@ -14,6 +14,7 @@ from hypjax.data.errors import UsageError
 from hypjax.run import Run, status
 from hypjax.run.status import DivergedError
 from tests import programs
+from tests.pictures import save_pictures
 
 CONFIGS = ["configs/hyp_vit.py:quick", "sphere=configs/hyp_vit.py:quick,geometry=sphere"]
 
@@ -193,34 +194,24 @@ def test_time_left_counts_the_steps_that_are_left(tmp_path):
     assert compare.time_left(runs, {"half": 2.0, "new": 40.0}) == "about 1:43:20"  # 100 + 4000 + 100 · 21 seconds
 
 
-@pytest.fixture
-def images(tmp_path):
-    """Ten classes of four noisy color fields."""
-    generator = np.random.default_rng(0)
-    for label in range(10):
-        (tmp_path / "images" / f"class {label}").mkdir(parents=True)
-        color = generator.integers(0, 255, 3)
-        for i in range(4):
-            pixels = np.clip(color + generator.normal(0, 60, (24, 30, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "images" / f"class {label}" / f"{i}.png")
-    return tmp_path / "images"
-
-
 @pytest.mark.slow
-def test_two_configs_and_two_seeds_in_one_process(images, tmp_path):
-    data = f"quick,encoder=vit_ti8,data=folder,data_dir={images}"
+def test_two_configs_and_two_seeds_in_one_process(tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: released.append(None))  # other tests go on with what they compiled
+    data = f"quick,encoder=vit_ti8,data=folder,data_dir={save_pictures(tmp_path / 'images', classes=10, each=4)}"
     words = [
         *("--workdir", tmp_path / "work dir", "--seeds", "0,1", "--baseline", "flat", "--metrics", "recall@1,nmi"),
-        f"ball=configs/hyp_vit.py:{data}",
-        f"flat=configs/hyp_vit.py:{data},geometry=euclidean",
-        "--config.encoder.sizes={'width': 32, 'depth': 1, 'heads': 2}",
-        "--config.batch.classes=4",
-        "--config.data.fractions=(0.4, 0.3, 0.3)",
-        "--config.evaluation.ks=(1, 2)",
+        f"ball={programs.ROOT}/configs/hyp_vit.py:{data}",
+        f"flat={programs.ROOT}/configs/hyp_vit.py:{data},geometry=euclidean",
+        *programs.TINY,
+        programs.THIRDS,
+        "--config.evaluation.every=0",
+        "--config.evaluation.degraded_queries=0",
+        "--config.evaluation.degraded_test_queries=0",
     ]
     status, out, err = programs.run(*words, module="hypjax.compare")
     assert (status, err) == (0, "")
-    assert out.count("\n[") == 4
+    assert out.count("\n[") == len(released) == 4
     found = record(tmp_path / "work dir")
     assert found["metrics"] == ["recall@1", "nmi"]
     for name in ("ball", "flat"):
@@ -230,4 +221,5 @@ def test_two_configs_and_two_seeds_in_one_process(images, tmp_path):
             assert values[seed] == results["recall@1"]
     _, out, _ = programs.run(*words, module="hypjax.compare")
     assert "4 runs, 4 of them finished" in out
+    assert len(released) == 4
     assert record(tmp_path / "work dir") == found
