@@ -5,7 +5,7 @@ all formulas here are ours and none of its figures is quoted.
 
 An EfficientNet-Lite0 with ImageNet weights is fine-tuned on the packaged emoji: its last eleven blocks, without their
 depthwise kernels, whose gradients cost the most. A direction comes from a linear map of the features, which is fitted
-in closed form when they are learned (`head=discriminant`, README), the radius from a doubt that is taught to foretell
+in closed form when they are learned (`head=discriminant`), the radius from a doubt that is taught to foretell
 failures (`hypjax.losses.failure_cross_entropy`), so that images whose neighbors are not to be trusted lie near the
 origin. The radius takes no gradient from the contrastive loss, to which u is a given temperature for each anchor;
 `--config.head.radius=norm` leaves radius and u to that loss alone. With `data=cub`, `cars`, `sop` or `in_shop` it

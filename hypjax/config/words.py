@@ -238,7 +238,7 @@ def shrink(config: ConfigDict) -> None:
 
 
 def rehearse(config: ConfigDict) -> None:
-    """Trains nothing: `hypjax.dry` builds and compiles everything and says what it takes."""
+    """Trains nothing: `hypjax.run.rehearsal` builds and compiles everything and says what it takes."""
     config.dry.run = True
 
 

@@ -50,11 +50,9 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         print(version())
         return
     keep_compiled()
-    logging.set_verbosity(
-        logging.FATAL
-    )  # libraries' notices would drown the progress line, and the one line of an error
+    logging.set_verbosity(logging.FATAL)  # libraries' notices would drown the progress line, and an error's one line
     # Orbax leaves coroutines and tasks behind when it meets a damaged file, which is reported here in better words.
-    warnings.filterwarnings("ignore", message=r"coroutine '.*_background_load' was never awaited")
+    warnings.filterwarnings("ignore", message=r"coroutine '.*' was never awaited")
     sys.unraisablehook = _quieted(sys.unraisablehook)
     getLogger("asyncio").setLevel(CRITICAL)
     try:
