@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import platform
 import signal
@@ -87,10 +88,10 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
 
 
 def _quieted(tell: Callable[[sys.UnraisableHookArgs], None]) -> Callable[[sys.UnraisableHookArgs], None]:
-    """Tells all but what TensorStore's threads meet where Orbax is gone, after a damaged file."""
+    """Tells all but what TensorStore's threads and Orbax's coroutines meet once Orbax is gone, after a damaged file."""
 
     def told(met: sys.UnraisableHookArgs) -> None:
-        if str(met.exc_value) != "Event loop is closed":
+        if str(met.exc_value) != "Event loop is closed" and not inspect.iscoroutine(met.object):
             tell(met)
 
     return told

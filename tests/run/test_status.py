@@ -47,5 +47,5 @@ def test_what_orbax_leaves_behind_at_a_damaged_file_is_not_complained_of(monkeyp
     monkeypatch.setattr(sys, "unraisablehook", lambda met: told.append(str(met.exc_value)))
     status.run(lambda argv: None)
     for words in ("Event loop is closed", "something else"):
-        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(words)))
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(words), object=None))
     assert told == ["something else"]
