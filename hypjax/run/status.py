@@ -88,10 +88,14 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
 
 
 def _quieted(tell: Callable[[sys.UnraisableHookArgs], None]) -> Callable[[sys.UnraisableHookArgs], None]:
-    """Tells all but what TensorStore's threads and Orbax's coroutines meet once Orbax is gone, after a damaged file."""
+    """Tells all but what TensorStore's threads and Orbax's coroutines meet once Orbax is gone, after a damaged file.
+
+    A `Stopped` that comes during a garbage collection goes no further: `stopping` sees to it that the run ends.
+    """
 
     def told(met: sys.UnraisableHookArgs) -> None:
-        if str(met.exc_value) != "Event loop is closed" and not inspect.iscoroutine(met.object):
+        gone = str(met.exc_value) == "Event loop is closed" or inspect.iscoroutine(met.object)
+        if not gone and not isinstance(met.exc_value, Stopped):
             tell(met)
 
     return told

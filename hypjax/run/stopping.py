@@ -95,7 +95,7 @@ class Stopping:
             return
         number, deadline = first[0], time.monotonic() + SECONDS
         more = self._next(PATIENCE)
-        if more is None and not self._heard and self._nothing_to_save:
+        if more is None and self._nothing_to_save:  # it has not heard, or its `Stopped` was raised where none is
             self._end(number, deadline)
         if more is None:
             more = self._next(deadline - time.monotonic())

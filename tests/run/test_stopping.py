@@ -100,6 +100,31 @@ def test_a_second_signal_ends_a_compilation_at_once():
     assert process.returncode == 130
 
 
+COLLECTING = """
+import gc, os, signal, time
+from hypjax.run import status, stopping
+stopping.PATIENCE = 0.2
+
+def train(argv):
+    with stopping.Stopping() as stop, stop.nothing_to_save():
+        gc.callbacks.append(lambda *_: gc.callbacks.clear() or os.kill(os.getpid(), signal.SIGTERM))
+        gc.collect()
+        print("goes on", flush=True)
+        time.sleep(60)
+
+status.run(train)
+"""
+
+
+def test_a_signal_during_a_garbage_collection_is_not_lost():
+    """What is raised within one goes nowhere."""
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, check=False, timeout=50)
+    assert (ended.returncode, ended.stdout) == (143, "goes on\n")
+    assert ended.stderr.splitlines() == ["", "stopped by SIGTERM; the same command resumes"]
+    assert time.monotonic() - began < 40
+
+
 def test_among_several_processes_a_signal_ends_each_as_ever(monkeypatch):
     monkeypatch.setattr("jax.process_count", lambda: 2)
     before = signal.getsignal(signal.SIGTERM)
