@@ -7,6 +7,9 @@ import pytest
 
 from hypjax.geometry import euclidean, hyperbolicity, poincare
 
+gromov_delta = jax.jit(hyperbolicity.gromov_delta, static_argnames="base")
+relative_delta = jax.jit(hyperbolicity.relative_delta)
+
 
 def shortest_paths(edges, n):
     """All distances of a graph by Floyd and Warshall; an edge is (i, j, length)."""
@@ -30,29 +33,29 @@ def delta_loop(d, w):
 def test_a_tree_has_delta_0(base):
     rng = np.random.default_rng(0)
     d = shortest_paths([(i, rng.integers(i), rng.uniform(0.1, 2)) for i in range(1, 30)], 30)
-    assert abs(hyperbolicity.gromov_delta(jnp.asarray(d.astype(np.float32)), base=base)) < 1e-5
-    assert hyperbolicity.relative_delta(jnp.asarray(d.astype(np.float32))) < 1e-5
+    assert abs(gromov_delta(d.astype(np.float32), base=base)) < 1e-5
+    assert relative_delta(d.astype(np.float32)) < 1e-5
 
 
 @pytest.mark.parametrize("n", [4, pytest.param(8, marks=pytest.mark.slow), 12])
 def test_a_cycle_of_4k_edges_has_delta_k(n):
     d = shortest_paths([(i, (i + 1) % n, 1.0) for i in range(n)], n)
-    assert hyperbolicity.gromov_delta(jnp.asarray(d.astype(np.float32))) == n / 4
-    assert hyperbolicity.relative_delta(jnp.asarray(d.astype(np.float32))) == 1.0
+    assert gromov_delta(d.astype(np.float32)) == n / 4
+    assert relative_delta(d.astype(np.float32)) == 1.0
 
 
 def test_a_square_grid_seen_from_its_corner():
     side = 4
     x, y = np.divmod(np.arange(side * side), side)
     d = np.abs(x[:, None] - x) + np.abs(y[:, None] - y)
-    assert hyperbolicity.gromov_delta(jnp.asarray(d.astype(np.float32))) == side - 1
+    assert gromov_delta(d.astype(np.float32)) == side - 1
 
 
 def test_delta_is_the_loop():
     points = np.random.default_rng(0).normal(size=(12, 3))
     d = np.linalg.norm(points[:, None] - points, axis=-1)
     for base in (0, 5):
-        delta = hyperbolicity.gromov_delta(jnp.asarray(d.astype(np.float32)), base=base)
+        delta = gromov_delta(d.astype(np.float32), base=base)
         np.testing.assert_allclose(delta, delta_loop(d, base), rtol=1e-5)
 
 
@@ -61,8 +64,8 @@ def test_the_hyperbolic_plane_has_delta_log_2():
     """By Gromov products; log(1 + √2) is the plane's constant for thin triangles, another definition."""
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     circle = np.tanh(3.5) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    x = jnp.asarray(np.concatenate([np.zeros((1, 2)), circle]).astype(np.float32))
-    delta = hyperbolicity.gromov_delta(poincare.pairwise_dist(x, x, c=1.0))
+    x = np.concatenate([np.zeros((1, 2)), circle]).astype(np.float32)
+    delta = jax.jit(lambda x: hyperbolicity.gromov_delta(poincare.pairwise_dist(x, x, c=1.0)))(x)
     assert 0.9 * np.log(2) < delta <= np.log(2) + 1e-3
 
 
@@ -74,12 +77,12 @@ def test_sampling_is_reproducible_and_scale_free():
     np.testing.assert_array_equal(one, sample(x, jax.random.key(0)))
     np.testing.assert_allclose(sample(8 * x, jax.random.key(0)), one, rtol=1e-5)
     assert np.ptp(one) > 0
-    assert jnp.all((one > 0) & (one <= 1))
+    assert np.all((np.asarray(one) > 0) & (np.asarray(one) <= 1))
 
 
 def test_curvature_hint():
     np.testing.assert_allclose(hyperbolicity.suggested_curvature(0.144), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(hyperbolicity.suggested_curvature(jnp.array(0.288)), 0.25, rtol=1e-6)
+    np.testing.assert_allclose(hyperbolicity.suggested_curvature(jnp.float32(0.288)), 0.25, rtol=1e-6)
 
 
 def test_wrong_arguments_are_refused():

@@ -28,8 +28,8 @@ def points(seed, dtype, c, ball_points):
 def test_points_lie_on_the_sheet(points, c, tolerance):
     x, *_ = points
     np.testing.assert_allclose(c * inner(x, x), np.full(6, -1.0), **tolerance)
-    np.testing.assert_allclose(lorentz.inner(x, x), inner(x, x), rtol=1e-4)
-    drifted = x.at[:, 0].multiply(1.5)
+    np.testing.assert_allclose(sheet.inner(x, x), inner(x, x), rtol=1e-4)
+    drifted = np.asarray(x) * np.array([1.5, 1, 1, 1, 1], x.dtype)
     np.testing.assert_allclose(sheet.project(drifted, c=c), x, rtol=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_both_models_agree(points, c, tolerance):
 
 def test_distance_is_the_textbook_formula(points, c, tolerance):
     x, y, *_ = points
-    expected = np.arccosh(-c * inner(x[:, None, :], y[None, :, :])) / np.sqrt(c)
+    expected = np.arccosh(-c * inner(np.asarray(x)[:, None], np.asarray(y)[None])) / np.sqrt(c)
     np.testing.assert_allclose(sheet.pairwise_dist(x, y, c=c), expected, **tolerance)
 
 
@@ -71,10 +71,10 @@ def test_expmap_is_the_textbook_formula(points, c, tolerance):
 
 def test_parallel_transport_is_the_textbook_formula(points, c, tolerance):
     x, y, *_ = points
-    v = np.asarray(sheet.logmap(x, x[::-1], c=c), np.float64)
+    v = np.asarray(sheet.logmap(x, np.asarray(x)[::-1], c=c), np.float64)
     x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
     expected = v + (c * inner(y64, v) / (1 - c * inner(x64, y64)))[:, None] * (x64 + y64)
-    carried = sheet.parallel_transport(x, y, jnp.asarray(v.astype(x.dtype)), c=c)
+    carried = sheet.parallel_transport(x, y, v.astype(x.dtype), c=c)
     loose = {"rtol": 1e-2, "atol": 1e-2} if x.dtype == jnp.float32 else tolerance
     np.testing.assert_allclose(carried, expected, **loose)
     np.testing.assert_allclose(inner(carried, carried), inner(v, v), **loose)
@@ -82,8 +82,8 @@ def test_parallel_transport_is_the_textbook_formula(points, c, tolerance):
 
 def test_parallel_transport_from_the_origin(points, c, tolerance):
     _, y, ball_x, _ = points
-    origin = jnp.zeros_like(y).at[:, 0].set(1 / np.sqrt(c))
-    at_origin = jnp.concatenate([jnp.zeros_like(ball_x[:, :1]), ball_x], axis=-1)
+    origin = np.zeros_like(y) + np.array([1 / np.sqrt(c), 0, 0, 0, 0], y.dtype)
+    at_origin = np.pad(ball_x, ((0, 0), (1, 0)))
     expected = sheet.parallel_transport(origin, y, at_origin, c=c)
     np.testing.assert_allclose(sheet.parallel_transport0(y, ball_x, c=c), expected, **tolerance)
 
@@ -99,9 +99,12 @@ def test_geodesics_and_midpoints_agree_with_the_ball(points, c, tolerance):
     np.testing.assert_allclose(sheet.weighted_midpoint(x, jnp.asarray(weights), c=c), centroid, **tolerance)
 
 
+slope_of_distance = jax.jit(jax.grad(lambda x, y, c: jnp.sum(lorentz.dist(x, y, c=c))))
+
+
 def test_riemannian_gradient_is_tangent_and_of_unit_length(points, c, tolerance):
     x, y, *_ = points
-    gradient = jax.jit(jax.grad(lambda x, y, c: jnp.sum(lorentz.dist(x, y, c=c))))(x, y, c)
+    gradient = slope_of_distance(x, y, c)
     riemannian = sheet.egrad2rgrad(x, gradient, c=c)
     loose = {"rtol": 1e-2, "atol": 1e-2} if x.dtype == jnp.float32 else tolerance
     np.testing.assert_allclose(inner(x, riemannian), np.zeros(6), **loose)
@@ -122,7 +125,7 @@ def test_float32_accuracy_up_to_radius_6(d):
     turned = unit + rng.normal(size=unit.shape) / np.sqrt(d) * 0.15 / np.sinh(radii + 0.1)
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     space = np.concatenate([np.sinh(r) * u for r, u in ((radii, unit), (radii + 0.1, unit), (radii, turned))])
-    x = lorentz.project(jnp.asarray(np.concatenate([0 * space[:, :1], space], axis=1).astype(np.float32)), c=1.0)
+    x = np.asarray(sheet.project(np.concatenate([0 * space[:, :1], space], axis=1).astype(np.float32), c=1.0))
     s = np.asarray(x, np.float64)[:, 1:]
     time = np.sqrt(1 + np.sum(s**2, axis=1))
     half = s / (1 + time)[:, None]
@@ -131,7 +134,7 @@ def test_float32_accuracy_up_to_radius_6(d):
     apart = expected >= 0.099
     errors = np.abs(np.asarray(fully_compiled(x, x, c=1.0)) / np.where(apart, expected, 1) - 1)
     assert np.max(errors[apart]) <= 5e-4
-    bare = np.float32(-1) * (np.asarray(x)[:, 1:] @ np.asarray(x)[:, 1:].T - np.outer(x[:, 0], x[:, 0]))
+    bare = np.float32(-1) * (x[:, 1:] @ x[:, 1:].T - np.outer(x[:, 0], x[:, 0]))
     bare_errors = np.abs(np.arccosh(np.maximum(bare, 1)) / np.where(apart, expected, 1) - 1)
     assert np.max(bare_errors[apart]) > 0.1
 
@@ -162,17 +165,17 @@ def test_values_and_gradients_are_finite_at_hard_points(function):
 
 
 def test_huge_tangent_vectors_stay_on_the_sheet():
-    u = jnp.asarray(np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32))
+    u = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     for length in (10.0, 1e3, 1e30):
-        z = sheet.expmap0(length * u, c=0.5)
-        assert jnp.all(jnp.isfinite(z))
+        z = sheet.expmap0(np.float32(length) * u, c=0.5)
+        assert np.all(np.isfinite(z))
         np.testing.assert_allclose(sheet.dist0(z, c=0.5), np.full(5, np.log(2e5 - 1) / np.sqrt(0.5)), rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_jit_eager_and_vmap_agree(ball_points):
-    x = lorentz.from_poincare(ball_points(0, 4, 3, c=1.0), c=1.0)
+    x = sheet.from_poincare(ball_points(0, 4, 3, c=1.0), c=1.0)
     eager = lorentz.pairwise_dist(x, x, c=1.0)
     np.testing.assert_allclose(fully_compiled(x, x, c=1.0), eager, rtol=1e-6)
     batched = jax.jit(jax.vmap(functools.partial(lorentz.pairwise_dist, c=1.0)))
-    np.testing.assert_allclose(batched(x[None], x[None])[0], eager, rtol=1e-6)
+    np.testing.assert_allclose(*batched(*[np.asarray(x)[None]] * 2), eager, rtol=1e-6)
