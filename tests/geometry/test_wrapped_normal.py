@@ -36,14 +36,14 @@ def polar_grid(c, reach=20.0):
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     area = radial * np.sinh(np.sqrt(c) * radii) / np.sqrt(c) * 2 * np.pi / 200
     tangent = (radii[:, None, None] / 2 * directions).reshape(-1, 2)
-    return jnp.asarray(tangent), np.repeat(area, 200), np.repeat(radii, 200)
+    return tangent, np.repeat(area, 200), np.repeat(radii, 200)
 
 
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_is_that_of_the_samples(name):
     space = SPACES[name]
     tangent, area, radii = polar_grid(0.7)
-    x, mean = space.embed(tangent), space.embed(jnp.asarray(MEAN))
+    x, mean = space.embed(jnp.asarray(tangent)), space.embed(jnp.asarray(MEAN))
     density = np.exp(log_prob(space, x, mean, SCALE)) * area
     np.testing.assert_allclose(np.sum(density), 1, rtol=1e-8)
     samples = sample(space, jax.random.key(0), mean, SCALE, (100_000,))
@@ -55,14 +55,14 @@ def test_the_density_is_that_of_the_samples(name):
 
 
 def test_the_flat_density_is_the_normal_one():
-    x, mean = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 2)))
+    x, mean = np.random.default_rng(0).normal(size=(2, 5, 2))
     expected = -np.sum(((x - mean) / SCALE[None]) ** 2 / 2 + np.log(SCALE * np.sqrt(2 * np.pi))[None], axis=1)
     np.testing.assert_allclose(log_prob(Euclidean(), x, mean, SCALE), expected, rtol=1e-12)
 
 
 def test_both_models_have_one_distribution():
-    tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64)
-    scale = jnp.array([0.3, 0.6, 1.0])
+    tangent, mean = map(jnp.asarray, np.random.default_rng(0).normal(size=(2, 6, 3)))
+    scale = np.array([0.3, 0.6, 1.0])
     ball, sheet = SPACES["poincare"], SPACES["lorentz"]
     densities = [log_prob(s, s.embed(tangent), s.embed(mean), scale) for s in (ball, sheet)]
     np.testing.assert_allclose(*densities, rtol=1e-9)
@@ -76,10 +76,15 @@ def test_samples_are_spread_as_the_scale_says(name):
     mean = space.embed(jnp.asarray(MEAN))
     x = sample(space, jax.random.key(0), mean, SCALE, (20_000,))
     assert x.shape == (20_000, *mean.shape)
-    squares = space.sqdist(jnp.broadcast_to(mean, x.shape), x)
+
+    @jax.jit
+    def moments(space, mean, x):
+        means = jnp.broadcast_to(mean, x.shape)
+        return space.sqdist(means, x), space.norm(mean, jnp.mean(space.logmap(means, x), axis=0))
+
+    squares, drift = moments(space, mean, x)
     np.testing.assert_allclose(np.mean(squares), np.sum(SCALE**2), rtol=0.03)
-    drift = jnp.mean(space.logmap(jnp.broadcast_to(mean, x.shape), x), axis=0)
-    assert float(space.norm(mean, drift)) < 0.02
+    assert drift < 0.02
 
 
 def test_a_products_density_is_the_product():
@@ -93,8 +98,8 @@ def test_a_products_density_is_the_product():
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_tends_to_the_flat_one(name):
     flat = type(SPACES[name])(1e-9)
-    tangent, mean = jax.random.normal(jax.random.key(0), (2, 6, 3), jnp.float64) / 4
-    found = log_prob(flat, flat.embed(tangent), flat.embed(mean), 0.7)
+    tangent, mean = np.random.default_rng(0).normal(size=(2, 6, 3)) / 4
+    found = log_prob(flat, flat.embed(jnp.asarray(tangent)), flat.embed(jnp.asarray(mean)), 0.7)
     np.testing.assert_allclose(found, log_prob(Euclidean(), 2 * tangent, 2 * mean, 0.7), rtol=1e-6)
 
 
@@ -103,7 +108,7 @@ def test_the_density_tends_to_the_flat_one(name):
 @pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean"])
 def test_gradients_are_finite_at_the_mean_at_the_origin_and_far_out(name, wide):
     space, dtype = SPACES[name], "float64" if wide else "float32"
-    means = jnp.array([[0.0, 0.0], [0.6, -0.3], [1e-4, 0.0], [40.0, 30.0]], dtype)
+    means = np.array([[0.0, 0.0], [0.6, -0.3], [1e-4, 0.0], [40.0, 30.0]], dtype)
 
     @jax.jit
     @functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
@@ -114,7 +119,7 @@ def test_gradients_are_finite_at_the_mean_at_the_origin_and_far_out(name, wide):
         return jnp.sum(x**2) + jnp.sum(wrapped_normal.log_prob(space, at, jnp.stack([mean] * 3), scale))
 
     for scale in (1e-3, 1.0, 10.0):
-        chex.assert_tree_all_finite(total(means, jnp.full((4, 1), scale, dtype), 0 * means))
+        chex.assert_tree_all_finite(total(means, np.full((4, 1), scale, dtype), 0 * means))
 
 
 def test_the_volume_keeps_its_digits():
@@ -122,7 +127,7 @@ def test_the_volume_keeps_its_digits():
     root = np.sqrt(np.where(t == 0, 1, t))
     expected = np.where(t < 1e-3, t / 6 - t**2 / 180 + t**3 / 2835, root + np.log((1 - np.exp(-2 * root)) / (2 * root)))
     for dtype, rtol in (("float32", 1e-5), ("float64", 1e-11)):
-        found, slope = jax.vmap(jax.value_and_grad(wrapped_normal._log_sinhc_sqrt))(jnp.asarray(t.astype(dtype)))
+        found, slope = jax.jit(jax.vmap(jax.value_and_grad(wrapped_normal._log_sinhc_sqrt)))(t.astype(dtype))
         np.testing.assert_allclose(found, expected, rtol=rtol)
         true = np.where(t < 1e-3, 1 / 6 - t / 90 + t**2 / 945, (1 / np.tanh(root) - 1 / root) / (2 * root))
         np.testing.assert_allclose(slope, true, rtol=100 * rtol if dtype == "float64" else 1e-4)
