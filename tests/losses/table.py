@@ -101,7 +101,7 @@ def _run(distances, pairs, u, names):
 def run(distances, pairs, u):
     """Values and gradients by distances and u of all losses, a dict; only triplets care how pairs were chosen."""
     if not pairs.positive.dtype == pairs.negative.dtype == bool:  # lest every miner be a program of its own
-        positive, negative = (w.astype(distances.dtype) for w in (pairs.positive, pairs.negative))
+        positive, negative = (jnp.asarray(np.asarray(w, distances.dtype)) for w in (pairs.positive, pairs.negative))
         pairs = replace(pairs, positive=positive, negative=negative)
     plain = replace(pairs, one_positive=False, one_negative=False)
     out = {}

@@ -31,8 +31,8 @@ def test_matches_a_float64_loop(known, float64):
 
 
 def test_who_is_wrong_and_who_can_be_asked():
-    d = jnp.array(distances())
-    wrong, asked = losses.nearest_is_wrong(d, table.pairs(LABELS))
+    d = distances().astype(np.float32)
+    wrong, asked = map(np.asarray, jax.jit(losses.nearest_is_wrong)(d, table.pairs(LABELS)))
     others = np.where(np.eye(8, dtype=bool), np.inf, d)
     np.testing.assert_array_equal(asked, LABELS != 2)
     np.testing.assert_array_equal(wrong, LABELS[others.argmin(1)] != LABELS)
@@ -43,32 +43,43 @@ def test_only_the_doubt_learns_and_only_where_it_can_be_asked():
     def value(doubt, d):
         return losses.mean(losses.failure_cross_entropy(doubt, d, table.pairs(LABELS)))
 
-    to_doubt, to_distances = jax.jit(jax.grad(value, (0, 1)))(jnp.full(8, 0.5), jnp.array(distances(), jnp.float32))
+    to_doubt, to_distances = jax.jit(jax.grad(value, (0, 1)))(
+        np.full(8, 0.5, np.float32), distances().astype(np.float32)
+    )
     assert (np.abs(to_doubt) > 0).tolist() == (LABELS != 2).tolist()
     np.testing.assert_array_equal(to_distances, 0)
 
 
+@jax.jit
+@jax.value_and_grad
+def with_slope(doubt, distances, pairs):
+    return losses.mean(losses.failure_cross_entropy(doubt, distances, pairs))
+
+
 @pytest.mark.parametrize("extreme", [0.0, 1.0])
 def test_finite_where_the_doubt_is_sure(extreme):
-    d, pairs = jnp.array(distances(), jnp.float32), table.pairs(LABELS)
-    value, grad = jax.value_and_grad(lambda q: losses.mean(losses.failure_cross_entropy(q, d, pairs)))(
-        jnp.full(8, extreme)
-    )
+    value, grad = with_slope(np.full(8, extreme, np.float32), distances().astype(np.float32), table.pairs(LABELS))
     assert np.isfinite(value)
     assert np.isfinite(grad).all()
 
 
 @pytest.mark.slow
 def test_the_best_doubt_is_the_share_of_failures():
-    d, pairs = jnp.array(distances(), jnp.float32), table.pairs(LABELS)
-    wrong, asked = losses.nearest_is_wrong(d, pairs)
-    candidates = jnp.linspace(0.05, 0.95, 181)
-    values = jax.vmap(lambda q: losses.mean(losses.failure_cross_entropy(jnp.full(8, q), d, pairs)))(candidates)
+    d, pairs = distances().astype(np.float32), table.pairs(LABELS)
+    wrong, asked = map(np.asarray, jax.jit(losses.nearest_is_wrong)(d, pairs))
+    candidates = np.linspace(0.05, 0.95, 181, dtype=np.float32)
+    values, _ = jax.jit(jax.vmap(with_slope, (0, None, None)))(np.repeat(candidates[:, None], 8, axis=1), d, pairs)
     assert abs(candidates[int(np.argmin(values))] - wrong[asked].mean()) < 0.006
+
+
+@jax.jit
+def mean_loss(*given, **known):
+    return losses.mean(losses.failure_cross_entropy(*given, **known))
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 3)], ids=["positive", "negative"])
 def test_a_diverged_distance_is_not_hidden(pair):
-    d = jnp.array(distances(), jnp.float32).at[pair].set(jnp.nan)
-    for given in ({}, {"prior": jnp.ones(8)}, {"level": jnp.ones(8)}):
-        assert jnp.isnan(losses.mean(losses.failure_cross_entropy(jnp.full(8, 0.5), d, table.pairs(LABELS), **given)))
+    d, ones = distances().astype(np.float32), np.ones(8, np.float32)
+    d[pair] = np.nan
+    for given in ({}, {"prior": ones}, {"level": ones}):
+        assert np.isnan(mean_loss(ones / 2, d, table.pairs(LABELS), **given))

@@ -13,13 +13,15 @@ OLD_LABELS = np.array([1, 2, 3], np.int32)
 U = np.linspace(0.2, 0.8, 5)
 
 
+put = jax.jit(losses.remember)
+
+
 def test_the_ring_goes_round():
     """Size 5, batches of 3, 3 and 5: the oldest go first, in the order they came."""
     memory = losses.create_cross_batch_memory(5, 2)
-    put = jax.jit(losses.remember)
     for first, count in ((0, 3), (3, 3), (6, 5)):
-        labels = jnp.arange(first, first + count)
-        memory = put(memory, jnp.stack([labels, -labels], axis=1).astype(float), labels)
+        labels = np.arange(first, first + count, dtype=np.int32)
+        memory = put(memory, np.stack([labels, -labels], axis=1).astype(np.float32), labels)
         if first == 3:
             np.testing.assert_array_equal(memory.labels, [5, 1, 2, 3, 4])
             assert memory.cursor == 1
@@ -30,11 +32,11 @@ def test_the_ring_goes_round():
 
 
 def test_a_masked_image_takes_a_slot_and_is_nobody():
-    memory = losses.create_cross_batch_memory(4, 1)
-    memory = losses.remember(memory, jnp.ones((3, 1)), jnp.array([255, 7, -1], jnp.int16), where=np.array([1, 0, 1]))
+    memory, ones = losses.create_cross_batch_memory(4, 1), np.ones((3, 1), np.float32)
+    memory = put(memory, ones, np.array([255, 7, -1], np.int16), where=np.array([1, 0, 1]))
     np.testing.assert_array_equal(memory.labels, [255, -1, -1, -1])
     assert memory.cursor == 3
-    memory = losses.remember(memory, jnp.ones((1, 1)), jnp.array([255], jnp.uint8))
+    memory = put(memory, ones[:1], np.array([255], np.uint8))
     np.testing.assert_array_equal(memory.labels, [255, -1, -1, 255])
 
 
@@ -57,14 +59,14 @@ def with_memory():
 
 def filled(old, size=7):
     memory = losses.create_cross_batch_memory(size, 3, old.dtype)
-    return losses.remember(memory, jnp.array(old), jnp.array(OLD_LABELS))
+    return put(memory, old, OLD_LABELS)
 
 
 def test_images_of_the_batch_are_anchors_against_both(with_memory, oracle_distance, points, numeric_gradient, float64):
     """A memory that is partly filled, value and gradient; an image of the batch lies in it, too."""
     x, old = points(5), points(3, seed=1)
     old[0] = x[1]
-    values, (by_x, by_memory) = with_memory(jnp.array(x), jnp.array(LABELS), filled(old))
+    values, (by_x, by_memory) = jax.tree.map(np.asarray, with_memory(x, LABELS, filled(old)))
     known = loops.pairs(LABELS, [*LABELS, *OLD_LABELS], ids=range(5), reference_ids=range(8))
     for i, (name, loop) in enumerate(table.LOOPS.items()):
 
@@ -79,11 +81,15 @@ def test_images_of_the_batch_are_anchors_against_both(with_memory, oracle_distan
 
 def test_an_empty_slot_is_never_chosen(points):
     """It lies at the origin, nearer to every image than any other."""
-    x, labels = jnp.array(0.5 + np.abs(points(4)), jnp.float32), jnp.array([0, 0, 1, 1])
-    known = losses.references(losses.create_cross_batch_memory(6, 3), x, labels)
-    pairs = table.pairs(labels, known.labels, ids=known.ids[:4], reference_ids=known.ids)
-    distances = jnp.square(x[:, None] - known.points[None]).sum(-1)
-    chosen = jax.jit(table.MINERS["easy and hard"])(distances, pairs)
+    x, labels = (0.5 + np.abs(points(4))).astype(np.float32), np.array([0, 0, 1, 1], np.int32)
+
+    @jax.jit
+    def choose(x, labels):
+        known = losses.references(losses.create_cross_batch_memory(6, 3), x, labels)
+        pairs = losses.pairs(labels, known.labels, ids=known.ids[:4], reference_ids=known.ids)
+        return table.MINERS["easy and hard"](jnp.square(x[:, None] - known.points[None]).sum(-1), pairs)
+
+    chosen = choose(x, labels)
     for weights in map(np.asarray, (chosen.positive, chosen.negative)):
         np.testing.assert_array_equal(weights[:, :4].sum(1), np.ones(4))
         assert weights.sum() == 4
@@ -91,37 +97,42 @@ def test_an_empty_slot_is_never_chosen(points):
 
 def test_a_draw_is_one_of_what_is_there(points):
     """Three slots of seven are filled: two classes of the batch and one of its own; all are drawn alike from 1.4 on."""
-    x, labels = jnp.array(points(5), jnp.float32), jnp.array(LABELS)
-    known = losses.references(filled(points(3, seed=1).astype(np.float32)), x, labels)
-    pairs = table.pairs(labels, known.labels, ids=known.ids[:5], reference_ids=known.ids)
-    drawn = jax.jit(table.MINERS["distance_weighted_negative"])(jnp.full((5, 12), 2.0), pairs)
+
+    @jax.jit
+    def draw(x, memory):
+        known = losses.references(memory, x, jnp.asarray(LABELS))
+        pairs = losses.pairs(LABELS, known.labels, ids=known.ids[:5], reference_ids=known.ids)
+        return table.MINERS["distance_weighted_negative"](jnp.full((5, 12), 2.0), pairs)
+
+    drawn = draw(points(5).astype(np.float32), filled(points(3, seed=1).astype(np.float32)))
+    negative = np.asarray(drawn.negative)
     other = LABELS[:, None] != np.concatenate([LABELS, OLD_LABELS])[None]
-    np.testing.assert_allclose(drawn.negative[:, :8], other / other.sum(1, keepdims=True), rtol=1e-6)
-    assert not drawn.negative[:, 8:].any()
-    np.testing.assert_array_equal(drawn.positive.sum(1), [1, 2, 1, 1, 2])
+    np.testing.assert_allclose(negative[:, :8], other / other.sum(1, keepdims=True), rtol=1e-6)
+    assert not negative[:, 8:].any()
+    np.testing.assert_array_equal(np.sum(drawn.positive, axis=1), [1, 2, 1, 1, 2])
 
 
 def test_a_batch_without_positives_finds_them_in_the_memory(with_memory, points):
-    x = jnp.array(points(5), jnp.float32)
+    x, labels = points(5).astype(np.float32), np.arange(5)
     at = list(table.LOSSES).index("triplet")
     empty = losses.create_cross_batch_memory(7, 3)
-    assert with_memory(x, jnp.arange(5), empty)[0][at] == 0
-    values, (gradients, _) = with_memory(x, jnp.arange(5), filled((points(3) + 0.1).astype(np.float32)))
-    assert values[at] > 0
-    assert np.any(np.asarray(gradients[at]) != 0)
+    assert np.asarray(with_memory(x, labels, empty)[0])[at] == 0
+    values, (gradients, _) = with_memory(x, labels, filled((points(3) + 0.1).astype(np.float32)))
+    assert np.asarray(values)[at] > 0
+    assert np.any(np.asarray(gradients)[at] != 0)
 
 
 def test_what_has_diverged_is_not_hidden(with_memory, points):
-    x, labels = jnp.array(points(5), jnp.float32), jnp.array(LABELS)
-    assert jnp.isnan(with_memory(x, labels, filled(np.full((3, 3), np.nan, np.float32)))[0]).all()
-    assert jnp.isnan(with_memory(x.at[0, 0].set(jnp.nan), labels, losses.create_cross_batch_memory(7, 3))[0]).all()
+    x = points(5).astype(np.float32)
+    assert np.isnan(with_memory(x, LABELS, filled(np.full((3, 3), np.nan, np.float32)))[0]).all()
+    x[0, 0] = np.nan
+    assert np.isnan(with_memory(x, LABELS, losses.create_cross_batch_memory(7, 3))[0]).all()
 
 
 def test_remembering_stops_gradients(points):
-    x = jnp.array(points(3), jnp.float32)
     empty = losses.create_cross_batch_memory(4, 3)
-    slope = jax.grad(lambda x: losses.remember(empty, 2 * x, jnp.arange(3)).points.sum())(x)
-    np.testing.assert_array_equal(slope, jnp.zeros((3, 3)))
+    slope = jax.jit(jax.grad(lambda x: losses.remember(empty, 2 * x, jnp.arange(3)).points.sum()))
+    np.testing.assert_array_equal(slope(points(3).astype(np.float32)), np.zeros((3, 3)))
 
 
 def test_bad_shapes_are_named():

@@ -38,11 +38,11 @@ def test_a_miner_sees_what_is_alike_as_near():
 
 
 def test_it_stays_finite_where_exponentials_do_not(points):
-    x, pairs = jnp.array(points(8), jnp.float32) * 100, losses.pairs(np.arange(8) // 2)
+    x, pairs = (100 * points(8)).astype(np.float32), table.pairs(np.arange(8) // 2)
     value, gradient = jax.jit(jax.value_and_grad(lambda x: losses.mean(losses.multi_similarity(x @ x.T, pairs))))(x)
-    assert jnp.isfinite(value)
-    assert jnp.isfinite(gradient).all()
-    assert jnp.abs(gradient).max() > 0
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
 
 
 def test_its_defaults_are_the_authors(float64):

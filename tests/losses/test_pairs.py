@@ -19,11 +19,11 @@ def assert_same(pairs, known):
 
 
 def test_they_leave_out_the_image_itself_and_nothing_else():
-    both = losses.pairs(jnp.array([0, 1, 0, 2]))
+    both = jax.jit(losses.pairs)(np.array([0, 1, 0, 2]))
     np.testing.assert_array_equal(both.positive, np.array([[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4], bool))
     np.testing.assert_array_equal(both.negative, np.array([[0, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]]))
     np.testing.assert_array_equal(both.rank, [0, 0, 1, 0])
-    assert both.somebody.all()
+    assert np.all(both.somebody)
     assert not both.one_positive
     assert not both.one_negative
 
@@ -70,14 +70,19 @@ def test_a_masked_reference_does_not_move_the_rank_of_its_image():
     """Its own row is masked, and another nobody before it changes nothing."""
     given = {"references": np.array([0, 0, 1, 1]), "ids": np.array([2, 3]), "reference_ids": np.arange(4)}
     for where in ([True, True, True, False], [False, True, True, False]):
-        rank = losses.pairs(np.array([1, 1]), reference_where=np.array(where), **given).rank
+        rank = jax.jit(losses.pairs)(np.array([1, 1]), reference_where=np.array(where), **given).rank
         np.testing.assert_array_equal(rank, [0, 1])
 
 
 def test_a_batch_is_its_own_references():
     labels = np.array([2, 0, 0, 0, 3, -1, 3])
     ids = np.array([4, 2, 7, 1, 0, 9, 3])
-    alone, given = losses.pairs(labels), losses.pairs(labels, labels, ids=ids, reference_ids=ids)
+
+    @jax.jit
+    def both():
+        return losses.pairs(labels), losses.pairs(labels, labels, ids=ids, reference_ids=ids)
+
+    alone, given = both()
     for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(given), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -95,7 +100,8 @@ def test_labels_of_any_integers_are_classes(dtype):
 
 def test_ids_of_64_bits_are_taken_where_jax_has_them(float64):
     labels = [2, 0, 0, 0, 3, -1, 3]
-    assert_same(losses.pairs(jnp.array(labels, jnp.int64), ids=jnp.arange(7) * 2**40), loops.pairs(labels))
+    given = jnp.asarray(np.array(labels)), jnp.asarray(np.arange(7) * 2**40)
+    assert_same(jax.jit(lambda labels, ids: losses.pairs(labels, ids=ids))(*given), loops.pairs(labels))
 
 
 ZEROS = np.zeros(4, int)
@@ -130,8 +136,8 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_weights_stay_within_their_pairs_and_carry_a_gradient(uneven):
-    both = losses.pairs(jnp.array([0, 0, 1, -1]))
-    weights = [jnp.array(w) for w in uneven(4, 4)]
+    both = jax.jit(losses.pairs)(np.array([0, 0, 1, -1]))
+    weights = [jnp.asarray(w.astype(np.float32)) for w in uneven(4, 4)]
     weighed = both.weigh(*weights)
     np.testing.assert_array_equal(weighed.positive, np.where(both.positive, weights[0], 0))
     np.testing.assert_array_equal(weighed.negative, np.where(both.negative, weights[1], 0))
@@ -139,9 +145,9 @@ def test_weights_stay_within_their_pairs_and_carry_a_gradient(uneven):
     assert one_side.positive is both.positive
     np.testing.assert_array_equal(one_side.negative, weighed.negative)
     # What weighs 0 is no pair, and so cannot be weighed again.
-    again = weighed.weigh(jnp.ones((4, 4)), jnp.ones((4, 4)))
-    np.testing.assert_array_equal(again.positive, weighed.positive > 0)
-    gradient = jax.grad(lambda w: both.weigh(positive=w).positive.sum())(weights[0])
+    again = weighed.weigh(*map(jnp.asarray, np.ones((2, 4, 4), np.float32)))
+    np.testing.assert_array_equal(again.positive, np.asarray(weighed.positive) > 0)
+    gradient = jax.jit(jax.grad(lambda w: both.weigh(positive=w).positive.sum()))(weights[0])
     np.testing.assert_array_equal(gradient, both.positive)
 
 
