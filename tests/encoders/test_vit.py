@@ -74,15 +74,15 @@ def test_bfloat16_is_close(random_variables):
 
 def test_attention_tells_logits_apart_that_bfloat16_does_not():
     # Both tokens ask with (25, 1); the keys (16, ¾) and (16, 0) give 400.75 and 400, in bfloat16 one number.
-    x = jnp.array([[[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]])
+    x = np.float32([[[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]])
     block = TransformerBlock(heads=1, dtype=jnp.bfloat16)
     shapes = jax.eval_shape(block.init, jax.random.key(0), x)["params"]
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-    params["norm_1"]["scale"] = jnp.ones(4)
-    params["proj"]["kernel"] = jnp.eye(4)
-    params["qkv"]["bias"] = jnp.zeros(12).at[jnp.array([0, 1, 4, 5])].set(jnp.array([25.0, 1.0, 16.0, 0.375]))
-    params["qkv"]["kernel"] = jnp.zeros((4, 12)).at[1, 5].set(0.375).at[1, 8].set(1.0)  # values 1 and −1
-    attended = (block.apply({"params": params}, x) - x)[0, :, 0]
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    params["norm_1"]["scale"] += 1
+    params["proj"]["kernel"] += np.eye(4)
+    params["qkv"]["bias"][[0, 1, 4, 5]] = [25.0, 1.0, 16.0, 0.375]
+    params["qkv"]["kernel"][1, [5, 8]] = [0.375, 1.0]  # values 1 and −1
+    attended = (np.asarray(jax.jit(block.apply)({"params": params}, x)) - x)[0, :, 0]
     np.testing.assert_allclose(attended, math.tanh(0.75 / 4), atol=0.01)
 
 

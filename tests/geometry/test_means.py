@@ -38,17 +38,20 @@ def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(name):
         mean = space.frechet_mean(x, weights)
 
         @jax.jit
-        @jax.value_and_grad
+        @functools.partial(jax.value_and_grad, has_aux=True)
         def objective(v):
             m = space.expmap(x[1], space.project_tangent(x[1], v))
-            return jnp.sum(weights * space.sqdist(jnp.broadcast_to(m, x.shape), x))
+            sums = [jnp.sum(weights * space.sqdist(jnp.broadcast_to(m, x.shape), x)) for m in (m, mean)]
+            return sums[0], (sums[1], space.dist(mean, m))
 
-        found = optimize.minimize(
-            lambda v: tuple(map(np.asarray, objective(v))), np.zeros(x.shape[1]), jac=True, tol=1e-14
-        )
-        best = space.expmap(x[1], space.project_tangent(x[1], jnp.asarray(found.x)))
-        np.testing.assert_allclose(space.dist(mean, best), 0, atol=2e-6)
-        assert jnp.sum(weights * space.sqdist(jnp.broadcast_to(mean, x.shape), x)) <= found.fun * (1 + 1e-14)
+        def sum_and_slope(v):
+            (value, _), slope = objective(v)
+            return np.asarray(value), np.asarray(slope)
+
+        found = optimize.minimize(sum_and_slope, np.zeros(x.shape[1]), jac=True, tol=1e-14)
+        (_, (at_mean, apart)), _ = objective(found.x)
+        np.testing.assert_allclose(apart, 0, atol=2e-6)
+        assert at_mean <= found.fun * (1 + 1e-14)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -114,16 +117,17 @@ def test_the_mean_moves_with_its_points():
 def test_batches_masks_and_order(name):
     space = SPACES[name]
     with jax.enable_x64(True):
-        (x, w), (y, v) = (spread(space, jax.random.key(k)) for k in (6, 7))
-        mean = space.frechet_mean(x, w)
-        np.testing.assert_allclose(space.frechet_mean(x.at[0].set(x[1]), w), mean, atol=1e-10)  # it has no weight
-        np.testing.assert_allclose(space.frechet_mean(x[::-1], 7 * w[::-1]), mean, atol=1e-10)
-        both = space.frechet_mean(jnp.stack([x, y])[:, None], jnp.stack([w, v])[:, None])
+        (x, w), (y, v) = (map(np.asarray, spread(space, jax.random.key(k))) for k in (6, 7))
+        frechet_mean = jax.jit(space.frechet_mean)
+        mean = frechet_mean(x, w)
+        np.testing.assert_allclose(frechet_mean(x[[1, 1, 2, 3, 4, 5]], w), mean, atol=1e-10)  # it has no weight
+        np.testing.assert_allclose(frechet_mean(x[::-1], 7 * w[::-1]), mean, atol=1e-10)
+        both = np.asarray(frechet_mean(np.stack([x, y])[:, None], np.stack([w, v])[:, None]))
         assert both.shape == (2, 1, x.shape[1])
         np.testing.assert_allclose(both[0, 0], mean, atol=1e-10)
-        mapped = jax.jit(jax.vmap(lambda x: space.frechet_mean(x)))(jnp.stack([x, y]))
-        np.testing.assert_allclose(space.frechet_mean(x, jnp.ones_like(w)), mapped[0], atol=1e-10)
-        np.testing.assert_allclose(space.frechet_mean(y, jnp.ones_like(w)), mapped[1], atol=1e-10)
+        mapped = np.asarray(jax.jit(jax.vmap(lambda x: space.frechet_mean(x)))(np.stack([x, y])))
+        np.testing.assert_allclose(frechet_mean(x, np.ones_like(w)), mapped[0], atol=1e-10)
+        np.testing.assert_allclose(frechet_mean(y, np.ones_like(w)), mapped[1], atol=1e-10)
 
 
 def test_the_mean_of_a_product_has_the_means_of_its_parts():
@@ -140,32 +144,34 @@ def test_points_on_one_geodesic_have_the_mean_of_their_places(name):
     """With distances up to 24 between them, where a step of 1 would not descend."""
     space = HYPERBOLIC[name]
     with jax.enable_x64(True):
-        places = jnp.array([-4.0, -4.0, 0.0, 1.0, 8.0])[:, None] / 2
-        mean = space.frechet_mean(space.embed(places * jnp.array([[1.0, 0.0]])))
+        places = np.array([-4.0, -4.0, 0.0, 1.0, 8.0])[:, None] / 2
+        mean = space.frechet_mean(space.embed(jnp.asarray(places * [1.0, 0.0])))
         np.testing.assert_allclose(space.logmap0(mean), [0.1, 0], atol=1e-7)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_coincident_far_and_weightless_points_are_finite_with_gradients(name):
     space = SPACES[name]
-    tangent = jnp.array([[1.0, 0.5, 0.2, 0.7, 0.1], [30.0, 1.0, 1.0, 30.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    tangent = np.float32([[1.0, 0.5, 0.2, 0.7, 0.1], [30.0, 1.0, 1.0, 30.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
     sets = [[0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 1, 2], [0, 0, 1]]
 
     @jax.jit
     def total(tangent, weights):
-        means = space.frechet_mean(space.embed(tangent)[jnp.array(sets)], weights)
+        means = space.frechet_mean(space.embed(tangent)[np.array(sets)], weights)
         return jnp.sum(means**2), means
 
     step = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
-    for weights in (jnp.ones((5, 3)), jnp.zeros((5, 3)), jnp.ones((5, 3)).at[:, 1].set(0)):
+    ones, first = np.ones((5, 3), np.float32), np.asarray(space.embed(jnp.asarray(tangent)))[0]
+    for weights in (ones, 0 * ones, ones * np.float32([1, 0, 1])):
         (value, means), gradients = step(tangent, weights)
-        assert jnp.isfinite(value)
-        assert all(jnp.isfinite(gradient).all() for gradient in gradients), gradients
+        assert np.isfinite(value)
+        assert all(np.isfinite(gradient).all() for gradient in gradients), gradients
         if weights[0, 0] == 1:
-            np.testing.assert_allclose(means[0], space.embed(tangent[0]), rtol=1e-5, atol=1e-6)
-    (_, means), _ = step(tangent.at[0, 0].set(jnp.nan), jnp.ones((5, 3)))
-    assert jnp.isnan(means[0]).any()
+            np.testing.assert_allclose(np.asarray(means)[0], first, rtol=1e-5, atol=1e-6)
+    tangent[0, 0] = np.nan
+    (_, means), _ = step(tangent, ones)
+    assert np.isnan(np.asarray(means)[0]).any()
 
 
 def test_a_circle_of_means_is_told_by_a_zero_vector():
-    np.testing.assert_array_equal(sphere.frechet_mean(jnp.array([[1.0, 0.0], [-1.0, 0.0]])), np.zeros(2))
+    np.testing.assert_array_equal(jax.jit(sphere.frechet_mean)(np.float32([[1.0, 0.0], [-1.0, 0.0]])), np.zeros(2))

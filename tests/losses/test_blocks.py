@@ -28,7 +28,7 @@ def in_blocks(function, x, u, size):
 
 
 def at_once(function, x, u):
-    return function(geometry.Poincare(0.7).pairwise_dist(x, x), losses.pairs(LABELS), u)
+    return function(geometry.Poincare(0.7).pairwise_dist(x, x), table.pairs(LABELS), u)
 
 
 def all_terms(miners):
@@ -97,10 +97,10 @@ def test_miners_choose_the_same_in_blocks(size, points, float64):
 def test_jit_vmap_and_eight_devices_change_nothing(points):
     """All losses: eager, compiled, two batches at once, and shared out over devices, at once and in blocks."""
     miners = ("none", "easy and semi-hard")
-    x = jnp.stack([jnp.array(points(N, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
-    u = jnp.array(np.random.default_rng(0).random((2, N)), jnp.float32)
-    values, gradients = jax.vmap(run(miners))(x, u)
-    eager = means(at_once(all_terms(["none"]), x[0], u[0]))
+    x = np.stack([points(N, d=4, seed=seed) for seed in (0, 1)]).astype(np.float32)
+    u = np.random.default_rng(0).random((2, N), np.float32)
+    values, gradients = jax.tree.map(np.asarray, jax.vmap(run(miners))(x, u))
+    eager = means(at_once(all_terms(["none"]), jnp.asarray(x[0]), jnp.asarray(u[0])))
     np.testing.assert_allclose(values[0, : len(eager)], eager, rtol=1e-5)
 
     rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
@@ -115,13 +115,13 @@ def test_jit_vmap_and_eight_devices_change_nothing(points):
 @pytest.mark.slow
 def test_nor_do_they_change_losses_of_proxies(points):
     """HIER with them: its draws go by place, so that they are the same however it is run."""
-    x = jnp.stack([jnp.array(points(N, d=4, seed=seed), jnp.float32) for seed in (0, 1)])
-    proxies, distance = jnp.array(points(5, d=4, seed=2), jnp.float32), geometry.Poincare(0.7).pairwise_dist
+    x = np.stack([points(N, d=4, seed=seed) for seed in (0, 1)]).astype(np.float32)
+    proxies, distance = points(5, d=4, seed=2).astype(np.float32), geometry.Poincare(0.7).pairwise_dist
 
     def values(x, proxies):
         to_proxies = distance(x, proxies)
-        own = losses.pairs(LABELS, jnp.arange(5))
-        given = distance(x, x), to_proxies, distance(proxies, proxies), losses.pairs(LABELS)
+        own = table.pairs(LABELS, np.arange(5))
+        given = distance(x, x), to_proxies, distance(proxies, proxies), table.pairs(LABELS)
         terms = (
             losses.hier(*given, jax.random.key(0), neighbors=4, triplets_per_anchor=5),
             losses.proxy_anchor(-to_proxies, own, alpha=2.0),
@@ -131,9 +131,9 @@ def test_nor_do_they_change_losses_of_proxies(points):
         return jnp.stack([losses.mean(each) for each in terms])
 
     run = jax.jit(lambda x, proxies: table.with_gradients(values, x, proxies))
-    found, gradients = jax.vmap(run, (0, None))(x, proxies)
+    found, gradients = jax.tree.map(np.asarray, jax.vmap(run, (0, None))(x, proxies))
     assert (found > 0).all()
-    np.testing.assert_allclose(found[0], values(x[0], proxies), rtol=1e-5)
+    np.testing.assert_allclose(found[0], values(jnp.asarray(x[0]), jnp.asarray(proxies)), rtol=1e-5)
 
     rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
     sharded, by_each = run(jax.device_put(x[1], rows), proxies)

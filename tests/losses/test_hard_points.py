@@ -1,7 +1,6 @@
 """Where batches are degenerate every loss is finite in value and gradient, and what has diverged shows."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
