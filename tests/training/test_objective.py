@@ -25,12 +25,13 @@ HIER = {
     "triplets": 4,
     "temperature": 0.1,
 }
-LABELS = jnp.repeat(jnp.arange(3), 4)
+LABELS = jnp.asarray(np.repeat(np.arange(3), 4))
+DOUBT = np.linspace(0.1, 0.9, 12, dtype=np.float32)
 MINED = [name for name, part in LOSSES.items() if not part.proxies]
 
 
 def output(seed=0, doubt=None):
-    tangent = 0.5 * jax.random.normal(jax.random.key(seed), (12, 5))
+    tangent = jnp.asarray((0.5 * np.random.default_rng(seed).normal(size=(12, 5))).astype(np.float32))
     return ModelOutput(features=tangent, tangent=tangent, doubt=doubt)
 
 
@@ -62,7 +63,7 @@ def gradients(made, *, memory=None):
     """Value and gradients of an objective by tangent, doubt and its own parameters."""
     own = made.initial(jax.random.key(1), 5)
 
-    return with_gradients(made)(output().tangent, jnp.linspace(0.1, 0.9, 12), own, memory)
+    return with_gradients(made)(output().tangent, DOUBT, own, memory)
 
 
 def assert_alive(value, grads):
@@ -115,11 +116,11 @@ def test_miners_and_hier_compose_with_geometries_distances_and_losses(miner, geo
 def test_a_memory_serves_every_loss_of_pairs(loss):
     made = objective(loss, memory_size=20)
     points = space().manifold.embed(output(1).tangent)
-    memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
+    memory = jax.jit(losses.remember)(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     assert_alive(*gradients(made, memory=memory))
     empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
     plain = jax.jit(lambda says, own: objective(loss)(says, LABELS, params=own)[0])
-    expected = plain(output(doubt=jnp.linspace(0.1, 0.9, 12)), made.initial(jax.random.key(1), 5))
+    expected = plain(output(doubt=DOUBT), made.initial(jax.random.key(1), 5))
     np.testing.assert_allclose(gradients(made, memory=empty)[0], expected, rtol=1e-5)
 
 
@@ -131,7 +132,7 @@ def test_a_memory_serves_every_loss_of_pairs(loss):
 def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkeypatch):
     """What is measured of the whole batch is measured before."""
     points = space().manifold.embed(output(1).tangent)
-    memory = losses.remember(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
+    memory = jax.jit(losses.remember)(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     whole = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
     monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5 * 32)
     in_blocks = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
@@ -148,8 +149,8 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
         tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
         return losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
 
-    eager = objective("uncertainty_contrastive")(output(), LABELS)[0]
-    np.testing.assert_allclose(eager, by_hand(output().tangent), rtol=1e-6)
+    made = jax.jit(lambda says: objective("uncertainty_contrastive")(says, LABELS)[0])
+    np.testing.assert_allclose(made(output()), by_hand(output().tangent), rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -158,8 +159,9 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     theirs = objective("proxy_anchor", regularizer="hier", gradient="riemannian", hier=HIER | {"proxies_as": "tangent"})
     ours, key, c = objective("proxy_anchor", regularizer="hier"), jax.random.key(2), 0.3
     own = theirs.initial(jax.random.key(1), 5)
-    tangents = own["hier_tangents"] / 3  # all shorter than the clip
-    points = {"class_proxies": own["class_proxies"], "hier_proxies": poincare.expmap0(tangents, c=c)}
+    tangents = np.asarray(own["hier_tangents"]) / 3  # all shorter than the clip
+    proxies = jax.jit(poincare.expmap0)(tangents, c=c)
+    points = {"class_proxies": own["class_proxies"], "hier_proxies": proxies}
 
     def loss(tangents):
         return theirs(output(), LABELS, params=own | {"hier_tangents": tangents}, key=key)[0]
@@ -170,7 +172,7 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     value, slope = jax.jit(jax.value_and_grad(loss))(tangents)
     same, by_points = jax.jit(jax.value_and_grad(loss_of_points))(points["hier_proxies"])
     np.testing.assert_allclose(value, same, rtol=1e-6)
-    scaled = by_points * (1 - c * jnp.sum(points["hier_proxies"] ** 2, axis=1, keepdims=True)) ** 2 / 4
+    scaled = by_points * (1 - c * np.sum(np.square(proxies), axis=1, keepdims=True)) ** 2 / 4
     expected = jax.jit(lambda v, scaled: jax.vjp(lambda v: poincare.expmap0(v, c=c), v)[1](scaled)[0])(tangents, scaled)
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
     with pytest.raises(UsageError, match=r"hier\.proxies_as 'cones' is unknown; there are: points, tangent"):
@@ -179,11 +181,12 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
 
 @pytest.mark.slow
 def test_the_failure_loss_is_added_by_its_weight():
-    doubt = jnp.linspace(0.1, 0.9, 12)
+    doubt = jnp.asarray(DOUBT)
     values = {}
     for weight in (0.0, 1.0, 3.0):
         made = objective("triplet", failure_weight=weight)
-        values[weight], (figures, _) = made(output(doubt=doubt), LABELS, prior=jnp.ones(12))
+        run = jax.jit(lambda says, prior, made=made: made(says, LABELS, prior=prior))
+        values[weight], (figures, _) = run(output(doubt=doubt), np.ones(12, np.float32))
     np.testing.assert_allclose(values[3.0], values[0.0] + 3 * figures["failure_loss"], rtol=1e-6)
     np.testing.assert_allclose(values[1.0], values[0.0] + figures["failure_loss"], rtol=1e-6)
 

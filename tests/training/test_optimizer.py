@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -67,19 +68,24 @@ def test_the_head_may_decay_by_itself():
 
 
 def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own():
-    params = {**PARAMS, "objective/class_proxies": jnp.ones((3, 2)), "objective/hier_proxies": jnp.full((4, 2), 0.1)}
-    grads = {path: jnp.ones_like(value) for path, value in params.items()}
+    own = {"class_proxies": np.ones((3, 2), np.float32), "hier_proxies": np.full((4, 2), 0.1, np.float32)}
+    params = {**PARAMS, **{f"objective/{name}": value for name, value in own.items()}}
+    grads = {path: np.ones_like(value) for path, value in params.items()}
     settings = {"weight_decay": 0.5, "clip_norm": 3.0, "proxy_multiplier": 3.0, "hier_multiplier": 2.0}
     optimizer = create_optimizer(optax.constant_schedule(0.1), **settings)
-    updates, _ = optimizer.update(grads, optimizer.init(params), params, manifold=Poincare(0.1))
+
+    @jax.jit
+    def first_updates(params, grads):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params, manifold=Poincare(0.1))
+        before = params["objective/hier_proxies"]
+        return updates, Poincare(0.1).dist(before, before + updates["objective/hier_proxies"])
+
+    updates, moved = first_updates(params, grads)
     np.testing.assert_allclose(updates["objective/class_proxies"], -0.3, rtol=1e-5)
-    moved = Poincare(0.1).dist(
-        params["objective/hier_proxies"], (params["objective/hier_proxies"] + updates["objective/hier_proxies"])
-    )
     np.testing.assert_allclose(moved, 0.2, rtol=1e-3)
     plain = updates_of(PARAMS, GRADS, weight_decay=0.5, clip_norm=3.0)
     for path in PARAMS:
-        assert jnp.sign(updates[path]).tolist() == jnp.sign(plain[path]).tolist()
+        assert np.sign(updates[path]).tolist() == np.sign(plain[path]).tolist()
 
 
 def test_gradients_are_clipped_together():
