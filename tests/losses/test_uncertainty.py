@@ -143,8 +143,6 @@ def test_the_trade_an_ambiguous_anchor_gains_by_uncertainty_a_clear_one_loses():
 def mean_radius_after(steps, *, detach, form, noise, clip_radius=2.3, c=0.1):
     """Adam on 30 free tangent points of 6 classes from half the clip radius; labels redrawn with some noise."""
     labels = np.repeat(np.arange(6), 5)
-    direction = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
-    start = direction / np.linalg.norm(direction, axis=1, keepdims=True) * np.float32(clip_radius / 2)
     adam = optax.adam(0.02)
 
     def soft_clip(v):
@@ -164,11 +162,13 @@ def mean_radius_after(steps, *, detach, form, noise, clip_radius=2.3, c=0.1):
         return (optax.apply_updates(v, updates), state), None
 
     @jax.jit
-    def radii(start):
+    def radii():
+        direction = jax.random.normal(jax.random.key(0), (30, 3))
+        start = direction / jnp.linalg.norm(direction, axis=1, keepdims=True) * clip_radius / 2
         (end, _), _ = jax.lax.scan(step, (start, adam.init(start)), jax.random.split(jax.random.key(1), steps))
         return [jnp.linalg.norm(soft_clip(v), axis=1).mean() for v in (start, end)]
 
-    return map(float, radii(start))
+    return map(float, radii())
 
 
 @pytest.mark.slow
