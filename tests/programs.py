@@ -55,10 +55,10 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
         for context in (
             mock.patch.object(sys, "argv", ["", *map(str, words)]),
             mock.patch.object(sharding, "data_mesh", lambda chosen=None: data_mesh(chosen) if chosen else mesh),
-            contextlib.nullcontext() if drawn else mock.patch.object(style, "save", lambda figure, path: path.touch()),
+            contextlib.nullcontext() if drawn else unpainted(),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            _kept_compiled(),
+            kept_compiled(),
             mock.patch.object(status, "compiling", return_value=False),  # it ends a process, which this one is not
             warnings.catch_warnings(),
         ):
@@ -75,8 +75,13 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
     return ended, out.getvalue(), err.getvalue()
 
 
+def unpainted():
+    """Pictures are composed and left empty."""
+    return mock.patch.object(style, "save", lambda figure, path: path.write_bytes(b""))
+
+
 @contextlib.contextmanager
-def _kept_compiled():
+def kept_compiled():
     """A program traces anew what the one before it compiled, and need not compile it anew."""
     name = "jax_persistent_cache_min_compile_time_secs"
     before = jax.config.values[name]

@@ -15,17 +15,23 @@ from tests import compiling
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 800_000  # of a notebook with what it shows
 
-# Runs a notebook's cells one after another, then holds what they found against expressions.
+# Runs cells one after another, then holds what they found against expressions.
 RUNNER = """
 import json, sys
-cells = json.load(open(sys.argv[1], encoding="utf-8"))["cells"]
+cells, expected = json.load(sys.stdin)
 names = {"__name__": "__main__"}
 for number, cell in enumerate(cells):
-    if cell["cell_type"] == "code":
-        exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
-for expectation in sys.argv[2:]:
+    exec(compile(cell, f"cell {number}", "exec"), names)
+for expectation in expected:
     assert eval(expectation, names), expectation
 """
+
+# What is done less often here than by a reader.
+LESS = {
+    "1_hyperbolic_geometry": {},
+    "2_compose_an_objective": {"range(3)": "range(1)", "np.full(3,": "np.full(1,"},
+    "3_look_at_a_model": {"steps=150": "steps=30", "every=150": "every=30", "features.views=2": "features.views=1"},
+}
 
 # What the prose promises of what the code finds.
 EXPECTED = {
@@ -94,7 +100,18 @@ def test_a_notebook_runs_and_finds_what_it_says(path, tmp_path):
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "HYPJAX_WORKDIR")}
     environment |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg", "XLA_FLAGS": compiling.FLAGS}
+    cells = [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    for usual, less in LESS[path.stem].items():
+        assert any(usual in cell for cell in cells)
+        cells = [cell.replace(usual, less) for cell in cells]
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"]
-    command = [sys.executable, *warnings, "-c", RUNNER, str(path.resolve()), *EXPECTED[path.stem]]
-    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    finished = subprocess.run(
+        [sys.executable, *warnings, "-c", RUNNER],
+        input=json.dumps([cells, EXPECTED[path.stem]]),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert finished.returncode == 0, finished.stderr[-3000:]

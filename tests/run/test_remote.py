@@ -29,6 +29,7 @@ from hypjax.run.results import write_page
 from hypjax.show.plots import style
 from tests import storage
 from tests.pictures import save_pictures
+from tests.programs import kept_compiled, unpainted
 from tests.run.test_checkpoint import replicated, saved, state, truncate
 
 
@@ -242,13 +243,15 @@ def tiny(folder):
         data={"fractions": (0.4, 0.3, 0.3)},
         batch={"classes": 4, "samples_per_class": 4},
         checkpoint={"every": 3},
-        evaluation={"every": 3, "batch": 8, "ks": (1, 2)},
+        evaluation={"every": 3, "batch": 16, "ks": (1, 2), "degraded_queries": 0},
         log={"every": 1},
     )
     return config
 
 
 @pytest.mark.slow
+@kept_compiled()
+@unpainted()
 def test_a_run_is_trained_killed_resumed_and_evaluated_at_an_address(google, tmp_path, monkeypatch, capsys):
     config = tiny(save_pictures(tmp_path / "photos", classes=10, each=4))
     train.train(config, tmp_path / "here")

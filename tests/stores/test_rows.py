@@ -19,6 +19,7 @@ from hypjax.run.metrics import MetricWriter
 from hypjax.stores import embeddings, extracted, filling, rows
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
+from tests.programs import kept_compiled, unpainted
 
 CLASSES, EACH, WIDTH = 12, 6, 16
 
@@ -40,6 +41,12 @@ def settings(file, *words):
         f"quick,data=features,data_dir={file},head.dim=8,batch.classes=4,batch.samples_per_class=4,evaluation.batch=32"
     )
     return get_config(",".join([common, *words]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly():
+    with kept_compiled(), unpainted():
+        yield
 
 
 @pytest.fixture(scope="module")
