@@ -1,6 +1,7 @@
-"""Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy and trees, uncertainty."""
+"""Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
 
 from hypjax.retrieval.clustering import kmeans, mutual_information, nmi
+from hypjax.retrieval.conformal import answer_counts, conformal_quantile
 from hypjax.retrieval.index import Index, Neighbors
 from hypjax.retrieval.lift import lift_gallery, lift_queries
 from hypjax.retrieval.metrics import (
@@ -12,6 +13,7 @@ from hypjax.retrieval.metrics import (
     relevant_counts,
 )
 from hypjax.retrieval.neighbors import knn
+from hypjax.retrieval.risk import Guarantee, certify, clopper_pearson, fixed_sequence
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
