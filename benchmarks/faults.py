@@ -1,6 +1,6 @@
 """What does a fault cost a run? Breaks tiny runs in every way, goes on with each, and compares with an unbroken one.
 
-    python benchmarks/faults.py                             # 20 times each: hours on two cores
+    python benchmarks/faults.py                             # 20 signals of each kind: an hour on two cores
     python benchmarks/faults.py --times 2 --only kill       # the faults with a word in their name, a few times
 
 Writes the table into `docs/faults.md`. A run is lost where it ends otherwise than the unbroken one in the last digit
@@ -11,6 +11,7 @@ ends with more or less than one line. Each such run is printed with what was los
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import random
@@ -42,7 +43,7 @@ class Fault(NamedTuple):
     Attributes:
       name: what happens.
       breaks: does it.
-      times: how often, if not as often as is asked for.
+      times: how often, if not a quarter as often as is asked for of signals, whose moments are random.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Came(NamedTuple):
     lost: list[str]
 
 
-def faults(bench: Bench) -> Iterator[Fault]:
+def faults(bench: Bench, times: int) -> Iterator[Fault]:
     """The rows of the table."""
     at = {
         "at any moment": moments.anywhere,
@@ -74,11 +75,11 @@ def faults(bench: Bench) -> Iterator[Fault]:
         "during a resume": moments.resuming,
     }
     for name, moment in at.items():
-        yield Fault(f"`kill -9` {name}", breaking.killed(moment))
+        yield Fault(f"`kill -9` {name}", breaking.killed(moment), times)
     at |= {"at any moment": moments.anywhere_heard, "during a compilation": moments.compiling}
     for name, moment in at.items():
-        yield Fault(f"SIGTERM {name}", breaking.stopped(moment, SIGTERM))
-    yield Fault("Ctrl-C at any moment", breaking.stopped(moments.anywhere_heard, SIGINT))
+        yield Fault(f"SIGTERM {name}", breaking.stopped(moment, SIGTERM), times)
+    yield Fault("Ctrl-C at any moment", breaking.stopped(moments.anywhere_heard, SIGINT), times)
     between = breaking.size_between
     yield Fault("disk full at a checkpoint (no file above 30 to 400 kB)", breaking.full(0, between(30_000, 400_000)))
     yield Fault("disk full at a line of the metrics", breaking.full(12, breaking.just_above_metrics))
@@ -146,20 +147,21 @@ def write(page: Path, made: list[str]) -> None:
 def main() -> None:
     """Reads the command line, breaks and tells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="how often each fault; 20")
+    parser.add_argument("--times", type=int, default=20, help="how often each signal, other faults a quarter of it; 20")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "faults.md", help="the page; docs/faults.md")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments; 0")
     parser.add_argument("--only", default="", help="the faults with this in their name; the page is left alone")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once; 2")
     asked = parser.parse_args()
+    others = math.ceil(asked.times / 4)
     rows: list[tuple[str, list[Came]]] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.jobs) as pool:
         bench = Bench(Path(folder))
         print(f"an unbroken run takes {bench.span:.1f} s", flush=True)
         pending = [
-            (fault.name, [pool.submit(come, bench, fault, i, asked.seed) for i in range(fault.times or asked.times)])
-            for fault in faults(bench)
+            (fault.name, [pool.submit(come, bench, fault, i, asked.seed) for i in range(fault.times or others)])
+            for fault in faults(bench, asked.times)
             if asked.only in fault.name
         ]
         for name, cases in pending:
