@@ -13,6 +13,14 @@ from hypjax.retrieval.metrics import (
     relevant_counts,
 )
 from hypjax.retrieval.neighbors import knn
+from hypjax.retrieval.probability import (
+    Probability,
+    Reliability,
+    calibration_error,
+    cross_fitted,
+    fit_probability,
+    reliability,
+)
 from hypjax.retrieval.risk import Guarantee, certify, clopper_pearson, fixed_sequence
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures
