@@ -1,4 +1,4 @@
-"""All programs under one name: `hypjax train|evaluate|compare|embed|search`, each with its flags."""
+"""All programs under one name: `hypjax train|evaluate|compare|embed|calibrate|search`, each with its flags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from importlib import import_module
 
-PROGRAMS = ("train", "evaluate", "compare", "embed", "search")
+PROGRAMS = ("train", "evaluate", "compare", "embed", "calibrate", "search")
 
 
 def main() -> None:

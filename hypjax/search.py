@@ -2,7 +2,8 @@
 
 FILE is what `python -m hypjax.embed` wrote. --query may be given several times, and may be a folder; one of the indexed
 files does not find itself. The nearest images are printed with distance and uncertainty; `--out gallery.html` shows
-them too, in one page that needs no network.
+them too, in one page that needs no network. Where `python -m hypjax.calibrate` has calibrated the index, each query
+says how likely its first answer is wrong, and `--risk 0.1` gives only such answers of which at most a tenth is wrong.
 
 For a run with `data=features`, --query is a file of features and --rows chooses among its rows; `--out found.npz` keeps
 what they found as arrays.
@@ -18,18 +19,18 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from hypjax import geometry
 from hypjax.config import command_line
 from hypjax.data import files
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
-from hypjax.retrieval import Index, knn
 from hypjax.run import Run, status, trained
 from hypjax.show import pages
-from hypjax.stores import embeddings, rows
+from hypjax.stores import calibrations, embeddings, rows
+from hypjax.stores.calibrations import Word
 from hypjax.stores.embeddings import Embeddings
+from hypjax.stores.searching import nearest
 
 
 class Queries(NamedTuple):
@@ -46,6 +47,20 @@ class Queries(NamedTuple):
     uncertainty: np.ndarray
 
 
+class Answers(NamedTuple):
+    """What n queries found.
+
+    Attributes:
+      rows: of the index, nearest first [n, k].
+      distances: to them [n, k].
+      words: on the first of each, n where the index is calibrated, else none.
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+    words: Sequence[Word]
+
+
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and searches."""
     values = flags.FlagValues()
@@ -53,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
     flags.DEFINE_multi_string("query", [], "an image or a folder of images; repeatable", flag_values=values)
     flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
+    flags.DEFINE_float("risk", 0.0, "the largest share of wrong answers among those given", flag_values=values)
     flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
     flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
@@ -62,6 +78,8 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.k < 1:
         raise UsageError(f"--k must be at least 1, not {values.k}")
+    if not 0 <= values.risk < 1:
+        raise UsageError(f"--risk must lie in (0, 1), not {values.risk}")
     run = Run.open(values.workdir)
     if run.takes_features:
         search_rows(run, values)
@@ -74,13 +92,15 @@ def main(argv: Sequence[str]) -> None:
     model = trained.load(run, images=len(asking))
     require_same(model, index, values)
     queries = embed_queries(model, asking)
-    neighbors, distances = find(model, index, queries, root, values.k)
+    row_of = {path: row for row, (path, _, _) in enumerate(index.pictures)}
+    itself = np.array([row_of.get(below(Path(path), root), -1) for path in queries.paths])
+    found = ask(model, index, queries.points, queries.uncertainty, itself, values)
     for i, path in enumerate(queries.paths):
-        print(files.printable(table(path, queries.uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+        print(files.printable(table(path, i, index, queries.uncertainty[i], found)), end="\n\n")
     if values.out:
-        write_gallery(Path(values.out), index, queries, neighbors, distances, root, values.index)
+        write_gallery(Path(values.out), index, queries, found, root, values.index)
         print(f"{values.out} is written")
-        if not (root / index.pictures[int(neighbors[0, 0])].path).is_file():
+        if not (root / index.pictures[int(found.rows[0, 0])].path).is_file():
             print(f"its pictures are no longer in {root}; --images=FOLDER says where they are now")
 
 
@@ -119,17 +139,21 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
         np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "uncertainty")
     )
     same = all(index.about.get(name) == value for name, value in rows.state_of(path).items())
-    neighbors, distances = nearest(model, index, points, asking if same else np.full(len(asking), -1), values.k)
+    found = ask(model, index, points, uncertainty, asking if same else np.full(len(asking), -1), values)
     if not values.out:
         for i, row in enumerate(asking.tolist()):
             title = f"{path} row {row} ({source.name(row)})"
-            print(files.printable(table(title, uncertainty[i], index, neighbors[i], distances[i])), end="\n\n")
+            print(files.printable(table(title, i, index, uncertainty[i], found)), end="\n\n")
         return
     with embeddings.archive(Path(values.out)) as put:
         put("rows", asking)
-        put("neighbors", neighbors)
-        put("distances", distances)
+        put("neighbors", found.rows)
+        put("distances", found.distances)
         put("uncertainty", uncertainty)
+        if found.words:
+            put("p_wrong", np.array([word.probability for word in found.words]))
+        if values.risk:
+            put("given", np.array([word.given for word in found.words]))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
 
@@ -164,46 +188,42 @@ def embed_queries(model: trained.Trained, paths: Sequence[Path]) -> Queries:
     return Queries(list(paths), points, uncertainty)
 
 
-def find(
-    model: trained.Trained, index: Embeddings, queries: Queries, root: Path, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest images of each query, itself left out where it is one of the indexed files.
-
-    Returns:
-      Rows of the index [n, k] and distances [n, k]; k is smaller where there are not so many.
-    """
-    row_of = {path: row for row, (path, _, _) in enumerate(index.pictures)}
-    exclude = np.array([row_of.get(below(Path(path), root), -1) for path in queries.paths])
-    return nearest(model, index, queries.points, exclude, k)
-
-
-def nearest(
-    model: trained.Trained, index: Embeddings, points: np.ndarray, exclude: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest rows of an index, in the order of exact distances.
+def ask(
+    model: trained.Trained,
+    index: Embeddings,
+    points: np.ndarray,
+    uncertainty: np.ndarray,
+    exclude: np.ndarray,
+    values: flags.FlagValues,
+) -> Answers:
+    """Searches, and says of each first answer what a calibration allows to say.
 
     Args:
       model: that made the index.
       index: what is searched.
       points: that ask [n, .].
+      uncertainty: of theirs [n].
       exclude: row that each must not find, −1 for none [n].
-      k: neighbors, at most.
-
-    Returns:
-      Rows [n, k] and distances [n, k].
+      values: of the command line: `index`, `k`, `risk`.
 
     Raises:
-      UsageError: there is nothing but the query itself.
+      UsageError: a risk without a calibration, or one that is of another index.
     """
-    k = min(k, len(index.points) - bool((exclude >= 0).any()))
-    if k < 1:
-        raise UsageError("the index holds no image but the query")
-    distance = index.about["distance"]
-    if distance == "hybrid":  # no inner product orders by it
-        indices, distances = knn(points, index.points, k=k, distance=model.space.distance, exclude=exclude)
-        return np.asarray(indices), np.asarray(distances)
-    manifold = geometry.named(index.about["geometry"], index.about["curvature"])
-    return Index(index.points, manifold, distance=distance).search(points, k, exclude=exclude)
+    calibrated = calibrations.read(Path(values.index))
+    if calibrated is None and values.risk:
+        raise UsageError(
+            f"--risk needs to know how often {values.index} answers wrongly: first "
+            f"python -m hypjax.calibrate --index {values.index}"
+        )
+    k = values.k
+    found, distances = nearest(index, points, exclude, max(k, calibrations.NEIGHBORS), space=model.space)
+    if calibrated is None or found.shape[1] < 2:
+        return Answers(found[:, :k], distances[:, :k], [])
+    guarantee = calibrated.calibration.guarantee(values.risk) if values.risk else None
+    if values.risk:
+        print(calibrations.promise(calibrated, guarantee, values.risk), end="\n\n")
+    words = calibrations.judge(calibrated, uncertainty, found, distances, guarantee, risk=values.risk)
+    return Answers(found[:, :k], distances[:, :k], words)
 
 
 def below(path: Path, root: Path) -> str:
@@ -212,12 +232,19 @@ def below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
 
-def table(path: Path | str, uncertainty: float, index: Embeddings, found: np.ndarray, distances: np.ndarray) -> str:
+def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, found: Answers) -> str:
     """What one query found, as lines for the console."""
     kind = "row" if index.about.get("rows") else "image"
-    lines = [f"{path}  (uncertainty {uncertainty:.3f})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
-    for rank, (row, distance) in enumerate(zip(found.tolist(), distances.tolist(), strict=True), 1):
-        lines.append(f"{rank:>4}  {distance:>9.4f}  {index.uncertainty[row]:>11.3f}  {index.pictures[row].path}")
+    said = f"uncertainty {uncertainty:.3f}"
+    if found.words:
+        said += f", the first is wrong with probability {found.words[query].probability:.2f}"
+    lines = [f"{title}  ({said})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
+    if found.words and found.words[query].given is False:
+        lines[0] += "\n      not sure enough to be answered; what lies nearest:"
+    for rank, (row, distance) in enumerate(
+        zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
+    ):
+        lines.append(f"{rank + 1:>4}  {distance:>9.4f}  {index.uncertainty[row]:>11.3f}  {index.pictures[row].path}")
     return "\n".join(lines)
 
 
@@ -225,8 +252,7 @@ def write_gallery(
     out: Path,
     index: Embeddings,
     queries: Queries,
-    neighbors: np.ndarray,
-    distances: np.ndarray,
+    found: Answers,
     root: Path,
     name: str,
 ) -> None:
@@ -236,10 +262,10 @@ def write_gallery(
             below(Path(path), root) or Path(path).name,
             float(queries.uncertainty[i]),
             partial(pixels, Path(path)),
-            [index.pictures[row].path for row in neighbors[i]],
-            distances[i].tolist(),
-            index.uncertainty[neighbors[i]].tolist(),
-            [partial(pixels, root / index.pictures[row].path) for row in neighbors[i]],
+            [index.pictures[row].path for row in found.rows[i]],
+            found.distances[i].tolist(),
+            index.uncertainty[found.rows[i]].tolist(),
+            [partial(pixels, root / index.pictures[row].path) for row in found.rows[i]],
         )
         for i, path in enumerate(queries.paths)
     ]

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hypjax import embed, search
+from hypjax import calibrate, embed, search
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.unlabeled import Picture
 from hypjax.stores import embeddings
+from hypjax.stores.searching import nearest
 from tests.pictures import save_pictures, untrained_run
 
 
@@ -96,11 +97,34 @@ def test_a_hybrid_distance_is_searched_without_an_index():
     about = {"geometry": "poincare", "distance": "hybrid", "curvature": 0.1}
     pictures = [Picture(name, 1, 1) for name in ("a.png", "b.png", "c.png")]
     index = embeddings.Embeddings(points, points[:, 0], pictures, [], about)
-    model = SimpleNamespace(space=SimpleNamespace(distance=lambda x, y: abs(x[:, 1:] - y[:, 1:].T)))
-    queries = search.Queries([Path("elsewhere.png"), Path("photos/b.png")], points[[0, 1]], points[:2, 0])
-    indices, distances = search.find(model, index, queries, Path("photos"), 2)
+    space = SimpleNamespace(distance=lambda x, y: abs(x[:, 1:] - y[:, 1:].T))
+    indices, distances = nearest(index, points[[0, 1]], np.array([-1, 1]), 2, space=space)
     np.testing.assert_array_equal(indices, [[0, 2], [2, 0]])
     np.testing.assert_array_equal(distances, [[0, 1], [1, 2]])
+    with pytest.raises(UsageError, match="a hybrid distance has no order of inner products"):
+        nearest(index, points[[0, 1]], np.array([-1, 1]), 2)
+
+
+@pytest.mark.slow
+def test_a_calibrated_index_says_how_likely_its_first_answer_is_wrong(indexed, tmp_path, capsys):
+    workdir, photos, path = indexed
+    query = f"--query={photos / 'class 2' / '1.png'}"
+    path = Path(shutil.copy(path, tmp_path))
+    with pytest.raises(UsageError, match=r"--risk needs to know how often .* first python -m hypjax.calibrate --index"):
+        run(workdir, path, query, "--risk=0.1")
+    calibrate.main(["calibrate", f"--index={path}"])
+    capsys.readouterr()
+    run(workdir, path, query, "--k=1")
+    title, _, line = capsys.readouterr().out.strip().splitlines()
+    assert line.startswith("   1 ")
+    probability = float(re.search(r"the first is wrong with probability (0\.\d\d)\)$", title)[1])
+    assert 0 < probability < 1
+    run(workdir, path, query, "--risk=0.01")  # 18 images prove nothing of the kind
+    promise, _, title, unsure, *lines = capsys.readouterr().out.strip().splitlines()
+    assert promise.startswith("no answer is sure enough: that at most 1% of them are wrong is proven by no threshold")
+    assert (unsure.strip(), len(lines)) == ("not sure enough to be answered; what lies nearest:", 11)
+    with pytest.raises(UsageError, match=r"--risk must lie in \(0, 1\), not 1.5"):
+        run(workdir, path, query, "--risk=1.5")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
 
+from hypjax.retrieval.calibration import Calibration, answer_scores, calibrate_answers
 from hypjax.retrieval.clustering import kmeans, mutual_information, nmi
 from hypjax.retrieval.conformal import answer_counts, conformal_quantile
 from hypjax.retrieval.index import Index, Neighbors

@@ -91,11 +91,11 @@ class Calibration(NamedTuple):
             See `risk.certify`; None where nothing is proven.
         """
         starts = sorted({min(start, len(self.thresholds) - 1) for start in STARTS}) if by_class else (0,)
-        classes = self.classes if by_class else None
-        return certify(self.ranked, self.wrong, self.thresholds, alpha=alpha, delta=delta, classes=classes, starts=starts)
+        unit = self.classes if by_class else None
+        return certify(self.ranked, self.wrong, self.thresholds, alpha=alpha, delta=delta, classes=unit, starts=starts)
 
 
-def calibrate(
+def calibrate_answers(
     uncertainty: Float[Array | np.ndarray, "n"],
     scores: Float[np.ndarray, "n f"],
     wrong: Bool[Array | np.ndarray, "n"],

@@ -1,0 +1,105 @@
+"""From an index to what it promises, kept beside it and refused where it is of another."""
+
+import numpy as np
+import pytest
+
+from hypjax import calibrate
+from hypjax.data.errors import DataError, UsageError
+from hypjax.data.unlabeled import Picture
+from hypjax.retrieval import auroc, calibration_error
+from hypjax.stores import calibrations, embeddings
+from hypjax.stores.searching import nearest
+
+ABOUT = {"model": "m", "run": "r", "step": 1, "root": "photos", "geometry": "euclidean", "distance": "geodesic"}
+ABOUT |= {"curvature": None, "format": embeddings.FORMAT}
+
+
+class World:
+    """Classes around centers, the wider the less certain."""
+
+    def __init__(self, classes, seed):
+        self.rng = np.random.default_rng(seed)
+        self.centers = 2 * self.rng.normal(size=(classes, 4))
+        self.widths = self.rng.uniform(0.1, 1.2, classes)
+
+    def images(self, classes):
+        noise = self.rng.normal(size=(len(classes), 4))
+        points = self.centers[classes] + self.widths[classes, None] * noise
+        return points.astype(np.float32), (self.widths[classes] / 2).astype(np.float32)
+
+
+def index_of(path, classes=60, seed=0, names=None, world=None):
+    labels = np.repeat(np.arange(classes), 4)
+    points, uncertainty = (world or World(classes, seed)).images(labels)
+    names = names or [f"class {c}/{i}.png" for i, c in enumerate(labels)]
+    embeddings.write(path, embeddings.Embeddings(points, uncertainty, [Picture(n, 1, 1) for n in names], [], ABOUT))
+    return path
+
+
+@pytest.fixture
+def index(tmp_path):
+    return index_of(tmp_path / "photos.npz")
+
+
+def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
+    """Fresh images of the same classes ask, each in the place of one that it must not find."""
+    world = World(400, seed=0)
+    path = index_of(tmp_path / "photos.npz", classes=400, world=world)
+    made, held = calibrate.calibrate(path), embeddings.read(path)
+    own = np.repeat(np.arange(1600), 3)
+    labels = np.array([int(picture.path.split("/")[0].split()[1]) for picture in held.pictures])
+    points, uncertainty = world.images(labels[own])
+    found, distances = nearest(held, points, own, calibrations.NEIGHBORS)
+    wrong = labels[found[:, 0]] != labels[own]
+    words = calibrations.judge(made, uncertainty, found, distances, made.calibration.guarantee(0.3), risk=0.3)
+    p, given = np.array([word.probability for word in words]), np.array([word.given for word in words])
+    assert auroc(p, wrong) > 0.03 + max(auroc(uncertainty, wrong), auroc(distances[:, 0], wrong))
+    assert calibration_error(p, wrong) < 0.05
+    assert 0.2 < given.mean() < 0.95
+    assert wrong[given].mean() < 0.3 < wrong[~given].mean()
+    assert p[given].max() < p[~given].min()
+
+
+def test_it_is_kept_beside_the_index_and_read_again(index, capsys):
+    made = calibrate.calibrate(index)
+    first, *promises = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{index.parent / 'photos.calibration.npz'}: 240 queries of 60 classes, ")
+    assert len(promises) == 3
+    again = calibrations.read(index)
+    assert again.about == made.about
+    for one, other in zip(again.calibration, made.calibration, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(again.labels, made.labels)
+    assert calibrations.read(index_of(index.parent / "other.npz")) is None
+
+
+def test_it_is_refused_where_the_index_changed_or_it_is_damaged(index):
+    calibrate.calibrate(index)
+    index_of(index, seed=5)
+    with pytest.raises(UsageError, match=r"changed since photos.calibration.npz was made \(240 images then\)"):
+        calibrations.read(index)
+    path = calibrations.place(index)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UsageError, match=r"is no whole calibration .* calibrate anew: python -m hypjax.calibrate"):
+        calibrations.read(index)
+
+
+def test_a_listing_says_the_classes_of_a_flat_folder(tmp_path):
+    names = [f"{i}.png" for i in range(240)]
+    index, listing = index_of(tmp_path / "flat.npz", names=names), tmp_path / "labels.csv"
+    with pytest.raises(UsageError, match="all images lie in one folder"):
+        calibrate.calibrate(index)
+    listing.write_text("path,label\n" + "".join(f"{name},{i // 4}\n" for i, name in enumerate(names[:-3])))
+    with pytest.raises(DataError, match=r"has no label for 3 of 240 images, such as 237.png"):
+        calibrate.calibrate(index, listing)
+    listing.write_text("path,label\n" + "".join(f"{name},{i // 4}\n" for i, name in enumerate(names)))
+    by_folder = calibrate.calibrate(index_of(tmp_path / "deep.npz"))
+    assert calibrate.calibrate(index, listing).about["share_wrong"] == by_folder.about["share_wrong"]
+
+
+def test_few_classes_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="has 3 classes of two images or more; at least 4"):
+        calibrate.calibrate(index_of(tmp_path / "few.npz", classes=3))
+    with pytest.raises(UsageError, match="--index is missing"):
+        calibrate.main(["calibrate"])
