@@ -1,5 +1,7 @@
 """From an index to what it promises, kept beside it and refused where it is of another."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -64,7 +66,7 @@ def test_it_is_kept_beside_the_index_and_read_again(index, capsys):
     made = calibrate.calibrate(index)
     first, *promises = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{index.parent / 'photos.calibration.npz'}: 240 queries of 60 classes, ")
-    assert len(promises) == 3
+    assert len(promises) == 4
     again = calibrations.read(index)
     assert again.about == made.about
     for one, other in zip(again.calibration, made.calibration, strict=True):
@@ -98,8 +100,19 @@ def test_a_listing_says_the_classes_of_a_flat_folder(tmp_path):
     assert calibrate.calibrate(index, listing).about["share_wrong"] == by_folder.about["share_wrong"]
 
 
+def test_classes_that_the_model_was_trained_on_answer_and_do_not_ask(index, monkeypatch, capsys):
+    every = calibrations.make(index, embeddings.read(index), [f"class {i // 4}" for i in range(240)])
+    names = [f"class {c}" for c in range(20)]
+    train = SimpleNamespace(train=SimpleNamespace(class_names=[*names, "elsewhere"]))
+    monkeypatch.setattr(calibrate.assembly, "assemble", lambda config: SimpleNamespace(splits=train))
+    made = calibrate.calibrate(index, run=SimpleNamespace(config=None))
+    assert "20 classes of the index do not ask" in capsys.readouterr().out
+    assert (made.about["queries"], made.about["classes"]) == (160, 40)
+    np.testing.assert_array_equal(made.labels, every.labels)
+
+
 def test_few_classes_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="has 3 classes of two images or more; at least 4"):
+    with pytest.raises(UsageError, match="has 3 classes of two images or more that may ask; at least 4"):
         calibrate.calibrate(index_of(tmp_path / "few.npz", classes=3))
     with pytest.raises(UsageError, match="--index is missing"):
         calibrate.main(["calibrate"])

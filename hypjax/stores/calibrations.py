@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,24 +62,28 @@ def digest(index: Path) -> str:
         return " ".join(f"{held.getinfo(f'{name}.npy').CRC:08x}" for name in ("points", "paths"))
 
 
-def make(path: Path, index: Embeddings, labels: Sequence[str], *, seed: int = 0) -> Calibrated:
+def make(
+    path: Path, index: Embeddings, labels: Sequence[str], *, without: Collection[str] = (), seed: int = 0
+) -> Calibrated:
     """Lets the rows of an index ask for each other, and calibrates on what they find.
 
     Args:
       path: of the index.
       index: what it holds.
       labels: class of each row.
+      without: classes that answer and do not ask.
       seed: of the halves of the classes, see `retrieval.calibrate_answers`.
 
     Raises:
       UsageError: too few classes of two images or more, or a hybrid distance.
     """
     _, numbers = np.unique(np.array(labels, np.str_), return_inverse=True)
-    asking = np.flatnonzero(relevant_counts(numbers, numbers, exclude=np.arange(len(numbers))) > 0)
+    may_ask = ~np.isin(np.array(labels, np.str_), np.array([*without], np.str_))
+    asking = np.flatnonzero(may_ask & (relevant_counts(numbers, numbers, exclude=np.arange(len(numbers))) > 0))
     asking = asking[np.linspace(0, len(asking) - 1, min(len(asking), MOST)).round().astype(int)]
     classes = len(np.unique(numbers[asking]))
     if classes < 4:
-        raise UsageError(f"{path} has {classes} classes of two images or more; at least 4 are needed to calibrate")
+        raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
     found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS)
     scores = answer_scores(index.uncertainty[asking], distances, numbers[found])
     wrong = numbers[found[:, 0]] != numbers[asking]
