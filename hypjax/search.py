@@ -152,6 +152,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
         put("uncertainty", uncertainty)
         if found.words:
             put("p_wrong", np.array([word.probability for word in found.words]))
+            put("unlike", np.array([word.unlike for word in found.words]))
         if values.risk:
             put("given", np.array([word.given for word in found.words]))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
@@ -239,7 +240,9 @@ def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, 
     if found.words:
         said += f", the first is wrong with probability {found.words[query].probability:.2f}"
     lines = [f"{title}  ({said})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
-    if found.words and found.words[query].given is False:
+    if found.words and found.words[query].unlike:
+        lines[0] += "\n      nothing like it is indexed, or so it seems; what lies nearest:"
+    elif found.words and found.words[query].given is False:
         lines[0] += "\n      not sure enough to be answered; what lies nearest:"
     for rank, (row, distance) in enumerate(
         zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)

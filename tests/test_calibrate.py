@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 
@@ -60,6 +61,29 @@ def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     assert 0.2 < given.mean() < 0.95
     assert wrong[given].mean() < 0.3 < wrong[~given].mean()
     assert p[given].max() < p[~given].min()
+    assert 0.02 < np.mean([word.unlike for word in words]) < 0.08
+
+
+def test_what_the_index_has_nothing_of_is_noticed(tmp_path):
+    """Each image of the calibrated index as it was, but for its class, which is taken out."""
+    path = index_of(tmp_path / "photos.npz", classes=100)
+    made, held = calibrate.calibrate(path), embeddings.read(path)
+    noticed = {"gone": [], "there": []}
+    for label in range(0, 100, 5):
+        own = made.labels == label
+        kept = held._replace(
+            points=held.points[~own], pictures=[p for p, o in zip(held.pictures, own, strict=True) if not o]
+        )
+        for name, index, labels, exclude in (
+            ("gone", kept, made.labels[~own], np.full(4, -1)),
+            ("there", held, made.labels, np.flatnonzero(own)),
+        ):
+            found, distances = nearest(index, held.points[own], exclude, calibrations.NEIGHBORS)
+            judged = made._replace(labels=labels)
+            words = calibrations.judge(judged, held.uncertainty[own], found, distances, None, risk=0.0)
+            noticed[name] += [word.unlike for word in words]
+    assert np.mean(noticed["there"]) < 0.15
+    assert np.mean(noticed["gone"]) > 3 * np.mean(noticed["there"])
 
 
 def test_it_is_kept_beside_the_index_and_read_again(index, capsys):
@@ -69,9 +93,7 @@ def test_it_is_kept_beside_the_index_and_read_again(index, capsys):
     assert len(promises) == 4
     again = calibrations.read(index)
     assert again.about == made.about
-    for one, other in zip(again.calibration, made.calibration, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(again.calibration, made.calibration)
     np.testing.assert_array_equal(again.labels, made.labels)
     assert calibrations.read(index_of(index.parent / "other.npz")) is None
 

@@ -31,6 +31,7 @@ from hypjax.retrieval.uncertainty import (
     area_under_risk_coverage,
     auroc,
     distance_ratio,
+    false_positive_rate,
     risk_coverage,
     spearman,
     uncertainty_quality,

@@ -11,6 +11,7 @@ from hypjax.retrieval.uncertainty import distance_ratio
 
 NEIGHBORS = 10  # that a score looks at, where there are so many
 QUANTILES = np.arange(1, 41) / 40  # of scores of other classes: the thresholds
+PRESENT = 0.95  # of the queries whose class is there, so many are not told that it is missing
 STARTS = (3, 11, 23)  # where a tenth, three and six tenths are answered
 
 
@@ -56,6 +57,8 @@ class Calibration(NamedTuple):
         before: From u to the chance that the first answer will be wrong, without a search.
         ranking: From answer scores to one that ranks, fitted on half of the calibration classes.
         after: From that one to the chance that the first answer is wrong, fitted on the other half.
+        absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on the first half.
+        present_below: What that one is at most for 95 % of the queries of the second half, whose class is there.
         thresholds: On the one that ranks, quantiles of the first half.
         ranked: The one that ranks, of each query of the second half.
         wrong: Whether its first answer is wrong.
@@ -65,6 +68,8 @@ class Calibration(NamedTuple):
     before: Probability
     ranking: Probability
     after: Probability
+    absence: Probability
+    present_below: float
     thresholds: Float[np.ndarray, "t"]
     ranked: Float[np.ndarray, "m"]
     wrong: Bool[np.ndarray, "m"]
@@ -77,6 +82,10 @@ class Calibration(NamedTuple):
     def probability(self, scores: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n"]:
         """The chance that each first answer is wrong, in (0, 1)."""
         return self.after(_logit(self.rank(scores)))
+
+    def nothing_like(self, scores: Float[np.ndarray, "n f"]) -> Bool[np.ndarray, "n"]:
+        """Whether the gallery seems to lack the class of each query; 5 % of those that it has are taken for such."""
+        return self.absence(scores) > self.present_below
 
     def guarantee(self, alpha: float, *, delta: float = 0.1, by_class: bool = True) -> Guarantee | None:
         """The loosest threshold below which at most a share α of the answers is wrong, with probability 1 − δ.
@@ -98,6 +107,7 @@ class Calibration(NamedTuple):
 def calibrate_answers(
     uncertainty: Float[Array | np.ndarray, "n"],
     scores: Float[np.ndarray, "n f"],
+    removed: Float[np.ndarray, "n f"],
     wrong: Bool[Array | np.ndarray, "n"],
     classes: Int[Array | np.ndarray, "n"],
     *,
@@ -111,6 +121,7 @@ def calibrate_answers(
     Args:
         uncertainty: u of each query.
         scores: From `answer_scores`.
+        removed: The same, had the gallery nothing of the query's class.
         wrong: Whether the first answer to it is wrong.
         classes: Its class, of at least four.
         seed: Of the halves.
@@ -125,10 +136,14 @@ def calibrate_answers(
     first = (np.random.default_rng(seed).permutation(len(names)) % 2 == 0)[index]
     ranking = fit_probability(scores[first], wrong[first])
     ranked = ranking(scores[~first])
+    is_absent = np.repeat([False, True], first.sum())
+    absence = fit_probability(np.concatenate([scores[first], removed[first]]), is_absent)
     return Calibration(
         before=fit_probability(uncertainty[:, None], wrong),
         ranking=ranking,
         after=fit_probability(_logit(ranked), wrong[~first]),
+        absence=absence,
+        present_below=float(np.quantile(absence(scores[~first]), PRESENT, method="higher")),
         thresholds=np.unique(np.quantile(ranking(scores[first]), QUANTILES)),
         ranked=ranked,
         wrong=wrong[~first],

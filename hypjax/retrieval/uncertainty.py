@@ -34,6 +34,36 @@ def auroc(score: Shaped[Array | np.ndarray, "n"], positive: Bool[Array | np.ndar
     return float(np.mean(below + up_to) / (2 * len(negatives)))
 
 
+def false_positive_rate(
+    score: Shaped[Array | np.ndarray, "n"], positive: Bool[Array | np.ndarray, "n"], *, recall: float = 0.95
+) -> float:
+    """Share of the negatives that score as high as a threshold which finds a share of the positives: FPR at 95 %.
+
+    Example:
+        >>> false_positive_rate(np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, False]))
+        0.5
+
+    Args:
+        score: Larger means more likely positive.
+        positive: What the score should find; here "the class is not in the gallery".
+        recall: The share of the positives that is to be found, in (0, 1].
+
+    Returns:
+        A value in [0, 1], smaller is better; nan without positives or negatives, or when a score is nan.
+
+    Raises:
+        ValueError: a recall outside of (0, 1].
+    """
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must lie in (0, 1]; got {recall}")
+    score, positive = np.asarray(score), np.asarray(positive)
+    if positive.all() or not positive.any() or np.isnan(score).any():
+        return float("nan")
+    found = np.sort(score[positive])[::-1]
+    threshold = found[int(np.ceil(recall * len(found) - 1e-9)) - 1]
+    return float((score[~positive] >= threshold).mean())
+
+
 def risk_coverage(
     uncertainty: Shaped[Array | np.ndarray, "n"], wrong: Bool[Array | np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:

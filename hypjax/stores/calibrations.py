@@ -22,7 +22,8 @@ from hypjax.stores.searching import nearest
 
 FORMAT = "hypjax calibration 1"
 MOST = 20_000  # queries, evenly spaced: more tell nothing new
-FITTED, ARRAYS = Calibration._fields[:3], Calibration._fields[3:]
+FITTED, ARRAYS = ("before", "ranking", "after", "absence"), ("thresholds", "ranked", "wrong", "classes")
+MOST_MATES = 200  # images of a query's own class that are passed over for its nearest others
 
 
 class Calibrated(NamedTuple):
@@ -45,10 +46,12 @@ class Word(NamedTuple):
     Attributes:
       probability: that it is wrong.
       given: whether it is sure enough to be given; None where no risk was named.
+      unlike: whether the index seems to hold nothing like the query.
     """
 
     probability: float
     given: bool | None
+    unlike: bool
 
 
 def place(index: Path) -> Path:
@@ -84,10 +87,15 @@ def make(
     classes = len(np.unique(numbers[asking]))
     if classes < 4:
         raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
-    found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS)
-    scores = answer_scores(index.uncertainty[asking], distances, numbers[found])
-    wrong = numbers[found[:, 0]] != numbers[asking]
-    made = calibrate_answers(index.uncertainty[asking], scores, wrong, numbers[asking], seed=seed)
+    mates = min(int(np.bincount(numbers)[numbers[asking]].max()), MOST_MATES)
+    found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
+    u, own = index.uncertainty[asking], numbers[asking]
+    scores = answer_scores(u, distances[:, :NEIGHBORS], numbers[found[:, :NEIGHBORS]])
+    # Mates last, each row in its order: had it none in the index, this is what it would find.
+    order = np.argsort(numbers[found] == own[:, None], axis=1, kind="stable")[:, :NEIGHBORS]
+    others, away = (np.take_along_axis(array, order, axis=1) for array in (found, distances))
+    wrong = numbers[found[:, 0]] != own
+    made = calibrate_answers(u, scores, answer_scores(u, away, numbers[others]), wrong, own, seed=seed)
     about = {
         "index": digest(path),
         "size": len(index.points),
@@ -101,7 +109,7 @@ def make(
 def write(path: Path, calibrated: Calibrated) -> None:
     """Writes a calibration beside and renames it."""
     made = calibrated.calibration
-    fitted = {name: getattr(made, name).as_dict() for name in FITTED}
+    fitted = {name: getattr(made, name).as_dict() for name in FITTED} | {"present_below": made.present_below}
     with embeddings.archive(path) as put:
         put("labels", calibrated.labels)
         for name in ARRAYS:
@@ -125,8 +133,9 @@ def read(index: Path) -> Calibrated | None:
             about = json.loads(str(file["about"]))
         if about.pop("format", "") != FORMAT:
             raise ValueError(f"it does not say that it is {FORMAT!r}")
-        before, ranking, after = (Probability.from_dict(about.pop(name)) for name in FITTED)
-        held = Calibrated(Calibration(before, ranking, after, **arrays), labels, about)
+        fitted = {name: Probability.from_dict(about.pop(name)) for name in FITTED}
+        parts = {**fitted, **arrays, "present_below": about.pop("present_below")}
+        held = Calibrated(Calibration(**parts), labels, about)
         same = about["index"] == digest(index)
     except DAMAGE as error:
         raise UsageError(f"{path} is no whole calibration ({' '.join(str(error).split())[:120]}); {anew}") from error
@@ -158,7 +167,9 @@ def judge(
     scores = answer_scores(uncertainty, distances[:, few], calibrated.labels[found[:, few]])
     ranked, probability = calibrated.calibration.rank(scores), calibrated.calibration.probability(scores)
     given = ranked <= (guarantee.threshold if guarantee else -np.inf)
-    return [Word(p, bool(g) if risk else None) for p, g in zip(probability.tolist(), given.tolist(), strict=True)]
+    unlike = calibrated.calibration.nothing_like(scores)
+    told = zip(probability.tolist(), given.tolist(), unlike.tolist(), strict=True)
+    return [Word(p, g if risk else None, lacking) for p, g, lacking in told]
 
 
 def promise(calibrated: Calibrated, guarantee: Guarantee | None, risk: float) -> str:

@@ -2,9 +2,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from hypjax.retrieval import area_under_risk_coverage, auroc, risk_coverage, spearman, uncertainty_quality
+from hypjax.retrieval import (
+    area_under_risk_coverage,
+    auroc,
+    false_positive_rate,
+    risk_coverage,
+    spearman,
+    uncertainty_quality,
+)
 
 
 def scores_with_ties(n=200, seed=0):
@@ -30,6 +37,16 @@ def test_auroc_of_a_constant_is_chance_and_of_one_class_undefined():
     assert auroc(np.ones(3, np.float32), positive) == 0.5
     assert np.isnan(auroc(np.arange(3.0, dtype=np.float32), np.zeros(3, bool)))
     assert np.isnan(auroc(np.arange(3.0, dtype=np.float32), np.ones(3, bool)))
+
+
+def test_the_false_positive_rate_is_scikit_learns_at_the_first_threshold_that_finds_enough():
+    for seed in range(5):
+        score, positive = scores_with_ties(seed=seed)
+        false, true, _ = roc_curve(positive, score, drop_intermediate=False)
+        assert false_positive_rate(score, positive) == pytest.approx(false[np.argmax(true >= 0.95)])
+    assert np.isnan(false_positive_rate(score, np.ones(200, bool)))
+    with pytest.raises(ValueError, match=r"in \(0, 1\]"):
+        false_positive_rate(score, positive, recall=0.0)
 
 
 def test_auroc_turns_with_the_sign():
