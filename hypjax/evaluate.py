@@ -5,6 +5,7 @@ Writes `results.json` (for the test classes), the pictures and `report.html` int
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +79,13 @@ def evaluate(
     evaluation = score(config, setup, evaluator, variables, split)
     if split == "test":
         meant = (state or config.evaluation.state) == config.evaluation.state
-        write_results(run, source, evaluation, step=step, finished=meant and (run.finished or step == run.steps))
+        finished = meant and (run.finished or step == run.steps)
+        try:
+            write_results(run, source, evaluation, step=step, finished=finished)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+            print(f"{workdir} cannot be written: pictures, page and figures in it stay as they are")
     return evaluation.figures
 
 

@@ -185,7 +185,10 @@ def test_sigterm_saves_and_the_run_ends_as_if_unbroken(long, folder, tmp_path):
         assert process.poll() is None, finish(process)[2]
     process.send_signal(signal.SIGTERM)
     status, _, err = finish(process)
-    assert (status, err.strip()) == (143, "stopped by SIGTERM; the same command resumes")
+    assert (status, err.strip()) == (
+        143,
+        f"stopped by SIGTERM, step {max(saved(workdir))} is saved; the same command resumes",
+    )
     assert f"resuming after step {max(saved(workdir))}" in done(*words)
     assert_ends_like(workdir, long)
 

@@ -33,7 +33,7 @@ def load_config(workdir: Path) -> ConfigDict:
         return ConfigDict(completed(completed(held, BEFORE), default_settings().to_dict()))
     except (json.JSONDecodeError, TypeError) as error:
         raise UsageError(
-            f"{path} is damaged ({' '.join(str(error).split())}); delete {workdir} to start anew"
+            f"{path} is damaged ({' '.join(str(error).split())}); bring it back, or choose another --workdir"
         ) from error
 
 

@@ -125,5 +125,5 @@ def _refusal(error: Exception, data: bytes | Place, name: str) -> DataError:
         reason = "the file is empty" if empty else "not an image Pillow knows"
     return DataError(
         f"{name}: cannot decode this image ({reason}); --config.data.skip_corrupt=true leaves such out of a new run, "
-        "and one that has begun goes on once the file is mended or deleted"
+        "and one that has begun goes on once the file is mended or, unless it is trained on, deleted"
     )

@@ -218,9 +218,12 @@ class Validating:
             self._highest, self._since = figure, 0
         elif step:
             self._since += 1
-        if self._config.patience and self._since >= self._config.patience:
+        if self._config.patience and self._since >= self._config.patience and step + 1 < self._plan.last:
             # The next step is the last one as any other: fitted, saved and validated.
-            self._plan.last = min(self._plan.last, step + 1)
+            self._plan.last = step + 1
+            if self._writer is not None:
+                why = f"{self._figure} did not rise in {self._since} validations (patience)"
+                self._progress.say(f"  {why}: step {step + 1} is the last")
 
     def _tell(self, step: int, figures: Mapping[str, float]) -> None:
         if self._writer is None:

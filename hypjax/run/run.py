@@ -83,10 +83,16 @@ class Run:
     def _claim(self, chief: bool) -> None:
         settings = as_json(self.config.to_dict())
         path = self.workdir / "config.json"
+        if not path.exists() and self.states().steps:
+            raise UsageError(
+                f"{self.workdir} holds checkpoints and no config.json, so that nobody knows what they were trained "
+                "with; bring it back, or choose another --workdir"
+            )
         if path.exists() and self.begun:
             held = as_json(persistence.load_config(self.workdir).to_dict())
             found = persistence.differences(held, settings)
-            changed = [line for line in found if not line.startswith(persistence.ELSEWHERE)]
+            elsewhere = (*persistence.ELSEWHERE, *(["data.dir:"] if self.manifest.get("digest") else []))
+            changed = [line for line in found if not line.startswith(elsewhere)]
             if changed:
                 raise UsageError(
                     f"{self.workdir} holds a run with other settings ({'; '.join(changed[:4])}); "
@@ -94,6 +100,13 @@ class Run:
                 )
         elif chief:
             atomic.write_json(path, settings)
+
+    def keep_data_dir(self) -> None:
+        """Keeps where the data are now, once they are known to be the same."""
+        held = persistence.load_config(self.workdir)
+        if held.data.dir != self.config.data.dir:
+            held.data.dir = self.config.data.dir
+            atomic.write_json(self.workdir / "config.json", as_json(held.to_dict()))
 
     def __enter__(self) -> Run:
         return self
@@ -121,12 +134,16 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return (self.workdir / "results.json").exists()
+        return self.results is not None
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The figures of its test classes by name; None before it is finished."""
-        return json.loads((self.workdir / "results.json").read_text()) if self.finished else None
+        """The figures of its test classes by name; None before it is finished, and where they are damaged."""
+        try:
+            held = json.loads((self.workdir / "results.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return held if isinstance(held, dict) else None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

@@ -31,13 +31,22 @@ class DivergedError(RuntimeError):
 class Stopped(BaseException):
     """A run was asked to stop, and has saved what it had.
 
+    Args:
+      number: of the signal.
+      saved: gives the step whose state is on the disk, None where there is none; asked when it is told.
+
     Attributes:
       signal: which asked.
     """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.signal = number
+    def __init__(self, number: int, saved: Callable[[], int | None] = lambda: None) -> None:
+        super().__init__(number)
+        self.signal, self._saved = number, saved
+
+    def __str__(self) -> str:
+        step = self._saved()
+        where = "" if step is None else f", step {step} is saved"
+        return f"stopped by {signal.Signals(self.signal).name}{where}; the same command resumes"
 
 
 def run(program: Callable[[Sequence[str]], None]) -> None:
@@ -76,7 +85,7 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         print(f"{what}: {_one_line(error)}", file=sys.stderr)
         leave(1 if full else 2)
     except Stopped as stopped:
-        print(f"\n{stopped}; the same command resumes", file=sys.stderr)
+        print(f"\n{stopped}", file=sys.stderr)
         leave(128 + stopped.signal)
     except DivergedError as error:
         sys.stdout.flush()

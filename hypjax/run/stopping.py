@@ -33,11 +33,13 @@ class Stopping:
     Attributes:
       asked: the signal that came, or None.
       settle: waits for what is being written in the background; the process does not end before, but for the deadline.
+      saved: the step whose state is on the disk, if any.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self.settle: Callable[[], None] = lambda: None
+        self.saved: Callable[[], int | None] = lambda: None
         self._nothing_to_save = False
         self._heard = False
         self._before: dict[int, Any] = {}
@@ -78,7 +80,7 @@ class Stopping:
           Stopped: it has.
         """
         if self.asked is not None:
-            raise Stopped(self.asked)
+            raise Stopped(self.asked, self.saved)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, as soon as it is between two instructions."""
@@ -86,7 +88,7 @@ class Stopping:
             os._exit(128 + number)
         self._heard, self.asked = True, number
         if self._nothing_to_save:
-            raise Stopped(number)
+            raise Stopped(number, self.saved)
 
     def _watch(self) -> None:
         """In a thread of its own, at once."""
@@ -115,5 +117,5 @@ class Stopping:
         waiting.start()
         waiting.join(max(0.0, deadline - time.monotonic()))
         sys.stdout.flush()
-        print(f"\n{Stopped(number)}; the same command resumes", file=sys.stderr, flush=True)
+        print(f"\n{Stopped(number, self.saved)}", file=sys.stderr, flush=True)
         os._exit(128 + number)

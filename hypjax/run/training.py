@@ -66,6 +66,11 @@ class Training:
         self.say(f"{config.name}: {self.made_with['data']}")
         devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es)"
         self.say(f"{devices}; {run.workdir}")
+        if config.steps < run.config.steps:
+            self.say(
+                f"{config.steps} steps instead of {run.config.steps}: they go through the training images "
+                f"{config.most_epochs:g} times (most_epochs)"
+            )
 
         def compile_step() -> Callable[..., tuple[TrainState, Metrics]]:
             arguments = initialization.abstract_arguments(config, self.setup, self.mesh)
@@ -89,6 +94,7 @@ class Training:
                     states.wait()
 
             self.stopping.settle = settle
+            self.stopping.saved = lambda: max(self.run.states().steps, default=None)
             with self.stopping.nothing_to_save():
                 state, first = self._begin(checkpoints)
                 writer = self._open_metrics(first)
@@ -117,6 +123,8 @@ class Training:
             return state, 0
         for line in manifest.changes(self.run.workdir, self.made_with):
             self.say(line)
+        if self.chief:
+            self.run.keep_data_dir()
         self.step.start()
         like = initialization.abstract_state(config, self.setup)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+CONSTANT = 1e-5  # standard deviation of u, below which it differs by rounding alone
 WORSE = 0.01  # of Recall@1, by which an embedding may stay behind its encoder's bare features without a warning
 
 
@@ -36,9 +37,14 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
             f"  warning: {share:.0%} of the embeddings lie at the clip radius, where uncertainty is a constant and "
             "the ranking that of cosine; try a larger head.clip_radius, a smaller head.start_radius or fewer steps"
         )
+    elif figures.get("uncertainty_std", 1.0) < CONSTANT:
+        yield (
+            "  warning: the uncertainty is one and the same for all images, and tells nothing; it has not been trained "
+            "for long enough, or head.radius_range leaves it no room"
+        )
     found, bare = figures["recall@1"], figures["body_recall@1"]
     if found < bare - WORSE:
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
-            f"{bare:.3f}); try head=discriminant behind the colon, or a larger head.dim"
+            f"{bare:.3f}); try a larger head.dim or, where it is not set, head=discriminant behind the colon"
         )

@@ -15,7 +15,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"a": ')
-    with pytest.raises(UsageError, match=r"config.json is damaged .*; delete"):
+    with pytest.raises(UsageError, match=r"config.json is damaged .*; bring it back"):
         persistence.load_config(tmp_path)
 
 

@@ -68,6 +68,36 @@ def test_training_takes_a_workdir_for_its_settings_and_nobody_else_meanwhile(tmp
         pass  # where it is logged is no other run; and the one that was refused has let go
 
 
+def test_data_that_were_moved_or_named_from_elsewhere_make_no_other_run(tmp_path):
+    config = begun(tmp_path, data={"source": "folder", "dir": "photos"})
+    config.data.dir = "../photos"
+    with pytest.raises(UsageError, match=r"other settings \(data.dir: photos -> ../photos\)"):
+        Run.open(tmp_path, "train", config=config)  # nobody knows which pictures it was trained on
+    (tmp_path / "environment.json").write_text('{"digest": {"train": "1"}}')
+    with Run.open(tmp_path, "train", config=config) as run:
+        assert Run.open(tmp_path).config.data.dir == "photos"
+        run.keep_data_dir()
+    assert Run.open(tmp_path).config.data.dir == "../photos"
+
+
+def test_without_its_settings_no_state_is_trained_any_further(tmp_path):
+    config = begun(tmp_path)
+    (tmp_path / "checkpoints" / "6").mkdir(parents=True)
+    with Run.open(tmp_path, "train", config=config):
+        pass
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UsageError, match=r"holds checkpoints and no config.json, .*; bring it back"):
+        Run.open(tmp_path, "train", config=config)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_whose_figures_are_damaged_is_not_finished(tmp_path):
+    begun(tmp_path)
+    for content in ('{"rec', "[]", ""):
+        (tmp_path / "results.json").write_text(content)
+        assert (Run.open(tmp_path).finished, Run.open(tmp_path).results) == (False, None)
+
+
 def test_a_reader_changes_nothing_and_needs_no_training_data():
     workdir, photos = untrained_run()
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
