@@ -23,16 +23,16 @@ def test_radius_figures_count_the_saturated():
     np.testing.assert_allclose(figures["uncertainty_std"], np.std([0.75, 0.5, 0.015, 0.0]), rtol=1e-5)
 
 
-def test_a_warning_when_more_than_half_saturate():
+def test_a_warning_when_more_than_half_saturate_or_all_are_as_uncertain():
     equal = {"recall@1": 0.5, "body_recall@1": 0.5}
     assert not list(warnings({"saturated_share": 0.5, **equal}))
     (line,) = warnings({"saturated_share": 0.51, **equal})
     assert line.startswith("  warning: 51% of the embeddings lie at the clip radius")
+    (line,) = warnings({"saturated_share": 0.0, "uncertainty_std": 3e-8, **equal})
+    assert "one and the same for all images" in line
 
 
 def test_a_warning_when_the_embedding_finds_a_point_less_than_its_encoder():
-    (line,) = warnings({"saturated_share": 0.0, "uncertainty_std": 3e-8, **equal})
-    assert "one and the same for all images" in line
     assert not list(warnings({"saturated_share": 0.0, "recall@1": 0.591, "body_recall@1": 0.6}))
     (line,) = warnings({"saturated_share": 0.0, "recall@1": 0.589, "body_recall@1": 0.6})
     assert "finds less than the encoder's bare features by cosine (0.589 against 0.600)" in line
