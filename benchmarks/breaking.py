@@ -62,6 +62,8 @@ def stopped(moment: Callable[[Case], Program], number: int) -> Break:
             return ""
         if ended.status == -number and not (case.workdir / ".lock").exists():
             return ""  # before it was there to hear
+        if ended.status == -number and (case.workdir / "results.json").exists():
+            return ""  # when all was done, and only the process was left to end
         LONGEST[0] = max(LONGEST[0], time.monotonic() - began)
         require(time.monotonic() - began < 25, f"took {time.monotonic() - began:.1f} s to stop")
         return one_line(ended, 128 + number, "stopped by", "the same command resumes")

@@ -1,7 +1,8 @@
 """What does a fault cost a run? Breaks tiny runs in every way, goes on with each, and compares with an unbroken one.
 
     python benchmarks/faults.py                             # 20 signals of each kind: an hour on two cores
-    python benchmarks/faults.py --times 2 --only kill       # the faults with a word in their name, a few times
+    python benchmarks/faults.py --only "during a save"      # the faults with these words; their rows are made anew
+    python benchmarks/faults.py --times 2 --out /tmp/a.md   # a few times, for a look
 
 Writes the table into `docs/faults.md`. A run is lost where it ends otherwise than the unbroken one in the last digit
 (metrics, results, the states of both kinds of checkpoint), where something that was there before is gone, or where it
@@ -136,11 +137,14 @@ def made_with(times: int, seed: int) -> str:
     return f"`python benchmarks/faults.py {words}` (Python {platform.python_version()}, {versions})"
 
 
-def write(page: Path, made: list[str]) -> None:
-    """Puts the table in its place on the page, or makes a page of it."""
+def write(page: Path, made: list[str], only: str) -> None:
+    """Puts the table in its place on the page, or, of some rows, them in the place of their like; or makes a page."""
     text = page.read_text(encoding="utf-8") if page.exists() else f"{START}\n{END}\n"
     before, _, rest = text.partition(START)
-    after = rest.partition(END)[2]
+    held, _, after = rest.partition(END)
+    if only and held.strip():
+        rows = {line.split(" | ")[0]: line for line in made if line.startswith("| ")}
+        made = [rows.get(line.split(" | ")[0], line) for line in held.strip().splitlines()]
     page.write_text("\n".join([before + START, "", *made, "", END]) + after, encoding="utf-8")
 
 
@@ -150,7 +154,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="how often each signal, other faults a quarter of it; 20")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "faults.md", help="the page; docs/faults.md")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments; 0")
-    parser.add_argument("--only", default="", help="the faults with this in their name; the page is left alone")
+    parser.add_argument("--only", default="", help="the faults with this in their name")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once; 2")
     asked = parser.parse_args()
     others = math.ceil(asked.times / 4)
@@ -175,8 +179,7 @@ def main() -> None:
                     print(f"    lost by {i}: {'; '.join(one.lost)}", flush=True)
     longest = f"From a signal to the end of the process it took at most {breaking.LONGEST[0]:.1f} s."
     print(longest)
-    if not asked.only:
-        write(asked.out, [f"{made_with(asked.times, asked.seed)}:", "", *table(rows), "", longest])
+    write(asked.out, [f"{made_with(asked.times, asked.seed)}:", "", *table(rows), "", longest], asked.only)
     sys.exit(any(one.lost for _, came in rows for one in came))
 
 

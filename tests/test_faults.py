@@ -86,5 +86,9 @@ def test_what_is_lost_is_told(program, broken_runs, tmp_path):
 def test_the_page_keeps_what_stands_around_its_table(program, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{program.START}\nan older one\n{program.END}\nafter\n")
-    program.write(page, ["a table"])
+    program.write(page, ["a table"], "")
     assert page.read_text() == f"before\n{program.START}\n\na table\n\n{program.END}\nafter\n"
+    program.write(page, ["made:", "", "| a fault | 20 | 1 |", "| another | 5 | 0 |", "", "longest"], "")
+    program.write(page, ["made otherwise:", "", "| a fault | 20 | 0 |", "", "longer"], "a fault")
+    rows = "made:\n\n| a fault | 20 | 0 |\n| another | 5 | 0 |\n\nlongest"
+    assert page.read_text() == f"before\n{program.START}\n\n{rows}\n\n{program.END}\nafter\n"
