@@ -42,6 +42,7 @@ def two_checkpoints(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's tasks, at a damaged file
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "flipped"])
 def test_a_file_cut_or_a_bit_flipped_costs_one_checkpoint_at_most(broken_runs, two_checkpoints, tmp_path, cut):

@@ -36,6 +36,7 @@ def headings(page):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/methods.md", "docs/adding_a_part.md"])
 def test_code_runs(page):
     for language, code in FENCE.findall((ROOT / page).read_text(encoding="utf-8")):

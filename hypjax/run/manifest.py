@@ -104,9 +104,12 @@ def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
     held = recorded(workdir)
     before, after = held.get("digest") or made["digest"], made["digest"]
     if before["train"] != after["train"]:
+        counted = f"{held.get('data')}; now {made['data']}"
+        same = held.get("data") == made["data"]
         raise UsageError(
-            f"the training images are not those that {workdir} was started with ({held.get('data')}; now "
-            f"{made['data']}): bring them back, or choose another --workdir"
+            f"the training images are not those that {workdir} was started with "
+            f"({'as many, but of other names, sizes or labels' if same else counted}): bring them back, or choose "
+            "another --workdir"
         )
     told = [f"the {name} images changed since this run began" for name in before if before[name] != after.get(name)]
     for name in ("python", "hypjax", "commit", *PACKAGES, "device", "processes"):

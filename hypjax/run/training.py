@@ -59,6 +59,8 @@ class Training:
             raise UsageError("init_from brings an encoder, and `frozen` keeps the features of the published one")
         if (config.patience or config.evaluation.state == "best") and not len(self.setup.splits.validation):
             raise UsageError("patience and evaluation.state=best need validation classes: data.validation above 0")
+        if config.patience and not config.evaluation.every:
+            raise UsageError("patience counts validations, of which evaluation.every=0 makes none on the way")
         if config.evaluation.state == "best" and not config.checkpoint.best:
             raise UsageError("evaluation.state=best needs checkpoint.best, the figure by which the best state is kept")
         self.made_with["data"] = assembly.summary(self.setup.splits)

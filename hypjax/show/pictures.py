@@ -81,7 +81,7 @@ def layers(source: Source, evaluation: Evaluation) -> Figure:
         lambda i: source.image(int(asking[i])),
         evaluation.embedded.radius[asking],
         wrong=evaluation.retrieved.wrong[evaluation.retrieved.valid],
-        title="From the origin outward, by the length of the tangent vector",
+        title="From the origin outward, by tangent length",
     )
 
 

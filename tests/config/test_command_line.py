@@ -76,6 +76,7 @@ def test_what_brings_other_settings_is_refused_where_it_comes_too_late(key, word
         parse("--config", "configs/hyp_uml.py", f"--config.{key}")
 
 
+@pytest.mark.slow
 def test_importing_changes_no_filters_of_the_process():
     """Of warnings and of records; those of the libraries beneath are there before."""
     code = """

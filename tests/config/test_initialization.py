@@ -35,6 +35,7 @@ def begin(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_each_training_image_is_looked_at_once_and_by_the_next_run_not_at_all(begin):
     state, seen, _, setup = begin()
     names = [setup.splits.train.name(index) for index in range(len(setup.splits.train))]
@@ -47,6 +48,7 @@ def test_each_training_image_is_looked_at_once_and_by_the_next_run_not_at_all(be
     assert seen
 
 
+@pytest.mark.slow
 def test_what_was_kept_and_damaged_is_made_again(begin, tmp_path):
     state, _, _, _ = begin()
     (file,) = (tmp_path / "features").iterdir()
@@ -56,6 +58,7 @@ def test_what_was_kept_and_damaged_is_made_again(begin, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, state)
 
 
+@pytest.mark.slow
 def test_another_run_is_started_from_where_it_fits(begin):
     start, _ = Run.open(untrained_run()[0]).restore(sharding.data_mesh(jax.devices()[:1]))
     start = jax.tree.map(lambda leaf: leaf + 1, start)

@@ -68,6 +68,7 @@ def test_lite0_images_are_pixel_minus_127_over_128():
     np.testing.assert_allclose((pixels / 255 - np.array(mean)) / np.array(std), (pixels - 127) / 128, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_geometry_and_losses_do_not_import_flax():
     code = "import sys, hypjax.geometry, hypjax.losses, hypjax.retrieval; sys.exit('flax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

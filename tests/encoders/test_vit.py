@@ -72,6 +72,7 @@ def test_bfloat16_is_close(random_variables):
     assert not np.array_equal(y, z)
 
 
+@pytest.mark.slow
 def test_attention_tells_logits_apart_that_bfloat16_does_not():
     # Both tokens ask with (25, 1); the keys (16, ¾) and (16, 0) give 400.75 and 400, in bfloat16 one number.
     x = np.float32([[[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]])

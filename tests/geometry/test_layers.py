@@ -111,6 +111,7 @@ def total(x, weight, offsets, c):
     return jnp.sum(layers.linear(x, weight, offsets, c=c)) + jnp.sum(jnp.tanh(logits)), logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("c", [0.1, 2.5])
 def test_everything_is_finite_at_hard_points(wide, c):

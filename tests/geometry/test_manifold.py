@@ -51,6 +51,7 @@ def close(a, b, tolerance=1e-8):
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_embed_and_logmap0_are_inverse(space):
     def claims(space, x):
         origin = space.origin(dimensions(space), jnp.float64)
@@ -61,6 +62,7 @@ def test_embed_and_logmap0_are_inverse(space):
     agree(claims, space, points(space))
 
 
+@pytest.mark.slow
 def test_maps_are_inverse_and_as_long_as_the_distance(space):
     def claims(space, x, y):
         velocity, distances = space.logmap(x, y), space.dist(x, y)
@@ -75,6 +77,7 @@ def test_maps_are_inverse_and_as_long_as_the_distance(space):
     agree(claims, space, points(space), points(space, seed=1))
 
 
+@pytest.mark.slow
 def test_geodesics_run_evenly_from_end_to_end(space):
     x, y = points(space), points(space, seed=1)
     start, some, middle, end = (space.geodesic(t, x, y) for t in (0.0, 0.3, 0.5, 1.0))
@@ -124,6 +127,7 @@ SIMPLE = {name: MANIFOLDS[name] for name in ("poincare", "lorentz", "euclidean",
 SIMPLE["product"] = Product((Sphere(), Euclidean()), (3, 2), (0.5, 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIMPLE)
 def test_the_squared_distance_is_smooth_at_equal_points(name):
     space = SIMPLE[name]
@@ -223,6 +227,7 @@ def test_what_makes_no_sense_is_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean", "sphere", "product"])
 def test_everything_is_finite_at_hard_points(name):
     space = MANIFOLDS[name]

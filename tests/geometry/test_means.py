@@ -30,6 +30,7 @@ def spread(space, seed, n=6, scale=1.5):
     return space.embed(jnp.asarray(tangent)), jnp.asarray(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(name):
     space = SPACES[name]
@@ -113,6 +114,7 @@ def test_the_mean_moves_with_its_points():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_batches_masks_and_order(name):
     space = SPACES[name]
@@ -130,6 +132,7 @@ def test_batches_masks_and_order(name):
         np.testing.assert_allclose(frechet_mean(y, np.ones_like(w)), mapped[1], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_product_has_the_means_of_its_parts():
     space = Product((Lorentz(1.3), Sphere()), (2, 2), (0.5, 2.0))
     with jax.enable_x64(True):
@@ -140,6 +143,7 @@ def test_the_mean_of_a_product_has_the_means_of_its_parts():
         np.testing.assert_allclose(space.frechet_mean(x, weights), np.concatenate(means, axis=-1), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HYPERBOLIC)
 def test_points_on_one_geodesic_have_the_mean_of_their_places(name):
     """With distances up to 24 between them, where a step of 1 would not descend."""
@@ -150,6 +154,7 @@ def test_points_on_one_geodesic_have_the_mean_of_their_places(name):
         np.testing.assert_allclose(space.logmap0(mean), [0.1, 0], atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_coincident_far_and_weightless_points_are_finite_with_gradients(name):
     space = SPACES[name]

@@ -252,6 +252,7 @@ def test_importing_geometry_brings_in_jax_alone():
     assert printed.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", [euclidean, sphere, poincare, lorentz])
 def test_nan_is_not_hidden_by_any_guard(geometry):
     broken = np.float32([[0.1, 0.2], [np.nan, 0.0], [0.3, -0.1]])

@@ -383,6 +383,7 @@ def test_exact_derivatives_at_the_origin_and_at_coincidence():
     np.testing.assert_allclose(slope, np.eye(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_jit_eager_and_vmap_agree(ball_points):
     x, y = (ball_points(k, 5, 3, c=1.0) for k in (0, 1))
     eager = poincare.pairwise_dist(x, y, c=0.5)

@@ -39,6 +39,7 @@ def polar_grid(c, reach=20.0):
     return tangent, np.repeat(area, 200), np.repeat(radii, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_is_that_of_the_samples(name):
     space = SPACES[name]
@@ -60,6 +61,7 @@ def test_the_flat_density_is_the_normal_one():
     np.testing.assert_allclose(log_prob(Euclidean(), x, mean, SCALE), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_both_models_have_one_distribution():
     tangent, mean = map(jnp.asarray, np.random.default_rng(0).normal(size=(2, 6, 3)))
     scale = np.array([0.3, 0.6, 1.0])
@@ -70,6 +72,7 @@ def test_both_models_have_one_distribution():
     np.testing.assert_allclose(samples[0], sheet.to_poincare(samples[1]), rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_samples_are_spread_as_the_scale_says(name):
     space = SPACES[name]
@@ -122,6 +125,7 @@ def test_gradients_are_finite_at_the_mean_at_the_origin_and_far_out(name, wide):
         chex.assert_tree_all_finite(total(means, np.full((4, 1), scale, dtype), 0 * means))
 
 
+@pytest.mark.slow
 def test_the_volume_keeps_its_digits():
     t = np.concatenate([[0.0], np.logspace(-12, 3, 300)])
     root = np.sqrt(np.where(t == 0, 1, t))

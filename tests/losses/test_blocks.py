@@ -74,6 +74,7 @@ def test_blocks_change_neither_value_nor_gradient(miner, size, points, float64):
     assert_agree(run((miner,), size)(x, u), run((miner,))(x, u), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 def test_miners_choose_the_same_in_blocks(size, points, float64):
     """But for a scale that is measured, which has to be measured before."""

@@ -34,6 +34,7 @@ def to_points(x, by_distances):
     return jax.vjp(lambda x: geometry.Poincare(0.7).pairwise_dist(x, x), x)[1](by_distances)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_every_loss_is_finite_and_of_nothing_zero(name, points):
     u = np.linspace(0.0, 1.0, 9, dtype=np.float32)
@@ -52,6 +53,7 @@ def test_every_loss_is_finite_and_of_nothing_zero(name, points):
 POSITIVE, NEGATIVE = (0, 4), (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [POSITIVE, NEGATIVE], ids=["positive", "negative"])
 def test_a_diverged_distance_of_a_pair_that_counts_is_not_hidden(pair):
     """In no loss after any miner: what compares as neither near nor far is taken."""

@@ -190,6 +190,7 @@ def test_a_diverged_point_is_not_hidden(where, in_float32, batch):
     assert np.isnan(in_float32(x, LABELS, proxies, jax.random.key(0))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["where", "label"])
 def test_masked_rows_behind_the_others_change_nothing(by, in_float32, batch):
     """Whatever stands in them, in value and gradient; the draws of those before go by their place."""
@@ -208,6 +209,7 @@ def test_masked_rows_behind_the_others_change_nothing(by, in_float32, batch):
             np.testing.assert_array_equal(np.asarray(by_x)[8:], 0)
 
 
+@pytest.mark.slow
 def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points, float64):
     x, proxies, distance = points(11), points(5, seed=1), jax.jit(geometry.Poincare(0.7).pairwise_dist)
     pairs, between = table.pairs(np.array([*LABELS, 0, 1, -1]), where=np.arange(11) < 8), distance(proxies, proxies)

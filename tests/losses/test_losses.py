@@ -45,6 +45,7 @@ def assert_all_are_their_loops(d, pairs, known, numeric_gradient):
         np.testing.assert_allclose(by_distances, expected, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_values_and_gradients_are_those_of_the_loop(name, numeric_gradient, float64):
     labels = BATCHES[name]
@@ -78,6 +79,7 @@ REFERENCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
 def test_against_references_they_are_those_of_the_loop(name, numeric_gradient, float64):
     labels, given = BATCHES["uneven classes"], REFERENCES[name]
@@ -85,6 +87,7 @@ def test_against_references_they_are_those_of_the_loop(name, numeric_gradient, f
     assert_all_are_their_loops(random_distances(9, 13), pairs, loops.pairs(labels, **given), numeric_gradient)
 
 
+@pytest.mark.slow
 def test_in_the_ball_they_are_those_of_the_loop(hyperbolic, points, numeric_gradient, float64):
     distance, oracle_distance = hyperbolic
     x, labels, u = points(9), BATCHES["uneven classes"], uncertainty(9)

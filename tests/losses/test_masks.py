@@ -60,6 +60,7 @@ def among(rows, columns, n, m, filling=7.0):
 END, MIDDLE = np.arange(N), np.array([0, 1, 3, 4, 5, 8, 9, 10, 11])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [END, MIDDLE], ids=["at the end", "in the middle"])
 @pytest.mark.parametrize("by", ["where", "label"])
 def test_masked_rows_change_nothing(rows, by, plain, float64):
@@ -82,6 +83,7 @@ def test_what_stands_in_masked_rows_changes_no_bit(garbage, float64):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.slow
 def test_an_empty_memory_changes_nothing(plain, float64):
     memory = losses.create_cross_batch_memory(4, 3, jnp.float64)
     known = losses.references(memory, jnp.ones((N, 3)), jnp.array(LABELS))

@@ -62,6 +62,7 @@ def filled(old, size=7):
     return put(memory, old, OLD_LABELS)
 
 
+@pytest.mark.slow
 def test_images_of_the_batch_are_anchors_against_both(with_memory, oracle_distance, points, numeric_gradient, float64):
     """A memory that is partly filled, value and gradient; an image of the batch lies in it, too."""
     x, old = points(5), points(3, seed=1)

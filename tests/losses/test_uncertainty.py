@@ -30,6 +30,7 @@ def test_radial_uncertainty_is_one_minus_the_share_of_the_radius(float64):
     np.testing.assert_allclose(jax.jit(radial_uncertainty)(z, c=0.3), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_distance_uncertainty_is_one_minus_d0_over_its_maximum(float64):
     v = np.random.default_rng(0).normal(size=(6, 4))
 

@@ -54,6 +54,7 @@ def test_a_class_that_is_not_there_is_noticed_and_few_that_are_there_are_taken_f
     assert false_positive_rate(score, np.repeat([False, True], len(there))) < 0.12
 
 
+@pytest.mark.slow
 def test_new_classes_are_answered_within_the_risk_as_often_as_promised():
     rng, broken, given = np.random.default_rng(3), 0, 0
     _, others, _, missed, _ = world(20_000, rng)

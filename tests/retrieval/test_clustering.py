@@ -100,6 +100,7 @@ def deep_tangents(radius, seed=0):
     return (tangents[labels] + 0.2 * rng.normal(size=(len(labels), 4))).astype(np.float32), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("c", "radius"), [(0.1, 1.0), (1.0, 3.0)])
 def test_ball_and_sheet_score_the_same(c, radius):
     tangents, labels = deep_tangents(radius)
@@ -108,6 +109,7 @@ def test_ball_and_sheet_score_the_same(c, radius):
     assert ball > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [Poincare(1.0), Product((Sphere(), FLAT), (2, 2))])
 def test_every_point_ends_nearest_to_its_clusters_midpoint(space):
     points = np.asarray(space.embed(deep_tangents(2.0)[0]))

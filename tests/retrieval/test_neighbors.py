@@ -152,6 +152,7 @@ def test_compiles_once_for_a_shape():
     assert _knn._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_another_curvature_compiles_nothing():
     gallery, before = jnp.asarray(points(9) / 4), _knn._cache_size()
     between = jax.jit(poincare.pairwise_dist)
@@ -174,6 +175,7 @@ def test_importing_retrieval_takes_jax_alone():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 30])
 def test_slab_by_slab_finds_the_same(k):
     gallery = points(90, seed=1)

@@ -110,6 +110,7 @@ class World:
         return broken / DRAWS, given / DRAWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["betting", "hoeffding-bentkus"])
 def test_the_class_form_keeps_its_word_on_new_classes(bound):
     broken, given = World().broken(0.25, 600, by_class=True, bound=bound, starts=(4, 9))
@@ -117,6 +118,7 @@ def test_the_class_form_keeps_its_word_on_new_classes(bound):
     assert given > 0.8
 
 
+@pytest.mark.slow
 def test_the_image_form_keeps_its_word_on_images_and_breaks_it_on_new_classes():
     independent, dependent = World(classes=20_000, images=1, seed=4), World(images=20, spread=3.0, seed=5)
     broken, given = independent.broken(0.25, 400, by_class=False, starts=(9,))

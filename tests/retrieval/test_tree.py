@@ -296,6 +296,7 @@ def test_midpoints_are_those_of_each_class_alone():
         np.testing.assert_allclose(midpoint, m / (1 + np.sqrt(1 - C * m @ m)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_midpoints_of_classes_of_very_different_sizes():
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [1, 8, 9, 70, 2]))
     points = ball_points(len(labels))

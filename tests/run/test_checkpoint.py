@@ -143,6 +143,7 @@ def test_without_a_whole_checkpoint_it_says_so(tmp_path):
         checkpoints.restore(state(), replicated())
 
 
+@pytest.mark.slow
 def test_a_saved_state_survives_the_donation_of_its_buffers(tmp_path):
     double = jax.jit(lambda s: s.replace(params=jax.tree.map(lambda p: 2 * p, s.params)), donate_argnums=0)
     current = state(1.0, 1)

@@ -9,6 +9,7 @@ import hypjax
 from hypjax.run import compiled, status
 
 
+@pytest.mark.slow
 def test_programs_keep_what_they_compile_by_versions_and_processor(tmp_path, monkeypatch):
     """In a process of its own: the cache of this one is another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -36,6 +37,7 @@ def test_a_folder_of_the_users_own_is_left():
     assert jax.config.values["jax_compilation_cache_dir"] == before
 
 
+@pytest.mark.slow
 def test_importing_keeps_nothing():
     code = "import jax, hypjax.run.training; print(jax.config.values['jax_compilation_cache_dir'])"
     environment = {"PATH": "", "JAX_PLATFORMS": "cpu"}
@@ -75,6 +77,7 @@ def test_what_cannot_be_compiled_says_so_when_it_is_called():
             ahead()
 
 
+@pytest.mark.slow
 def test_a_program_does_not_wait_for_a_compilation_that_nobody_needs():
     code = """
 import threading, time

@@ -216,6 +216,7 @@ def test_slow_storage_is_written_to_less_often(objects):
     assert as_path("gs://bucket/rows").read_text() == "abcd"
 
 
+@pytest.mark.slow
 def test_states_are_kept_at_an_address_of_google(google):
     path = as_path("gs://bucket/run")
     with saved(path, [1, 2, 3]) as checkpoints:

@@ -98,6 +98,7 @@ def test_a_run_whose_figures_are_damaged_is_not_finished(tmp_path):
         assert (Run.open(tmp_path).finished, Run.open(tmp_path).results) == (False, None)
 
 
+@pytest.mark.slow
 def test_a_reader_changes_nothing_and_needs_no_training_data():
     workdir, photos = untrained_run()
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}

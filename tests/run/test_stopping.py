@@ -63,6 +63,7 @@ status.run(train)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "least"), [("with stop.nothing_to_save():", 0.2), ("if True:", 1.5)])
 def test_a_signal_is_heard_while_the_main_thread_compiles(context, least):
     """At once where there is nothing to save, else by the deadline; what is being written is waited for."""
@@ -83,6 +84,7 @@ def test_a_signal_is_heard_while_the_main_thread_compiles(context, least):
     assert out == ("written\n" if least < 1 else "")
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_a_compilation_at_once():
     process = subprocess.Popen(
         [sys.executable, "-c", COMPILING.format(context="if True:").replace("0.2, 1.5", "0.2, 50.0")],
@@ -116,6 +118,7 @@ status.run(train)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_during_a_garbage_collection_is_not_lost():
     """What is raised within one goes nowhere."""
     began = time.monotonic()

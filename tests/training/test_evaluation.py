@@ -38,6 +38,7 @@ def test_a_warning_when_the_embedding_finds_a_point_less_than_its_encoder():
     assert "finds less than the encoder's bare features by cosine (0.589 against 0.600)" in line
 
 
+@pytest.mark.slow
 def test_the_plain_searches_stand_beside_the_embedding_on_the_console():
     figures = on_a_line(untrained={"sign": -1.0}).figures
     lines = "\n".join(summary("test", figures))

@@ -67,6 +67,7 @@ def test_the_head_may_decay_by_itself():
     np.testing.assert_allclose(decayed["head/kernel"] - plain["head/kernel"], -0.1 * 2.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own():
     own = {"class_proxies": np.ones((3, 2), np.float32), "hier_proxies": np.full((4, 2), 0.1, np.float32)}
     params = {**PARAMS, **{f"objective/{name}": value for name, value in own.items()}}

@@ -154,7 +154,8 @@ def making(made_with: Mapping[str, Any]) -> Iterator[str]:
         return
     if command := made_with.get("command"):
         yield f"<pre>{html.text(command)}</pre>"
-    rows = [(name, value) for name, value in made_with.items() if name not in ("command", "seconds", "resumed_at")]
+    untold = ("command", "seconds", "resumed_at", "digest")
+    rows = [(name, value or "not known") for name, value in made_with.items() if name not in untold]
     if (seconds := made_with.get("seconds")) is not None:
         since = f", since it went on from step {at}" if (at := made_with.get("resumed_at")) else ""
         rows.insert(0, ("wall time", f"{duration(seconds)}{since}"))
