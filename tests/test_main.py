@@ -38,5 +38,5 @@ def test_an_unknown_program_is_named(monkeypatch, capsys):
         run(monkeypatch, "trian")
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "error: unknown program 'trian'; there are: train, evaluate, compare, embed, search\n"
+        "error: unknown program 'trian'; there are: train, evaluate, compare, embed, calibrate, search\n"
     )
