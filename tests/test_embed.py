@@ -161,6 +161,7 @@ def test_flags_that_are_missing_are_named(words, message):
         embed.main(["embed", *words])
 
 
+@pytest.mark.slow
 def test_bad_places_are_refused_before_any_work(workdir, tmp_path):
     (tmp_path / "empty").mkdir()
     images = save_pictures(tmp_path / "photos", classes=1)

@@ -66,6 +66,7 @@ def fitted(x, **settings):
     return head, calibrate(head, variables, jnp.asarray(x))
 
 
+@pytest.mark.slow
 def test_a_head_that_is_fitted_anew_finds_classes_that_were_never_seen():
     x, labels = sample()
     head, variables = fitted(x)

@@ -96,6 +96,7 @@ def test_calibrated_kernels_are_orthogonal_up_to_scale():
         np.testing.assert_array_equal(variables["params"]["bias"], 0)
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_sample_with_a_floor():
     features = sample()
     _, variables = fitted(features, normalize="standardize")

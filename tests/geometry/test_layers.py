@@ -69,6 +69,7 @@ def beside_the_hyperplanes(normals, offsets, c):
     return logits, distances, poincare.dist0(feet, c=c), poincare.dist(feet, ahead, c=c)
 
 
+@pytest.mark.slow
 def test_the_boundary_is_the_hyperplane_through_the_offset(c):
     normals, offsets = parameters(2, k=2, d=3)
     logits, (ahead, behind), from_origin, step = beside_the_hyperplanes(normals, offsets, c)

@@ -97,6 +97,7 @@ def test_transport_keeps_inner_products(space):
     agree(claims, space, points(space), points(space, seed=1))
 
 
+@pytest.mark.slow
 def test_the_riemannian_gradient_gives_every_directional_derivative(space):
     def claims(space, x, y):
         u, step = tangents(space, x), 1e-5

@@ -55,6 +55,7 @@ def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(name):
         assert at_mean <= found.fun * (1 + 1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_derivative_is_the_finite_difference_in_both_modes(name):
     space = SPACES[name]

@@ -65,6 +65,7 @@ def assert_agree(found, expected, **tolerance):
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("miner", "size"),
     [("none", 3), slow("none", N + 5), slow("easy and semi-hard", 1), slow("distance_weighted_negative", 3)],

@@ -64,6 +64,7 @@ def test_a_diverged_distance_of_a_pair_that_counts_is_not_hidden(pair):
             assert np.isnan(value), (miner, loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [0, 8], ids=["with a classmate", "singleton"])
 def test_a_diverged_image_is_not_hidden(image, points):
     x = points(9).astype(np.float32)

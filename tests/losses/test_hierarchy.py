@@ -57,6 +57,7 @@ def plan(x, labels, proxies, key, oracle_distance, neighbors, t):
     return triplets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "neighbors", "in_blocks"),
     [
@@ -176,6 +177,7 @@ def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coinci
         assert np.abs(gradient).sum() > 0
 
 
+@pytest.mark.slow
 def test_a_key_fixes_the_loss(in_float32, batch):
     x, proxies = batch
     values = [float(in_float32(x, LABELS, proxies, jax.random.key(seed))[0]) for seed in (0, 0, 1)]

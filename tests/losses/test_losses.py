@@ -54,6 +54,7 @@ def test_values_and_gradients_are_those_of_the_loop(name, numeric_gradient, floa
     )
 
 
+@pytest.mark.slow
 def test_weighed_values_and_gradients_are_those_of_the_loop(uneven, numeric_gradient, float64):
     labels, weights = BATCHES["uneven classes"], uneven(9, 9)
     known = loops.pairs(labels)

@@ -71,6 +71,7 @@ def test_masked_rows_change_nothing(rows, by, plain, float64):
     assert_agree(results(d, pairs, u), plain, rows, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 1e30])
 def test_what_stands_in_masked_rows_changes_no_bit(garbage, float64):
     labels, where = np.array([*LABELS[:6], 0, 2, -1, *LABELS[6:]]), np.ones(N + MORE, bool)
@@ -93,6 +94,7 @@ def test_an_empty_memory_changes_nothing(plain, float64):
         assert_agree(results(d, pairs, u), plain, np.arange(N), np.arange(N))
 
 
+@pytest.mark.slow
 def test_a_batch_given_as_references_is_the_batch(plain, float64):
     """By ids of any order, and with other images that are masked before, amid and behind it."""
     ids = np.array([40, 7, 12, 3, 99, 0, 5, 1, 8])

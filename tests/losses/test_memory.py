@@ -113,6 +113,7 @@ def test_a_draw_is_one_of_what_is_there(points):
     np.testing.assert_array_equal(np.sum(drawn.positive, axis=1), [1, 2, 1, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_batch_without_positives_finds_them_in_the_memory(with_memory, points):
     x, labels = points(5).astype(np.float32), np.arange(5)
     at = list(table.LOSSES).index("triplet")

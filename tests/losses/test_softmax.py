@@ -11,6 +11,7 @@ from tests.losses import table
 LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5], np.int32)
 
 
+@pytest.mark.slow
 def test_with_two_images_of_each_class_they_are_one_loss():
     distances = jnp.array(np.random.default_rng(0).uniform(0, 3, (8, 8)), jnp.float32)
     pairs = table.pairs(np.arange(8) // 2)

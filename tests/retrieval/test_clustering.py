@@ -80,6 +80,7 @@ def test_kmeans_depends_on_the_seed_alone(monkeypatch):
     assert np.any(np.asarray(first) != np.asarray(kmeans(points, 6, FLAT, seed=4)))
 
 
+@pytest.mark.slow
 def test_kmeans_of_duplicates_and_of_one_point_a_cluster():
     assert np.all(np.asarray(kmeans(np.ones((5, 2), np.float32), 3, FLAT)) == 0)
     assert sorted(np.asarray(kmeans(np.eye(4, dtype=np.float32), 4, FLAT)).tolist()) == [0, 1, 2, 3]

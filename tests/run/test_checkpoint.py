@@ -91,6 +91,7 @@ def flip_a_bit(folder):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_noticed_by_trainer_and_reader(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         for step in (3, 6):

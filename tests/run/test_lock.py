@@ -18,6 +18,7 @@ def test_a_second_trainer_is_refused_and_told_who_the_first_is(tmp_path):
         assert "hypjax.train" not in (tmp_path / FILE).read_text()
 
 
+@pytest.mark.slow
 def test_a_lock_outlives_no_process(tmp_path):
     """However it ended."""
     code = f"import os, pathlib; from hypjax.run.lock import Lock; Lock(pathlib.Path({str(tmp_path)!r}), 'killed'); "

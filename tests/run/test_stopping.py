@@ -34,6 +34,7 @@ def test_a_signal_ends_what_needs_no_saving_where_it_stands():
     assert not evaluated
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_process_at_once():
     code = "import os, signal; from hypjax.run.stopping import Stopping\nwith Stopping():\n"
     code += "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n    print('goes on')"

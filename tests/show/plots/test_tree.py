@@ -24,6 +24,7 @@ def test_a_picture_of_decent_size_is_drawn(parent):
     assert shown.std() > 5
 
 
+@pytest.mark.slow
 def test_images_and_colors_are_there():
     colored = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
     shown = pixels(tree(PARENT, lambda i: np.full((8, 8, 3), colored[i], np.uint8), GROUP, ["a", "b"]))
