@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import os
 import platform
@@ -60,6 +61,7 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         print(version())
         return
     keep_compiled()
+    gc.set_threshold(50_000, 10, 10)  # tracing makes many small objects, among which there is little garbage
     logging.set_verbosity(logging.FATAL)  # libraries' notices would drown the progress line, and an error's one line
     # Orbax leaves coroutines and tasks behind when it meets a damaged file, which is reported here in better words.
     warnings.filterwarnings("ignore", message=r"coroutine '.*' was never awaited")
