@@ -99,7 +99,8 @@ class Calibration(NamedTuple):
         Returns:
             See `risk.certify`; None where nothing is proven.
         """
-        starts = sorted({min(start, len(self.thresholds) - 1) for start in STARTS}) if by_class else (0,)
+        # The strictest threshold answers too few to prove anything, of either form.
+        starts = sorted({min(start, len(self.thresholds) - 1) for start in STARTS})
         unit = self.classes if by_class else None
         return certify(self.ranked, self.wrong, self.thresholds, alpha=alpha, delta=delta, classes=unit, starts=starts)
 
