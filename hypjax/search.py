@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
     flags.DEFINE_multi_string("query", [], "an image or a folder of images; repeatable", flag_values=values)
     flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
-    flags.DEFINE_float("risk", 0.0, "the largest share of wrong answers among those given", flag_values=values)
+    flags.DEFINE_float("risk", None, "the largest share of wrong answers among those given", flag_values=values)
     flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
     flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.k < 1:
         raise UsageError(f"--k must be at least 1, not {values.k}")
-    if not 0 <= values.risk < 1:
+    if values.risk is not None and not 0 < values.risk < 1:
         raise UsageError(f"--risk must lie in (0, 1), not {values.risk}")
     run = Run.open(values.workdir)
     if run.takes_features:
@@ -153,7 +153,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
         if found.words:
             put("p_wrong", np.array([word.probability for word in found.words]))
             put("unlike", np.array([word.unlike for word in found.words]))
-        if values.risk:
+        if values.risk is not None and found.words:
             put("given", np.array([word.given for word in found.words]))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
@@ -211,7 +211,7 @@ def ask(
       UsageError: a risk without a calibration, or one that is of another index.
     """
     calibrated = calibrations.read(Path(values.index))
-    if calibrated is None and values.risk:
+    if calibrated is None and values.risk is not None:
         raise UsageError(
             f"--risk needs to know how often {values.index} answers wrongly: first "
             f"python -m hypjax.calibrate --index {values.index}"
@@ -220,10 +220,12 @@ def ask(
     found, distances = nearest(index, points, exclude, max(k, calibrations.NEIGHBORS), space=model.space)
     if calibrated is None or found.shape[1] < 2:
         return Answers(found[:, :k], distances[:, :k], [])
-    guarantee = calibrated.calibration.guarantee(values.risk) if values.risk else None
-    if values.risk:
+    threshold = None
+    if values.risk is not None:
+        guarantee = calibrated.calibration.guarantee(values.risk)
+        threshold = guarantee.threshold if guarantee else -np.inf
         print(calibrations.promise(calibrated, guarantee, values.risk), end="\n\n")
-    words = calibrations.judge(calibrated, uncertainty, found, distances, guarantee, risk=values.risk)
+    words = calibrations.judge(calibrated, uncertainty, found, distances, threshold)
     return Answers(found[:, :k], distances[:, :k], words)
 
 
@@ -240,7 +242,7 @@ def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, 
     if found.words:
         said += f", the first is wrong with probability {found.words[query].probability:.2f}"
     lines = [f"{title}  ({said})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
-    if found.words and found.words[query].unlike:
+    if found.words and found.words[query].unlike and not found.words[query].given:
         lines[0] += "\n      nothing like it is indexed, or so it seems; what lies nearest:"
     elif found.words and found.words[query].given is False:
         lines[0] += "\n      not sure enough to be answered; what lies nearest:"

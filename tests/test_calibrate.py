@@ -54,7 +54,7 @@ def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     points, uncertainty = world.images(labels[own])
     found, distances = nearest(held, points, own, calibrations.NEIGHBORS)
     wrong = labels[found[:, 0]] != labels[own]
-    words = calibrations.judge(made, uncertainty, found, distances, made.calibration.guarantee(0.3), risk=0.3)
+    words = calibrations.judge(made, uncertainty, found, distances, made.calibration.guarantee(0.3).threshold)
     p, given = np.array([word.probability for word in words]), np.array([word.given for word in words])
     assert auroc(p, wrong) > 0.03 + max(auroc(uncertainty, wrong), auroc(distances[:, 0], wrong))
     assert calibration_error(p, wrong) < 0.05
@@ -80,7 +80,7 @@ def test_what_the_index_has_nothing_of_is_noticed(tmp_path):
         ):
             found, distances = nearest(index, held.points[own], exclude, calibrations.NEIGHBORS)
             judged = made._replace(labels=labels)
-            words = calibrations.judge(judged, held.uncertainty[own], found, distances, None, risk=0.0)
+            words = calibrations.judge(judged, held.uncertainty[own], found, distances)
             noticed[name] += [word.unlike for word in words]
     assert np.mean(noticed["there"]) < 0.15
     assert np.mean(noticed["gone"]) > 3 * np.mean(noticed["there"])

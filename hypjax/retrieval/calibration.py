@@ -24,7 +24,7 @@ def answer_scores(
 
     u, the distance d₁ to the nearest neighbor and d₁/d₂; with the neighbors' labels also d₁ / d_o, where o is the first
     neighbor of another class than the nearest (the last neighbor where there is none), and the share of the four
-    neighbors after the nearest that are of its class. What class the query is of is not looked at.
+    neighbors after the nearest that are of its class. The query's own class is not looked at. The choice is [ours].
 
     Example:
         >>> answer_scores(np.array([0.4]), np.array([[1.0, 2.0, 4.0]]), np.array([[7, 7, 5]])).tolist()
@@ -48,6 +48,26 @@ def answer_scores(
         rival = np.minimum(other, distances[:, -1])
         scores += [distance_ratio(np.column_stack([distances[:, 0], rival])), same[:, 1:5].mean(1)]
     return np.column_stack(scores)
+
+
+def without_class(
+    distances: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n k"], own: Int[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "n few"], Int[np.ndarray, "n few"]]:
+    """What each query would find if the gallery had nothing of its class: `NEIGHBORS` distances and labels, or fewer.
+
+    Args:
+        distances: To the nearest neighbors, nearest first, as many as its class has images and some more.
+        labels: Of these neighbors.
+        own: Class of each query.
+
+    Returns:
+        Distances, nan in all of a row where not so many neighbors of other classes are among them; and labels.
+    """
+    mates = labels == own[:, None]
+    order = np.argsort(mates, axis=1, kind="stable")[:, :NEIGHBORS]  # mates last, the others in their order
+    few = np.take_along_axis(mates, order, axis=1).any(axis=1, keepdims=True)
+    left, left_labels = (np.take_along_axis(array, order, axis=1) for array in (distances, labels))
+    return np.where(few, np.nan, left), left_labels
 
 
 class Calibration(NamedTuple):
@@ -75,13 +95,9 @@ class Calibration(NamedTuple):
     wrong: Bool[np.ndarray, "m"]
     classes: Int[np.ndarray, "m"]
 
-    def rank(self, scores: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n"]:
-        """A score in (0, 1) by which answers are ranked, the surest first; thresholds are of this one."""
-        return self.ranking(scores)
-
     def probability(self, scores: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n"]:
         """The chance that each first answer is wrong, in (0, 1)."""
-        return self.after(_logit(self.rank(scores)))
+        return self.after(_logit(self.ranking(scores)))
 
     def nothing_like(self, scores: Float[np.ndarray, "n f"]) -> Bool[np.ndarray, "n"]:
         """Whether the gallery seems to lack the class of each query; 5 % of those that it has are taken for such."""
@@ -122,7 +138,7 @@ def calibrate_answers(
     Args:
         uncertainty: u of each query.
         scores: From `answer_scores`.
-        removed: The same, had the gallery nothing of the query's class.
+        removed: The same, had the gallery nothing of the query's class; nan where that is not known.
         wrong: Whether the first answer to it is wrong.
         classes: Its class, of at least four.
         seed: Of the halves.
@@ -137,8 +153,8 @@ def calibrate_answers(
     first = (np.random.default_rng(seed).permutation(len(names)) % 2 == 0)[index]
     ranking = fit_probability(scores[first], wrong[first])
     ranked = ranking(scores[~first])
-    is_absent = np.repeat([False, True], first.sum())
-    absence = fit_probability(np.concatenate([scores[first], removed[first]]), is_absent)
+    known = first & np.isfinite(removed).all(1)
+    absence = fit_probability(np.concatenate([scores[known], removed[known]]), np.repeat([False, True], known.sum()))
     return Calibration(
         before=fit_probability(uncertainty[:, None], wrong),
         ranking=ranking,

@@ -83,7 +83,7 @@ def fit_probability(
         weights, bias = parameters[:-1], parameters[-1]
         margin = sign * (bias + x @ weights)
         pull = -sign * expit(-margin)
-        # Half a success and half a failure more, so that b is finite where all are right or all are wrong.
+        # [ours] Half a success and half a failure more, so that b is finite where all are right or all are wrong.
         value = np.logaddexp(0, -margin).sum() + penalty * (weights @ weights) / 2
         value += (np.logaddexp(0, -bias) + np.logaddexp(0, bias)) / 2
         slope = np.append(x.T @ pull + penalty * weights, pull.sum() + expit(bias) - 0.5)

@@ -192,9 +192,9 @@ def class_p_values(
     """For each rule, how likely what is seen is if more than a share α of its answers is wrong; the unit is the class.
 
     A_c = α + mean over the images of c of 1[answered] (1[wrong] − α) lies in [0, 1], and has a mean above α where
-    E[wrong and answered] > α E[answered], classes weighing alike. The C values of A are independent where classes are
-    drawn independently, however much images of one class depend on each other. A gallery that all share still couples
-    classes: a class that is drawn may take a neighbor from another.
+    E[wrong and answered] > α E[answered], classes weighing alike [ours]. The C values of A are independent where
+    classes are drawn independently, however much images of one class depend on each other. A gallery that all share
+    still couples classes: a class that is drawn may take a neighbor from another.
 
     Args:
         answered: Whether each rule answers each query of the calibration set.
@@ -237,7 +237,7 @@ def _hoeffding_bentkus(values: Float[np.ndarray, "t c"], alpha: float) -> Float[
 def _betting(
     values: Float[np.ndarray, "t c"], alpha: float, level: float, rng: np.random.Generator, orders: int = 16
 ) -> Float[np.ndarray, "t"]:
-    """Predictable bets of Waudby-Smith and Ramdas, at most nine tenths of what could be lost; equations 24 to 26."""
+    """Predictable bets of Waudby-Smith and Ramdas, at most nine tenths of what could be lost; mean of orders [ours]."""
     count = values.shape[1]
     capital = np.zeros(len(values))
     before = np.arange(1, count + 1)  # classes seen before each bet, and one that stands for none

@@ -113,9 +113,15 @@ class Stopping:
 
     def _end(self, number: int, deadline: float) -> None:
         """Ends the process without its main thread, which may be deep in a compilation."""
-        waiting = threading.Thread(target=self.settle, daemon=True)
+        saved: list[int | None] = [None]  # told only where it is known in time
+
+        def settle() -> None:
+            self.settle()
+            saved[0] = self.saved()
+
+        waiting = threading.Thread(target=settle, daemon=True)
         waiting.start()
         waiting.join(max(0.0, deadline - time.monotonic()))
         sys.stdout.flush()
-        print(f"\n{Stopped(number, self.saved)}", file=sys.stderr, flush=True)
+        print(f"\n{Stopped(number, lambda: saved[0])}", file=sys.stderr, flush=True)
         os._exit(128 + number)

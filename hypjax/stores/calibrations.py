@@ -15,7 +15,7 @@ import numpy as np
 
 from hypjax.data.errors import UsageError
 from hypjax.retrieval import Calibration, Guarantee, Probability, answer_scores, calibrate_answers, relevant_counts
-from hypjax.retrieval.calibration import NEIGHBORS
+from hypjax.retrieval.calibration import NEIGHBORS, without_class
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.searching import nearest
@@ -91,11 +91,9 @@ def make(
     found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
     u, own = index.uncertainty[asking], numbers[asking]
     scores = answer_scores(u, distances[:, :NEIGHBORS], numbers[found[:, :NEIGHBORS]])
-    # Mates last, each row in its order: had it none in the index, this is what it would find.
-    order = np.argsort(numbers[found] == own[:, None], axis=1, kind="stable")[:, :NEIGHBORS]
-    others, away = (np.take_along_axis(array, order, axis=1) for array in (found, distances))
+    removed = answer_scores(u, *without_class(distances, numbers[found], own))
     wrong = numbers[found[:, 0]] != own
-    made = calibrate_answers(u, scores, answer_scores(u, away, numbers[others]), wrong, own, seed=seed)
+    made = calibrate_answers(u, scores, removed, wrong, own, seed=seed)
     about = {
         "index": digest(path),
         "size": len(index.points),
@@ -149,9 +147,7 @@ def judge(
     uncertainty: np.ndarray,
     found: np.ndarray,
     distances: np.ndarray,
-    guarantee: Guarantee | None,
-    *,
-    risk: float,
+    threshold: float | None = None,
 ) -> list[Word]:
     """What is said of the first answer to each query.
 
@@ -160,16 +156,13 @@ def judge(
       uncertainty: of the queries [n].
       found: rows of the index [n, k], `NEIGHBORS` of them where there are so many.
       distances: to them [n, k].
-      guarantee: what may be answered; None where nothing is proven.
-      risk: that was asked for; 0 where none was.
+      threshold: of a guarantee, −∞ where nothing is proven; None where no risk was named.
     """
     few = slice(0, NEIGHBORS)
     scores = answer_scores(uncertainty, distances[:, few], calibrated.labels[found[:, few]])
-    ranked, probability = calibrated.calibration.rank(scores), calibrated.calibration.probability(scores)
-    given = ranked <= (guarantee.threshold if guarantee else -np.inf)
-    unlike = calibrated.calibration.nothing_like(scores)
-    told = zip(probability.tolist(), given.tolist(), unlike.tolist(), strict=True)
-    return [Word(p, g if risk else None, lacking) for p, g, lacking in told]
+    made = calibrated.calibration
+    given = [None] * len(scores) if threshold is None else (made.ranking(scores) <= threshold).tolist()
+    return [Word(*word) for word in zip(made.probability(scores).tolist(), given, made.nothing_like(scores).tolist())]
 
 
 def promise(calibrated: Calibrated, guarantee: Guarantee | None, risk: float) -> str:

@@ -29,8 +29,8 @@ def test_the_sign_of_a_score_is_learned():
     u, scores, removed, wrong, classes = world(400, np.random.default_rng(0))
     made = calibrate_answers(u, scores, removed, wrong, classes)
     _, others, _, missed, _ = world(400, np.random.default_rng(1))
-    assert auroc(made.rank(others), missed) > 0.7 > 0.3 > auroc(others[:, 0], missed)
-    np.testing.assert_array_equal(np.argsort(made.rank(others)), np.argsort(made.probability(others)))
+    assert auroc(made.ranking(others), missed) > 0.7 > 0.3 > auroc(others[:, 0], missed)
+    np.testing.assert_array_equal(np.argsort(made.ranking(others)), np.argsort(made.probability(others)))
 
 
 def test_one_half_has_no_part_in_what_the_other_proves():
@@ -61,7 +61,7 @@ def test_new_classes_are_answered_within_the_risk_as_often_as_promised():
     for seed in range(200):
         made = calibrate_answers(*world(300, rng), seed=seed)
         found = made.guarantee(0.2)
-        answered = made.rank(others) <= (found.threshold if found else -1)
+        answered = made.ranking(others) <= (found.threshold if found else -1)
         given += answered.any()
         broken += answered.any() and missed[answered].mean() > 0.2
     assert broken / 200 <= 0.1 + 3 * (0.09 / 200) ** 0.5
