@@ -1,10 +1,12 @@
+import errno
 from types import SimpleNamespace
 
 import pytest
 
-from hypjax import encoders
+from hypjax import encoders, evaluate
 from hypjax.config.settings import default_settings
 from hypjax.run import results
+from tests.pictures import untrained_run
 
 
 @pytest.mark.parametrize(("split", "count"), [("test", 7), ("validation", 3)])
@@ -22,3 +24,14 @@ def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing
     assert asked == [(({"params": {}}, split), {"degraded_queries": count, "untrained": None})]
     assert len(said) == 1
     assert "before training are left out" in said[0]
+
+
+@pytest.mark.slow
+def test_figures_are_given_where_the_workdir_cannot_be_written(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(evaluate, "write_results", refuse)
+    workdir = untrained_run()[0]
+    assert "recall@1" in evaluate.evaluate(workdir)
+    assert "cannot be written: pictures, page and figures in it stay as they are" in capsys.readouterr().out

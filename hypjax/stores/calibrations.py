@@ -162,7 +162,8 @@ def judge(
     scores = answer_scores(uncertainty, distances[:, few], calibrated.labels[found[:, few]])
     made = calibrated.calibration
     given = [None] * len(scores) if threshold is None else (made.ranking(scores) <= threshold).tolist()
-    return [Word(*word) for word in zip(made.probability(scores).tolist(), given, made.nothing_like(scores).tolist())]
+    told = zip(made.probability(scores).tolist(), given, made.nothing_like(scores).tolist(), strict=True)
+    return [Word(*word) for word in told]
 
 
 def promise(calibrated: Calibrated, guarantee: Guarantee | None, risk: float) -> str:
