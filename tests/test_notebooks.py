@@ -29,7 +29,7 @@ for expectation in expected:
 # What is done less often here than by a reader.
 LESS = {
     "1_hyperbolic_geometry": {},
-    "2_compose_an_objective": {"range(3)": "range(1)", "np.full(3,": "np.full(1,"},
+    "2_compose_an_objective": {"range(3)": "range(1)", "np.full(3,": "np.full(1,", "labels % 3": "labels % 6"},
     "3_look_at_a_model": {"steps=150": "steps=30", "every=150": "every=30", "features.views=2": "features.views=1"},
 }
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
-from scipy import stats  # type: ignore[import-untyped]
+from scipy.special import bdtr, betaincinv, rel_entr  # type: ignore[import-untyped]
 
 BOUNDS = ("betting", "hoeffding-bentkus")
 
@@ -158,7 +158,7 @@ def image_p_values(
     Returns:
         In (0, 1]; 1 where nothing is answered.
     """
-    return stats.binom.cdf((answered & wrong).sum(1), answered.sum(1), alpha)
+    return bdtr((answered & wrong).sum(1), answered.sum(1), alpha)
 
 
 def clopper_pearson(errors: int, answers: int, *, delta: float) -> float:
@@ -176,7 +176,7 @@ def clopper_pearson(errors: int, answers: int, *, delta: float) -> float:
     Returns:
         In (0, 1]; 1 where all are wrong, or none is given.
     """
-    return 1.0 if errors >= answers else float(stats.beta.ppf(1 - delta, errors + 1, answers - errors))
+    return 1.0 if errors >= answers else float(betaincinv(errors + 1, answers - errors, 1 - delta))
 
 
 def class_p_values(
@@ -224,13 +224,11 @@ def class_p_values(
 
 
 def _hoeffding_bentkus(values: Float[np.ndarray, "t c"], alpha: float) -> Float[np.ndarray, "t"]:
-    from scipy.special import rel_entr  # type: ignore[import-untyped]
-
     count = values.shape[1]
     mean = values.mean(1)
     least = np.minimum(mean, alpha)
     hoeffding = np.exp(-count * (rel_entr(least, alpha) + rel_entr(1 - least, 1 - alpha)))
-    bentkus = np.e * stats.binom.cdf(np.ceil(count * mean - 1e-9), count, alpha)
+    bentkus = np.e * bdtr(np.ceil(count * mean - 1e-9), count, alpha)
     return np.minimum(1.0, np.minimum(hoeffding, bentkus))
 
 
