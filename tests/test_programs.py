@@ -305,7 +305,7 @@ def test_checkpoints_are_written_by_the_clock_too(folder, tmp_path):
     [
         ([], "no config given"),
         (["--config", "configs/missing.py"], "does not exist"),
-        (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.stepz=3"], "stepz"),
+        (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.stepz=3"], "'stepz'; did you mean steps?"),
         (
             ["--config", f"{ROOT}/configs/hyp_uml.py:data=cifar"],
             "data set 'cifar' is unknown; there are: emoji, folder",
@@ -350,9 +350,18 @@ def test_a_corrupt_image_is_named_or_skipped(folder, tmp_path):
     assert "skipped 10" in done(*tiny(broken, tmp_path / "skips", THIRDS, *LIGHT, skips))
 
 
+def test_patience_needs_validations(folder, tmp_path):
+    for number, pictures in enumerate(folder.iterdir()):
+        shutil.copytree(pictures, tmp_path / ("train" if number < 6 else "test") / pictures.name)
+    words = tiny(tmp_path, tmp_path.with_name("run"), "--config.patience=2")
+    assert "counts validations" in refused(*words, "--config.evaluation.every=0")
+    assert "need validation classes" in refused(*words, "--config.data.validation=0.0")
+
+
 @pytest.mark.slow
 def test_a_small_folder_needs_no_settings_of_its_own(folder, tmp_path):
-    done(*tiny(folder, tmp_path / "run"))
+    said = done(*tiny(folder, tmp_path / "run", "--config.most_epochs=1.0"))
+    assert "they go through the training images 1 times (most_epochs)" in said, said
     assert {"recall@1", "recall@2"} <= set(results(tmp_path / "run"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -140,8 +141,10 @@ def _unknown_setting(argv: Sequence[str]) -> str:
         path, node = word.removeprefix("--config.").partition("=")[0], default_settings()
         for part in path.split("."):
             if not isinstance(node, ConfigDict) or part not in node:
-                beside = ", ".join(node) if isinstance(node, ConfigDict) else "none below it"
-                return f"unknown setting {path!r}; there are: {beside}"
+                beside = list(node) if isinstance(node, ConfigDict) else []
+                close = difflib.get_close_matches(part, beside, n=1)
+                meant = f"did you mean {close[0]}? " if close else ""
+                return f"unknown setting {path!r}; {meant}there are: {', '.join(beside) or 'none below it'}"
             node = node[part]
     return ""
 

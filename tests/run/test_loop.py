@@ -101,11 +101,12 @@ def test_a_run_is_saved_and_validated_at_intervals_and_at_the_end():
     assert best.steps == [2, 4]  # what is only as good as before is not kept
 
 
-def test_training_ends_where_nothing_gets_better():
-    plan, best = Plan(100), Kept()
-    check = validating([0.5, 0.6, 0.6, 0.4, 0.1], plan=plan, patience=2, best=best)
+def test_training_ends_where_nothing_gets_better(capsys):
+    plan, best, written = Plan(100), Kept(), SimpleNamespace(write=lambda step, row: None, flush=lambda: None)
+    check = validating([0.5, 0.6, 0.6, 0.4, 0.1], plan=plan, patience=2, best=best, written=written)
     assert train(plan, [check]) == 9  # one step after the second validation without a better figure
     assert (plan.last, best.steps) == (9, [2, 4])
+    assert "recall@1 did not rise in 2 validations (patience): step 9 is the last" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("taken", "last"), [(0, 9), (4, 9), (6, 9), (8, 9)])
