@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from absl import flags
 
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
+from hypjax.data.folder import read_folders
+from hypjax.data.labeling import Labeling, read_labeling
 from hypjax.data.listing import read_columns
+from hypjax.retrieval.promises import RISKS
 from hypjax.run import Run, status
 from hypjax.stores import calibrations, embeddings
-
-RISKS = (0.05, 0.1, 0.2)  # that are told of
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,7 +44,8 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
 
     Args:
       index: a file of embeddings.
-      labels: a listing with the columns `path`, as in the index, and `label`; None takes folders for classes.
+      labels: a listing with the columns `path`, as in the index, and `label`, others being the hierarchy above it; None
+        takes folders for classes, and those that they lie in for the hierarchy.
       run: whose training classes do not ask; they are known by their names.
 
     Raises:
@@ -51,50 +54,51 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
     """
     held = embeddings.read(index)
     paths = [picture.path for picture in held.pictures]
-    names = listed(labels, paths) if labels else folders(paths)
+    labeling = listed(labels, paths) if labels else folders(index, paths)
     known = set(assembly.assemble(run.config).splits.train.class_names) if run else set()
-    made = calibrations.make(index, held, names, without=known)
+    made = calibrations.make(index, held, labeling, without=known)
     out = calibrations.place(index)
     calibrations.write(out, made)
     print(f"{out}: {calibrations.about_of(made.about)}")
     if run:
-        print(f"  {len(known & set(names))} classes of the index do not ask, since the model was trained on them")
+        count = len(known & set(labeling.class_names))
+        print(f"  {count} classes of the index do not ask, since the model was trained on them")
     else:
         print("  if it holds classes that the model was trained on, say --workdir: they are found too easily")
     for risk in RISKS:
-        guarantee = made.calibration.guarantee(risk)
-        told = (
-            "no threshold is proven" if guarantee is None else f"{guarantee.coverage:.1%} of the queries are answered"
-        )
+        guarantee = calibrations.guaranteed(made, risk)
+        kind = " with a class or a group above it" if made.names else ""
+        told = f"{guarantee.coverage:.1%} of the queries are answered{kind}" if guarantee else "no threshold is proven"
         print(f"  at most {risk:.0%} of the answers wrong: {told}")
     return made
 
 
-def folders(paths: Sequence[str]) -> list[str]:
-    """The folder of each image.
+def folders(index: Path, paths: Sequence[str]) -> Labeling:
+    """The folder of each image, and those above it.
 
     Raises:
-      UsageError: all lie in one.
+      UsageError: one lies in none, or all lie in one.
     """
-    found = [PurePosixPath(path).parent.as_posix() for path in paths]
-    if len(set(found)) < 2:
-        raise UsageError(
-            "all images lie in one folder, so that no class is known; --labels LISTING says which they are"
-        )
-    return found
+    found = [PurePosixPath(path).parent.parts for path in paths]
+    if len(set(found)) < 2 or () in found:
+        where = "outside of class folders" if () in found else "in one folder"
+        raise UsageError(f"images lie {where}, so that no class is known; --labels LISTING says which they are")
+    return read_folders(index, found)
 
 
-def listed(listing: Path, paths: Sequence[str]) -> list[str]:
-    """The label of each image.
+def listed(listing: Path, paths: Sequence[str]) -> Labeling:
+    """The label of each image, and those above it.
 
     Raises:
-      DataError: the listing is damaged, or lacks an image.
+      DataError: the listing is damaged, or lacks an image, or its labels form no tree.
     """
     columns = read_columns(listing, "path", "label")
-    label_of = dict(zip(columns["path"].tolist(), columns["label"].tolist(), strict=True))
-    if lacking := [path for path in paths if path not in label_of]:
+    row_of = {path: row for row, path in enumerate(columns.pop("path").tolist())}
+    if lacking := [path for path in paths if path not in row_of]:
         raise DataError(f"{listing} has no label for {len(lacking)} of {len(paths)} images, such as {lacking[0]}")
-    return [label_of[path] for path in paths]
+    columns.pop("split", None)
+    rows = np.array([row_of[path] for path in paths])
+    return read_labeling(str(listing), {name: values[rows] for name, values in columns.items()})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from absl import flags
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
-from hypjax.run import status
+from hypjax.run import answers, status
 from hypjax.run.results import score, write_results
 from hypjax.run.run import STATES, Run
 from hypjax.training import sharding
@@ -29,17 +29,27 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_enum("split", "test", SPLITS, "which classes to score", flag_values=values)
     flags.DEFINE_enum("state", None, list(STATES), "which state; evaluation.state of the run", flag_values=values)
     flags.DEFINE_string("data_dir", None, "where the pictures are now, if not in data.dir", flag_values=values)
+    flags.DEFINE_float("risk", None, "tell how many can be answered with such a share wrong", flag_values=values)
     command_line.parse_flags(argv, values)
     if values.workdir is None:
         raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
-    figures = evaluate(as_path(values.workdir), values.split, data_dir=values.data_dir, state=values.state)
+    if values.risk is not None and not 0 < values.risk < 1:
+        raise UsageError(f"--risk must lie between 0 and 1, a share of the answers; got {values.risk:g}")
+    figures = evaluate(
+        as_path(values.workdir), values.split, data_dir=values.data_dir, state=values.state, risk=values.risk
+    )
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:.4f}")
 
 
 def evaluate(
-    workdir: Path, split: str = "test", *, data_dir: str | None = None, state: str | None = None
+    workdir: Path,
+    split: str = "test",
+    *,
+    data_dir: str | None = None,
+    state: str | None = None,
+    risk: float | None = None,
 ) -> dict[str, float]:
     """Scores a trained model.
 
@@ -49,6 +59,8 @@ def evaluate(
         pictures, or `validation`.
       data_dir: where the data are now; None for where they were in training.
       state: `last`, `best`, or None for what `evaluation.state` of the run says.
+      risk: share of answers that may be wrong, in (0, 1), of which to say how many queries are answered and how many
+        of these answers are wrong; None says nothing.
 
     Returns:
       The figures by name.
@@ -76,17 +88,21 @@ def evaluate(
     refit = assembly.create_refit(config, setup, evaluator)
     if refit is not None and not run.is_fitted(step, state):
         variables = refit(variables)
-    evaluation = score(config, setup, evaluator, variables, split)
+    scored = score(config, setup, evaluator, variables, split)
     if split == "test":
         meant = (state or config.evaluation.state) == config.evaluation.state
         finished = meant and (run.finished or step == run.steps)
         try:
-            write_results(run, source, evaluation, step=step, finished=finished)
+            write_results(run, source, scored, step=step, finished=finished)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
             print(f"{workdir} cannot be written: pictures, page and figures in it stay as they are")
-    return evaluation.figures
+    if risk is not None:
+        if scored.reliance is None:
+            raise UsageError(f"--risk is told of test classes, of which {answers.FEWEST} or more must calibrate")
+        print("\n".join(scored.reliance.lines(risk)))
+    return scored.figures
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
             put("unlike", np.array([word.unlike for word in found.words]))
         if values.risk is not None and found.words:
             put("given", np.array([word.given for word in found.words]))
+            put("higher", np.array([word.higher for word in found.words], np.str_))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
 
@@ -219,13 +220,13 @@ def ask(
     k = values.k
     found, distances = nearest(index, points, exclude, max(k, calibrations.NEIGHBORS), space=model.space)
     if calibrated is None or found.shape[1] < 2:
-        return Answers(found[:, :k], distances[:, :k], [])
-    threshold = None
+        words = calibrations.before_search(index, uncertainty)
+        if words:
+            print(calibrations.hint(index, values.index), end="\n\n")
+        return Answers(found[:, :k], distances[:, :k], words)
     if values.risk is not None:
-        guarantee = calibrated.calibration.guarantee(values.risk)
-        threshold = guarantee.threshold if guarantee else -np.inf
-        print(calibrations.promise(calibrated, guarantee, values.risk), end="\n\n")
-    words = calibrations.judge(calibrated, uncertainty, found, distances, threshold)
+        print(calibrations.promise(calibrated, values.risk), end="\n\n")
+    words = calibrations.judge(calibrated, uncertainty, found, distances, values.risk)
     return Answers(found[:, :k], distances[:, :k], words)
 
 
@@ -244,6 +245,8 @@ def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, 
     lines = [f"{title}  ({said})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
     if found.words and found.words[query].unlike and not found.words[query].given:
         lines[0] += "\n      nothing like it is indexed, or so it seems; what lies nearest:"
+    elif found.words and found.words[query].higher:
+        lines[0] += f"\n      not sure enough which class, but sure enough that it is of {found.words[query].higher}:"
     elif found.words and found.words[query].given is False:
         lines[0] += "\n      not sure enough to be answered; what lies nearest:"
     for rank, (row, distance) in enumerate(

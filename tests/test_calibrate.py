@@ -54,7 +54,7 @@ def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     points, uncertainty = world.images(labels[own])
     found, distances = nearest(held, points, own, calibrations.NEIGHBORS)
     wrong = labels[found[:, 0]] != labels[own]
-    words = calibrations.judge(made, uncertainty, found, distances, made.calibration.guarantee(0.3).threshold)
+    words = calibrations.judge(made, uncertainty, found, distances, 0.3)
     p, given = np.array([word.probability for word in words]), np.array([word.given for word in words])
     assert auroc(p, wrong) > 0.03 + max(auroc(uncertainty, wrong), auroc(distances[:, 0], wrong))
     assert calibration_error(p, wrong) < 0.05
@@ -70,12 +70,12 @@ def test_what_the_index_has_nothing_of_is_noticed(tmp_path):
     made, held = calibrate.calibrate(path), embeddings.read(path)
     noticed = {"gone": [], "there": []}
     for label in range(0, 100, 5):
-        own = made.labels == label
+        own = made.labels[0] == label
         kept = held._replace(
             points=held.points[~own], pictures=[p for p, o in zip(held.pictures, own, strict=True) if not o]
         )
         for name, index, labels, exclude in (
-            ("gone", kept, made.labels[~own], np.full(4, -1)),
+            ("gone", kept, made.labels[:, ~own], np.full(4, -1)),
             ("there", held, made.labels, np.flatnonzero(own)),
         ):
             found, distances = nearest(index, held.points[own], exclude, calibrations.NEIGHBORS)
@@ -112,7 +112,7 @@ def test_it_is_refused_where_the_index_changed_or_it_is_damaged(index):
 def test_a_listing_says_the_classes_of_a_flat_folder(tmp_path):
     names = [f"{i}.png" for i in range(240)]
     index, listing = index_of(tmp_path / "flat.npz", names=names), tmp_path / "labels.csv"
-    with pytest.raises(UsageError, match="all images lie in one folder"):
+    with pytest.raises(UsageError, match="images lie outside of class folders"):
         calibrate.calibrate(index)
     listing.write_text("path,label\n" + "".join(f"{name},{i // 4}\n" for i, name in enumerate(names[:-3])))
     with pytest.raises(DataError, match=r"has no label for 3 of 240 images, such as 237.png"):
@@ -122,8 +122,33 @@ def test_a_listing_says_the_classes_of_a_flat_folder(tmp_path):
     assert calibrate.calibrate(index, listing).about["share_wrong"] == by_folder.about["share_wrong"]
 
 
+def test_an_image_whose_class_is_unsure_is_told_the_group_above(tmp_path):
+    """Sixty pairs of classes that are hard to tell apart, each pair in a folder of its own or named by a listing."""
+    world = World(60, seed=0)
+    world.centers, world.widths = 3 * np.repeat(world.centers, 2, axis=0), np.full(120, 0.4)
+    world.centers += 0.3 * np.random.default_rng(1).normal(size=world.centers.shape)
+    names = [f"pair {c // 2}/class {c}/{i}.png" for c in range(120) for i in range(4)]
+    path = index_of(tmp_path / "photos.npz", classes=120, names=names, world=world)
+    made, held = calibrate.calibrate(path), embeddings.read(path)
+    found, distances = nearest(held, held.points, np.arange(480), calibrations.NEIGHBORS)
+    words = calibrations.judge(made, held.uncertainty, found, distances, 0.2)
+    higher = np.array([word.higher for word in words])
+    pair = np.array([name.split("/")[0] for name in names])
+    assert set(higher) <= {"", *pair}
+    assert np.mean(higher != "") > 0.3
+    assert np.mean(higher[higher != ""] == pair[higher != ""]) > 0.9
+    assert not any(word.given for word in words if word.higher)
+    assert {"", "pair 3"} <= {calibrations.name_at(made, level, 31) for level in (0, 1, 2)}
+    listing = tmp_path / "labels.csv"
+    rows = [f"{name},{name.split('/')[1]},{name.split('/')[0]}\n" for name in names]
+    listing.write_text("path,label,pair\n" + "".join(rows))
+    listed = calibrate.calibrate(path, listing)
+    assert (listed.names, listed.about) == (made.names, made.about)
+    np.testing.assert_array_equal(listed.labels[1], made.labels[1])
+
+
 def test_classes_that_the_model_was_trained_on_answer_and_do_not_ask(index, monkeypatch, capsys):
-    every = calibrations.make(index, embeddings.read(index), [f"class {i // 4}" for i in range(240)])
+    every = calibrate.calibrate(index)
     names = [f"class {c}" for c in range(20)]
     train = SimpleNamespace(train=SimpleNamespace(class_names=[*names, "elsewhere"]))
     monkeypatch.setattr(calibrate.assembly, "assemble", lambda config: SimpleNamespace(splits=train))

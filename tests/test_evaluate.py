@@ -5,12 +5,15 @@ import pytest
 
 from hypjax import encoders, evaluate
 from hypjax.config.settings import default_settings
+from hypjax.data.errors import UsageError
 from hypjax.run import results
 from tests.pictures import untrained_run
 
 
 @pytest.mark.parametrize(("split", "count"), [("test", 7), ("validation", 3)])
-def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing_else(split, count, tmp_path):
+def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing_else(
+    split, count, tmp_path, monkeypatch
+):
     config = default_settings()
     config.encoder.weights = str(tmp_path / "gone.npz")
     config.evaluation.degraded_test_queries, config.evaluation.degraded_queries = 7, 3
@@ -20,7 +23,16 @@ def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing
         [],
         [],
     )
-    results.score(config, parts, lambda *a, **k: asked.append((a, k)), {"params": {}}, split, say=said.append)
+
+    def evaluator(*words, **settings):
+        asked.append((words, settings))
+        return SimpleNamespace(figures={})
+
+    relied = SimpleNamespace(figures=lambda: {"calibration_error": 0.1})
+    monkeypatch.setattr(results.answers, "too_few", lambda config, source: False)
+    monkeypatch.setattr(results.answers, "rely", lambda config, evaluation, splits, validated: relied)
+    scored = results.score(config, parts, evaluator, {"params": {}}, split, say=said.append)
+    assert scored.figures == ({"calibration_error": 0.1} if split == "test" else {})
     assert asked == [(({"params": {}}, split), {"degraded_queries": count, "untrained": None})]
     assert len(said) == 1
     assert "before training are left out" in said[0]
@@ -34,4 +46,12 @@ def test_figures_are_given_where_the_workdir_cannot_be_written(monkeypatch, caps
     monkeypatch.setattr(evaluate, "write_results", refuse)
     workdir = untrained_run()[0]
     assert "recall@1" in evaluate.evaluate(workdir)
+    with pytest.raises(UsageError, match="--risk is told of test classes, of which 8 or more must calibrate"):
+        evaluate.evaluate(workdir, risk=0.1)
     assert "cannot be written: pictures, page and figures in it stay as they are" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("risk", ["0", "1", "1.5"])
+def test_a_risk_is_a_share(risk):
+    with pytest.raises(UsageError, match="--risk must lie between 0 and 1"):
+        evaluate.main(["evaluate", "--workdir=nowhere", f"--risk={risk}"])

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from html import unescape
@@ -10,6 +11,8 @@ import pytest
 from hypjax import calibrate, embed, search
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.unlabeled import Picture
+from hypjax.retrieval import Probability
+from hypjax.run import Run, trained
 from hypjax.stores import embeddings
 from hypjax.stores.searching import nearest
 from tests.pictures import save_pictures, untrained_run
@@ -125,6 +128,28 @@ def test_a_calibrated_index_says_how_likely_its_first_answer_is_wrong(indexed, t
     assert (unsure.strip(), len(lines)) == ("not sure enough to be answered; what lies nearest:", 11)
     with pytest.raises(UsageError, match=r"--risk must lie in \(0, 1\), not 1.5"):
         run(workdir, path, query, "--risk=1.5")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_calibrated_tells_chances_before_a_search(indexed, tmp_path, capsys):
+    """They are of another gallery, and it says so."""
+    workdir, photos = tmp_path / "run", indexed[1]
+    shutil.copytree(indexed[0], workdir)
+    of_u = Probability(np.array([0.5]), -1.0, np.array([0.45]), np.array([0.01]))
+    held = {"made": {"before": of_u.as_dict()}, "size": 4282, "classes": 291, "step": 0}
+    (workdir / "calibration.json").write_text(json.dumps(held))
+    path = tmp_path / "index.npz"
+    embed.main(["embed", f"--workdir={workdir}", f"--images={photos}", f"--out={path}"])
+    with np.load(path) as file:
+        np.testing.assert_allclose(file["p_wrong"], of_u(file["uncertainty"][:, None]), rtol=1e-6)
+    capsys.readouterr()
+    run(workdir, path, f"--query={photos / 'class 2' / '1.png'}", "--k=1")
+    said, _, title, *_ = capsys.readouterr().out.strip().splitlines()
+    assert said.startswith(f"{path} is not calibrated: chances are told from u alone, as learned among 4,282 images")
+    assert re.search(r"the first is wrong with probability 0\.\d\d\)$", title)
+    held["step"] = 7  # of another state
+    (workdir / "calibration.json").write_text(json.dumps(held))
+    assert trained.load(Run.open(workdir)).calibration is None
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def _run() -> dict[str, Any]:
             "queries": 0,  # at most so many images, evenly spaced, search all others; NMI is of them; 0: all
             "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured; 0: none
             "degraded_test_queries": 384,  # the same at the end, on the test classes
+            "calibration": 0.3,  # share of the test classes by whose answers others are told how sure they are; 0: none
         },
         "checkpoint": {
             "every": 105,  # steps; 0: at the end alone

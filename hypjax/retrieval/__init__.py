@@ -1,6 +1,6 @@
 """Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
 
-from hypjax.retrieval.calibration import Calibration, answer_scores, calibrate_answers
+from hypjax.retrieval.calibration import Asked, Calibration, answer_scores, ask, calibrate_answers, deepest
 from hypjax.retrieval.clustering import kmeans, mutual_information, nmi
 from hypjax.retrieval.conformal import answer_counts, conformal_quantile
 from hypjax.retrieval.index import Index, Neighbors
@@ -22,6 +22,7 @@ from hypjax.retrieval.probability import (
     fit_probability,
     reliability,
 )
+from hypjax.retrieval.promises import promise_figures
 from hypjax.retrieval.risk import Guarantee, certify, clopper_pearson, fixed_sequence
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures

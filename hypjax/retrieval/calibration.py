@@ -1,18 +1,24 @@
 """What a search says of its own answers: how likely the first is wrong, and which may be given under a guarantee."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hypjax.retrieval.probability import Probability, fit_probability
-from hypjax.retrieval.risk import Guarantee, certify
+from hypjax.retrieval.risk import Guarantee, certify, certify_rules
 from hypjax.retrieval.uncertainty import distance_ratio
 
 NEIGHBORS = 10  # that a score looks at, where there are so many
+MOST_MATES = 200  # images of a query's own class that are passed over for its nearest others
 QUANTILES = np.arange(1, 41) / 40  # of scores of other classes: the thresholds
 PRESENT = 0.95  # of the queries whose class is there, so many are not told that it is missing
 STARTS = (3, 11, 23)  # where a tenth, three and six tenths are answered
+CHANCES = np.arange(1, 61) / 100  # of being wrong, up to which a level of the hierarchy is answered at
+FACTORS = (0.5, 1.0, 1.5)  # of α: where the tests of these begin
+FITTED = ("before", "after", "absence")
+ARRAYS: dict[str, Any] = {"thresholds": np.float64, "ranked": np.float64, "wrong": np.bool_, "classes": np.int64}
 
 
 def answer_scores(
@@ -70,38 +76,113 @@ def without_class(
     return np.where(few, np.nan, left), left_labels
 
 
+class Asked(NamedTuple):
+    """What queries of known classes found: what a calibration is learned from, and what it is judged by.
+
+    Attributes:
+        uncertainty: u of each query.
+        scores: Of the first answer at each level, the classes first, from `answer_scores`.
+        removed: The same for the classes, had the gallery nothing of the query's class; nan where that is not known.
+        wrong: Whether the first answer is wrong, at each level.
+        classes: Class of each query.
+    """
+
+    uncertainty: Float[np.ndarray, "n"]
+    scores: Float[np.ndarray, "levels n f"]
+    removed: Float[np.ndarray, "n f"]
+    wrong: Bool[np.ndarray, "levels n"]
+    classes: Int[np.ndarray, "n"]
+
+    def take(self, rows: Shaped[np.ndarray, "m"]) -> "Asked":
+        """Some of the queries, by index or mask."""
+        u, scores, removed, wrong, classes = self
+        return Asked(u[rows], scores[:, rows], removed[rows], wrong[:, rows], classes[rows])
+
+
+def ask(
+    uncertainty: Float[Array | np.ndarray, "n"],
+    distances: Float[Array | np.ndarray, "n k"],
+    labels: Int[Array | np.ndarray, "n k"],
+    classes: Int[Array | np.ndarray, "n"],
+    ancestors: Int[np.ndarray, "c levels"] | None = None,
+) -> Asked:
+    """Scores of the first answers, right or wrong, at each level of a hierarchy.
+
+    Args:
+        uncertainty: Of the queries, in [0, 1].
+        distances: To the nearest neighbors, nearest first: `NEIGHBORS`, and as many more as a class has images, so that
+            what is found without the query's own class is known.
+        labels: Of these neighbors.
+        classes: Of the queries.
+        ancestors: Of each class, nearest first.
+    """
+    u, distances = np.asarray(uncertainty, np.float64), np.asarray(distances, np.float64)
+    labels, classes = np.asarray(labels), np.asarray(classes)
+    scores, wrong = [], []
+    for names in (np.arange(1 + max(labels.max(), classes.max())), *(() if ancestors is None else ancestors.T)):
+        near = names[labels[:, :NEIGHBORS]]
+        scores.append(answer_scores(u, distances[:, :NEIGHBORS], near))
+        wrong.append(near[:, 0] != names[classes])
+    removed = answer_scores(u, *without_class(distances, labels, classes))
+    return Asked(u, np.stack(scores), removed, np.stack(wrong), classes)
+
+
 class Calibration(NamedTuple):
     """Bound to a model and a gallery: in a larger gallery more answers are wrong.
 
     Attributes:
         before: From u to the chance that the first answer will be wrong, without a search.
-        ranking: From answer scores to one that ranks, fitted on half of the calibration classes.
-        after: From that one to the chance that the first answer is wrong, fitted on the other half.
+        rankings: At each level of the hierarchy, the classes first, from answer scores to one that ranks, fitted on
+            half of the calibration classes.
+        after: From that of the classes to the chance that the first answer is wrong, fitted on the other half.
         absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on the first half.
         present_below: What that one is at most for 95 % of the queries of the second half, whose class is there.
-        thresholds: On the one that ranks, quantiles of the first half.
-        ranked: The one that ranks, of each query of the second half.
-        wrong: Whether its first answer is wrong.
+        thresholds: On the one that ranks, for classes, quantiles of the first half.
+        ranked: The ones that rank, of each query of the second half.
+        wrong: Whether its first answer is wrong, at each level.
         classes: Its class.
     """
 
     before: Probability
-    ranking: Probability
+    rankings: tuple[Probability, ...]
     after: Probability
     absence: Probability
     present_below: float
     thresholds: Float[np.ndarray, "t"]
-    ranked: Float[np.ndarray, "m"]
-    wrong: Bool[np.ndarray, "m"]
+    ranked: Float[np.ndarray, "levels m"]
+    wrong: Bool[np.ndarray, "levels m"]
     classes: Int[np.ndarray, "m"]
 
-    def probability(self, scores: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n"]:
-        """The chance that each first answer is wrong, in (0, 1)."""
-        return self.after(_logit(self.ranking(scores)))
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        fitted = {name: getattr(self, name).as_dict() for name in FITTED}
+        arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        return {
+            **fitted,
+            **arrays,
+            "rankings": [one.as_dict() for one in self.rankings],
+            "present_below": self.present_below,
+        }
 
-    def nothing_like(self, scores: Float[np.ndarray, "n f"]) -> Bool[np.ndarray, "n"]:
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> "Calibration":
+        """From what `as_dict` gave, and whatever stands beside it."""
+        parts: dict[str, Any] = {name: Probability.from_dict(held[name]) for name in FITTED}
+        parts |= {name: np.array(held[name], dtype) for name, dtype in ARRAYS.items()}
+        parts["rankings"] = tuple(map(Probability.from_dict, held["rankings"]))
+        return cls(**parts, present_below=float(held["present_below"]))
+
+    def rank(self, scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "levels n"]:
+        """What ranks the first answers at each level, small for what is likely right."""
+        return np.stack([ranking(level) for ranking, level in zip(self.rankings, scores, strict=True)])
+
+    def probability(self, scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "n"]:
+        """The chance that each first answer is wrong, in (0, 1)."""
+        return self.after(_logit(self.rankings[0](scores[0])))
+
+    def nothing_like(self, scores: Float[np.ndarray, "levels n f"]) -> Bool[np.ndarray, "n"]:
         """Whether the gallery seems to lack the class of each query; 5 % of those that it has are taken for such."""
-        return self.absence(scores) > self.present_below
+        return self.absence(scores[0]) > self.present_below
 
     def guarantee(self, alpha: float, *, delta: float = 0.1, by_class: bool = True) -> Guarantee | None:
         """The loosest threshold below which at most a share α of the answers is wrong, with probability 1 − δ.
@@ -118,53 +199,80 @@ class Calibration(NamedTuple):
         # The strictest threshold answers too few to prove anything, of either form.
         starts = sorted({min(start, len(self.thresholds) - 1) for start in STARTS})
         unit = self.classes if by_class else None
-        return certify(self.ranked, self.wrong, self.thresholds, alpha=alpha, delta=delta, classes=unit, starts=starts)
+        ranked, wrong = self.ranked[0], self.wrong[0]
+        return certify(ranked, wrong, self.thresholds, alpha=alpha, delta=delta, classes=unit, starts=starts)
+
+    def level_guarantee(self, alpha: float, *, delta: float = 0.1, by_class: bool = True) -> Guarantee | None:
+        """The largest chance of being wrong by which answers at their `deepest` levels are wrong in a share α at most.
+
+        The share is that of all answers, at whatever level they are given. One number moves all levels, so that rules
+        are tested one after another as thresholds are [ours].
+
+        Args:
+            alpha: In (0, 1).
+            delta: In (0, 1).
+            by_class: As for `guarantee`.
+
+        Returns:
+            `threshold` is that chance; None where nothing is proven.
+        """
+        levels = np.stack([deepest(self.ranked, chance) for chance in CHANCES])
+        answered = levels < len(self.ranked)
+        wrong = np.take_along_axis(self.wrong, np.minimum(levels, len(self.ranked) - 1), axis=0)
+        starts = sorted({int(np.clip(np.searchsorted(CHANCES, alpha * f), 0, len(CHANCES) - 1)) for f in FACTORS})
+        unit = self.classes if by_class else None
+        return certify_rules(CHANCES, answered, wrong, alpha=alpha, delta=delta, classes=unit, starts=starts)
 
 
-def calibrate_answers(
-    uncertainty: Float[Array | np.ndarray, "n"],
-    scores: Float[np.ndarray, "n f"],
-    removed: Float[np.ndarray, "n f"],
-    wrong: Bool[Array | np.ndarray, "n"],
-    classes: Int[Array | np.ndarray, "n"],
-    *,
-    seed: int = 0,
-) -> Calibration:
+def deepest(ranked: Float[np.ndarray, "levels n"], most: float) -> Int[np.ndarray, "n"]:
+    """The deepest level at which each query is answered, 0 for its class; the number of levels where it is at none.
+
+    Example:
+        >>> deepest(np.array([[0.1, 0.4, 0.9], [0.0, 0.1, 0.8]]), 0.2).tolist()
+        [0, 1, 2]
+
+    Args:
+        ranked: The chance of being wrong at each level, classes first.
+        most: How large it may be.
+    """
+    sure = ranked <= most
+    return np.where(sure.any(0), sure.argmax(0), len(ranked))
+
+
+def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
     """Fits probabilities, and keeps what a guarantee needs, on classes that were used for nothing else.
 
     Half of the classes teach which scores foretell a wrong answer and give the thresholds, so that the other half, on
     which the answers are proven, has had no part in either.
 
     Args:
-        uncertainty: u of each query.
-        scores: From `answer_scores`.
-        removed: The same, had the gallery nothing of the query's class; nan where that is not known.
-        wrong: Whether the first answer to it is wrong.
-        classes: Its class, of at least four.
+        asked: What queries of the calibration classes found, of at least four.
         seed: Of the halves.
 
     Raises:
         ValueError: fewer than four classes.
     """
-    wrong, uncertainty = np.asarray(wrong), np.asarray(uncertainty, np.float64)
-    names, index = np.unique(np.asarray(classes), return_inverse=True)
+    names, index = np.unique(asked.classes, return_inverse=True)
     if len(names) < 4:
         raise ValueError(f"{len(names)} classes are too few to calibrate on; at least 4 are needed")
-    first = (np.random.default_rng(seed).permutation(len(names)) % 2 == 0)[index]
-    ranking = fit_probability(scores[first], wrong[first])
-    ranked = ranking(scores[~first])
-    known = first & np.isfinite(removed).all(1)
-    absence = fit_probability(np.concatenate([scores[known], removed[known]]), np.repeat([False, True], known.sum()))
+    half = (np.random.default_rng(seed).permutation(len(names)) % 2 == 0)[index]
+    first, second = asked.take(half), asked.take(~half)
+    rankings = tuple(fit_probability(*level) for level in zip(first.scores, first.wrong, strict=True))
+    ranked = np.stack([ranking(level) for ranking, level in zip(rankings, second.scores, strict=True)])
+    there, gone = first.scores[0], first.removed
+    known = np.isfinite(gone).all(1)
+    absent = np.repeat([False, True], [len(there), known.sum()])
+    absence = fit_probability(np.concatenate([there, gone[known]]), absent)
     return Calibration(
-        before=fit_probability(uncertainty[:, None], wrong),
-        ranking=ranking,
-        after=fit_probability(_logit(ranked), wrong[~first]),
+        before=fit_probability(asked.uncertainty[:, None], asked.wrong[0]),
+        rankings=rankings,
+        after=fit_probability(_logit(ranked[0]), second.wrong[0]),
         absence=absence,
-        present_below=float(np.quantile(absence(scores[~first]), PRESENT, method="higher")),
-        thresholds=np.unique(np.quantile(ranking(scores[first]), QUANTILES)),
+        present_below=float(np.quantile(absence(second.scores[0]), PRESENT, method="higher")),
+        thresholds=np.unique(np.quantile(rankings[0](there), QUANTILES)),
         ranked=ranked,
-        wrong=wrong[~first],
-        classes=index[~first],
+        wrong=second.wrong,
+        classes=index[~half],
     )
 
 

@@ -95,6 +95,39 @@ def certify(
     if (np.diff(thresholds) <= 0).any():
         raise ValueError("thresholds must ascend")
     answered = scores[None] <= thresholds[:, None]
+    return certify_rules(
+        thresholds, answered, wrong, alpha=alpha, delta=delta, classes=classes, starts=starts, bound=bound, seed=seed
+    )
+
+
+def certify_rules(
+    thresholds: Float[np.ndarray, "t"],
+    answered: Bool[np.ndarray, "t n"],
+    wrong: Bool[np.ndarray, "n"] | Bool[np.ndarray, "t n"],
+    *,
+    alpha: float,
+    delta: float = 0.1,
+    classes: Int[Array | np.ndarray, "n"] | None = None,
+    starts: Sequence[int] = (0,),
+    bound: str = "betting",
+    seed: int = 0,
+) -> Guarantee | None:
+    """As `certify`, for any rules in a fixed order, of which each may answer otherwise.
+
+    Args:
+        thresholds: What each rule is called by, in the guarantee.
+        answered: Whether each rule answers each query of the calibration set.
+        wrong: Whether the answer is wrong, for all rules or for each.
+        alpha: See `certify`, as for all that follows.
+        delta: In (0, 1).
+        classes: The class of each query.
+        starts: Indices of rules where a walk begins.
+        bound: Of the class form.
+        seed: Of the order in which bets are placed.
+
+    Returns:
+        The guarantee of the last rule that is proven; None where none is.
+    """
     if classes is None:
         p_values = image_p_values(answered, wrong, alpha=alpha)
     else:
@@ -103,8 +136,8 @@ def certify(
     found = fixed_sequence(p_values, delta=delta, starts=starts)
     if found is None:
         return None
-    given = answered[found]
-    risk = float(wrong[given].mean()) if given.any() else 0.0
+    given, missed = answered[found], np.broadcast_to(wrong, answered.shape)[found]
+    risk = float(missed[given].mean()) if given.any() else 0.0
     form = "images" if classes is None else "classes"
     return Guarantee(float(thresholds[found]), alpha, delta, float(given.mean()), risk, form)
 

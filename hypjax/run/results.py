@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -12,10 +13,25 @@ from hypjax.config.settings import default_settings
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
+from hypjax.run import answers
 from hypjax.run.metrics import as_json
 from hypjax.run.run import Run
 from hypjax.show import pages
 from hypjax.training.evaluation import Evaluation, Evaluator
+
+
+class Scored(NamedTuple):
+    """Classes that were scored.
+
+    Attributes:
+      evaluation: of them.
+      reliance: how far answers can be relied on; None for validation classes, and where too few are left to say.
+      figures: of both, by name.
+    """
+
+    evaluation: Evaluation
+    reliance: answers.Reliance | None
+    figures: dict[str, float]
 
 
 def score(
@@ -26,8 +42,10 @@ def score(
     split: str,
     *,
     say: Callable[[str], None] = print,
-) -> Evaluation:
+) -> Scored:
     """Scores the classes of a split, and what the encoder's bare features found before training.
+
+    With some of the test classes the answers to the others are told how sure they are.
 
     Args:
       config: the settings.
@@ -45,26 +63,36 @@ def score(
         say(f"the encoder's features before training are left out: {error}")
     wanted = config.evaluation
     count = wanted.degraded_test_queries if split == "test" else wanted.degraded_queries
-    return evaluator(variables, getattr(setup.splits, split), degraded_queries=count, untrained=untrained)
+    evaluation = evaluator(variables, getattr(setup.splits, split), degraded_queries=count, untrained=untrained)
+    if split != "test":
+        return Scored(evaluation, None, evaluation.figures)
+    validation, validated = setup.splits.validation, None
+    if answers.too_few(config, setup.splits.test) and len(validation):
+        validated = evaluator(variables, validation, degraded_queries=0, clusters=False)
+    reliance = answers.rely(config, evaluation, setup.splits, validated)
+    return Scored(evaluation, reliance, evaluation.figures | (reliance.figures() if reliance else {}))
 
 
-def write_results(run: Run, source: Source, evaluation: Evaluation, *, step: int, finished: bool) -> None:
-    """Draws the pictures, writes the page and, last of all, the figures.
+def write_results(run: Run, source: Source, scored: Scored, *, step: int, finished: bool) -> None:
+    """Draws the pictures, writes the calibration, the page and, last of all, the figures.
 
     Args:
       run: whose they are.
       source: the test classes.
-      evaluation: of them.
+      scored: of them.
       step: of the state that was evaluated.
       finished: whether nothing is left to do: `results.json` says so of a run, and one that can still be resumed gets
         `results-step-N.json`.
     """
     from hypjax.show.pictures import draw  # Matplotlib takes half a second, which the first step need not wait for
 
-    draw(run.workdir, source, evaluation, run.metrics)
-    write_page(run, evaluation.figures, step=step, finished=finished)
+    reliance = scored.reliance
+    draw(run.workdir, source, scored.evaluation, run.metrics, reliance.told() if reliance else None)
+    write_page(run, scored.figures, step=step, finished=finished)
+    if reliance is not None and finished:
+        atomic.write_text(run.workdir / "calibration.json", json.dumps(reliance.as_dict() | {"step": step}))
     name = "results.json" if finished else f"results-step-{step}.json"
-    atomic.write_json(run.workdir / name, as_json(evaluation.figures))
+    atomic.write_json(run.workdir / name, as_json(scored.figures))
 
 
 def write_page(run: Run, figures: Mapping[str, float], *, step: int, finished: bool, split: str = "test") -> None:

@@ -146,6 +146,15 @@ class Run:
         return held if isinstance(held, dict) else None
 
     @property
+    def calibration(self) -> dict[str, Any] | None:
+        """How far its answers can be relied on, see `run.answers`; None where that is not known."""
+        try:
+            held = json.loads((self.workdir / "calibration.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return held if isinstance(held, dict) and "made" in held else None
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, each with its `step`."""
         return read_metrics(self.workdir / "metrics.jsonl")

@@ -37,6 +37,7 @@ class Trained(NamedTuple):
       shorter_side: to which larger images are shrunk as they are read, in pixels; 0 for none.
       width: features of a row, for a model of features; None for one of images.
       fingerprint: a digest of weights and settings; embeddings of two models are not to be compared.
+      calibration: how far its answers can be relied on, as the workdir keeps it; None where that is not known.
     """
 
     config: ConfigDict
@@ -46,6 +47,7 @@ class Trained(NamedTuple):
     shorter_side: int
     width: int | None
     fingerprint: str
+    calibration: dict[str, Any] | None
 
 
 def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Trained:
@@ -86,6 +88,7 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
         config.data.shorter_side,
         variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),
+        held if (held := run.calibration) and held["step"] == step else None,
     )
 
 
@@ -102,7 +105,13 @@ def describe(model: Trained, images: Path) -> dict[str, Any]:
         "distance": config.distance,
         "curvature": None if curvature is None else float(np.asarray(curvature)),
         "uncertainty": config.uncertainty,
+        **({"p_wrong": chance(model.calibration)} if model.calibration else {}),
     }
+
+
+def chance(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """From u to the chance that the first answer will be wrong, and the gallery that it was learned in."""
+    return {"of_u": calibration["made"]["before"], "size": calibration["size"], "classes": calibration["classes"]}
 
 
 def choose_batch(batch: int, images: int | None, devices: int) -> int:

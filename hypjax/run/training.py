@@ -222,12 +222,16 @@ class Training:
         if config.evaluation.state == "best":
             variables, step = run.restore(self.mesh, "best")
         self.say("scoring the test classes" + (f" with the state of step {step}" if step != self.plan.last else ""))
-        evaluation = results.score(config, self.setup, self.evaluator, variables, "test", say=self.say)
+        scored = results.score(config, self.setup, self.evaluator, variables, "test", say=self.say)
         run.require_held()
         if self.chief:
             self._keep_manifest(first)
-            results.write_results(run, self.setup.splits.test, evaluation, step=step, finished=True)
-            for line in (*console.summary("test", evaluation.figures), *console.warnings(evaluation.figures)):
+            results.write_results(run, self.setup.splits.test, scored, step=step, finished=True)
+            for line in (
+                *console.summary("test", scored.figures),
+                *(scored.reliance.lines() if scored.reliance else ()),
+                *console.warnings(scored.figures),
+            ):
                 self.say(line)
             page, figures_at = run.workdir / "report.html", run.workdir / "results.json"
             self.say(f"{page} shows figures and pictures, {figures_at} holds the figures")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from hypjax.data.source import Source, own_features
 from hypjax.geometry import Lorentz, Poincare
-from hypjax.retrieval import restrict, risk_coverage
+from hypjax.retrieval import reliability, restrict, risk_coverage
 from hypjax.show import plots
 from hypjax.show.plots import style
 from hypjax.training.evaluation import Evaluation
@@ -22,7 +22,13 @@ MOST_POINTS = 20_000  # in the disk, evenly spaced: more only hide one another
 
 
 @matplotlib.rc_context(style.RC)
-def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw(
+    workdir: Path,
+    source: Source,
+    evaluation: Evaluation,
+    rows: Sequence[Mapping[str, Any]],
+    told: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
     What shows images is left out where the source has none, and the response where nothing was degraded.
@@ -32,6 +38,7 @@ def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[M
       source: the images evaluated.
       evaluation: of them.
       rows: of `metrics.jsonl`.
+      told: the chance of being wrong that answers are told, and whether they are; None draws nothing of it.
     """
     drawn = {"disk": disk, "gallery": gallery, "layers": layers, "tree": tree, "risk_coverage": risk}
     if own_features(source) is not None:
@@ -40,6 +47,8 @@ def draw(workdir: Path, source: Source, evaluation: Evaluation, rows: Sequence[M
         drawn["degradation"] = degradation
     if any("loss" in row for row in rows):
         style.save(plots.training_curves(rows), workdir / "curves.png")
+    if told is not None:
+        style.save(plots.reliability_diagram(reliability(*told, bins=10)), workdir / "reliability.png")
     for name, picture in drawn.items():
         style.save(picture(source, evaluation), workdir / f"{name}.png")
 

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hypjax.data.errors import UsageError
-from hypjax.retrieval import Calibration, Guarantee, Probability, answer_scores, calibrate_answers, relevant_counts
-from hypjax.retrieval.calibration import NEIGHBORS, without_class
+from hypjax.data.labeling import Labeling
+from hypjax.data.source import dense
+from hypjax.retrieval import (
+    Calibration,
+    Guarantee,
+    Probability,
+    answer_scores,
+    ask,
+    calibrate_answers,
+    deepest,
+    relevant_counts,
+)
+from hypjax.retrieval.calibration import MOST_MATES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.searching import nearest
 
-FORMAT = "hypjax calibration 1"
+FORMAT = "hypjax calibration 2"
 MOST = 20_000  # queries, evenly spaced: more tell nothing new
-FITTED, ARRAYS = ("before", "ranking", "after", "absence"), ("thresholds", "ranked", "wrong", "classes")
-MOST_MATES = 200  # images of a query's own class that are passed over for its nearest others
 
 
 class Calibrated(NamedTuple):
@@ -31,12 +40,14 @@ class Calibrated(NamedTuple):
 
     Attributes:
       calibration: it.
-      labels: class of each row of the index [n].
+      labels: of each row of the index, at each level of the hierarchy, the classes first [levels, n].
+      names: of what they number, at each level above the classes.
       about: `index`, a digest of what is searched; `queries` and `classes` that it was made from; `share_wrong`.
     """
 
     calibration: Calibration
     labels: np.ndarray
+    names: list[list[str]]
     about: dict[str, Any]
 
 
@@ -47,11 +58,13 @@ class Word(NamedTuple):
       probability: that it is wrong.
       given: whether it is sure enough to be given; None where no risk was named.
       unlike: whether the index seems to hold nothing like the query.
+      higher: what the query is surely of, above the classes; "" where the first answer is given, or nothing is sure.
     """
 
     probability: float
     given: bool | None
     unlike: bool
+    higher: str = ""
 
 
 def place(index: Path) -> Path:
@@ -66,53 +79,50 @@ def digest(index: Path) -> str:
 
 
 def make(
-    path: Path, index: Embeddings, labels: Sequence[str], *, without: Collection[str] = (), seed: int = 0
+    path: Path, index: Embeddings, labeling: Labeling, *, without: Collection[str] = (), seed: int = 0
 ) -> Calibrated:
     """Lets the rows of an index ask for each other, and calibrates on what they find.
 
     Args:
       path: of the index.
       index: what it holds.
-      labels: class of each row.
+      labeling: classes of its rows, and their hierarchy.
       without: classes that answer and do not ask.
       seed: of the halves of the classes, see `retrieval.calibrate_answers`.
 
     Raises:
       UsageError: too few classes of two images or more, or a hybrid distance.
     """
-    _, numbers = np.unique(np.array(labels, np.str_), return_inverse=True)
-    may_ask = ~np.isin(np.array(labels, np.str_), np.array([*without], np.str_))
-    asking = np.flatnonzero(may_ask & (relevant_counts(numbers, numbers, exclude=np.arange(len(numbers))) > 0))
+    labels = labeling.labels
+    may_ask = ~np.isin(np.array(labeling.class_names, np.str_), np.array([*without], np.str_))[labels]
+    asking = np.flatnonzero(may_ask & (relevant_counts(labels, labels, exclude=np.arange(len(labels))) > 0))
     asking = asking[np.linspace(0, len(asking) - 1, min(len(asking), MOST)).round().astype(int)]
-    classes = len(np.unique(numbers[asking]))
+    classes = len(np.unique(labels[asking]))
     if classes < 4:
         raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
-    mates = min(int(np.bincount(numbers)[numbers[asking]].max()), MOST_MATES)
+    mates = min(int(np.bincount(labels)[labels[asking]].max()), MOST_MATES)
     found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
-    u, own = index.uncertainty[asking], numbers[asking]
-    scores = answer_scores(u, distances[:, :NEIGHBORS], numbers[found[:, :NEIGHBORS]])
-    removed = answer_scores(u, *without_class(distances, numbers[found], own))
-    wrong = numbers[found[:, 0]] != own
-    made = calibrate_answers(u, scores, removed, wrong, own, seed=seed)
+    levels = [dense(np.array(of_classes)) for _, of_classes in labeling.levels]
+    ancestors = np.stack([numbers for _, numbers in levels], axis=1) if levels else None
+    asked = ask(index.uncertainty[asking], distances, labels[found], labels[asking], ancestors)
     about = {
         "index": digest(path),
         "size": len(index.points),
         "queries": len(asking),
         "classes": classes,
-        "share_wrong": float(wrong.mean()),
+        "share_wrong": float(asked.wrong[0].mean()),
     }
-    return Calibrated(made, numbers.astype(np.int32), about)
+    of_rows = np.stack([labels, *(numbers[labels] for _, numbers in levels)]).astype(np.int32)
+    names = [[str(name) for name in kept] for kept, _ in levels]
+    return Calibrated(calibrate_answers(asked, seed=seed), of_rows, names, about)
 
 
 def write(path: Path, calibrated: Calibrated) -> None:
     """Writes a calibration beside and renames it."""
-    made = calibrated.calibration
-    fitted = {name: getattr(made, name).as_dict() for name in FITTED} | {"present_below": made.present_below}
+    about = {"format": FORMAT, "names": calibrated.names, **calibrated.about, "made": calibrated.calibration.as_dict()}
     with embeddings.archive(path) as put:
         put("labels", calibrated.labels)
-        for name in ARRAYS:
-            put(name, np.asarray(getattr(made, name)))
-        put("about", np.array(json.dumps({"format": FORMAT, **calibrated.about, **fitted})))
+        put("about", np.array(json.dumps(about)))
 
 
 def read(index: Path) -> Calibrated | None:
@@ -127,13 +137,10 @@ def read(index: Path) -> Calibrated | None:
     anew = f"calibrate anew: python -m hypjax.calibrate --index {index}"
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays, labels = {name: file[name] for name in ARRAYS}, file["labels"]
-            about = json.loads(str(file["about"]))
+            labels, about = file["labels"], json.loads(str(file["about"]))
         if about.pop("format", "") != FORMAT:
             raise ValueError(f"it does not say that it is {FORMAT!r}")
-        fitted = {name: Probability.from_dict(about.pop(name)) for name in FITTED}
-        parts = {**fitted, **arrays, "present_below": about.pop("present_below")}
-        held = Calibrated(Calibration(**parts), labels, about)
+        held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about)
         same = about["index"] == digest(index)
     except DAMAGE as error:
         raise UsageError(f"{path} is no whole calibration ({' '.join(str(error).split())[:120]}); {anew}") from error
@@ -147,7 +154,7 @@ def judge(
     uncertainty: np.ndarray,
     found: np.ndarray,
     distances: np.ndarray,
-    threshold: float | None = None,
+    risk: float | None = None,
 ) -> list[Word]:
     """What is said of the first answer to each query.
 
@@ -156,27 +163,64 @@ def judge(
       uncertainty: of the queries [n].
       found: rows of the index [n, k], `NEIGHBORS` of them where there are so many.
       distances: to them [n, k].
-      threshold: of a guarantee, −∞ where nothing is proven; None where no risk was named.
+      risk: the share of answers, in (0, 1), that may be wrong; None where none was named.
     """
-    few = slice(0, NEIGHBORS)
-    scores = answer_scores(uncertainty, distances[:, few], calibrated.labels[found[:, few]])
+    few, made = slice(0, NEIGHBORS), calibrated.calibration
+    scores = np.stack([answer_scores(uncertainty, distances[:, few], of[found[:, few]]) for of in calibrated.labels])
+    told, unlike = made.probability(scores), made.nothing_like(scores)
+    if risk is None:
+        return [Word(p, None, gone) for p, gone in zip(told.tolist(), unlike.tolist(), strict=True)]
+    ranked, guarantee = made.rank(scores), guaranteed(calibrated, risk)
+    threshold = -np.inf if guarantee is None else guarantee.threshold
+    level = deepest(ranked, threshold).tolist()
+    higher = [name_at(calibrated, at, int(row)) for at, row in zip(level, found[:, 0], strict=True)]
+    given = [at == 0 for at in level]
+    return [Word(*word) for word in zip(told.tolist(), given, unlike.tolist(), higher, strict=True)]
+
+
+def before_search(index: Embeddings, uncertainty: np.ndarray) -> list[Word]:
+    """What the run's own calibration says of queries by their u alone, kept by the index; empty where there is none."""
+    told = index.about.get("p_wrong")
+    if not told:
+        return []
+    chances = Probability.from_dict(told["of_u"])(uncertainty[:, None])
+    return [Word(chance, None, False) for chance in chances.tolist()]
+
+
+def hint(index: Embeddings, name: str) -> str:
+    """That those chances are of another gallery, as a line."""
+    return (
+        f"{name} is not calibrated: chances are told from u alone, as learned among "
+        f"{index.about['p_wrong']['size']:,} images; among more of them more is wrong. Better: python -m "
+        f"hypjax.calibrate --index {name}"
+    )
+
+
+def guaranteed(calibrated: Calibrated, risk: float) -> Guarantee | None:
+    """What is proven: of answers at the deepest level that is sure enough, where a hierarchy is known, else of all."""
     made = calibrated.calibration
-    given = [None] * len(scores) if threshold is None else (made.ranking(scores) <= threshold).tolist()
-    told = zip(made.probability(scores).tolist(), given, made.nothing_like(scores).tolist(), strict=True)
-    return [Word(*word) for word in told]
+    return made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
 
 
-def promise(calibrated: Calibrated, guarantee: Guarantee | None, risk: float) -> str:
+def name_at(calibrated: Calibrated, level: int, row: int) -> str:
+    """What a row of the index is of, at a level above the classes; "" at another."""
+    if not 0 < level < len(calibrated.labels):
+        return ""
+    return calibrated.names[level - 1][calibrated.labels[level, row]]
+
+
+def promise(calibrated: Calibrated, risk: float) -> str:
     """What is promised, as a line."""
-    classes = calibrated.about["classes"]
+    classes, guarantee = calibrated.about["classes"], guaranteed(calibrated, risk)
     if guarantee is None:
         return (
             f"no answer is sure enough: that at most {risk:.0%} of them are wrong is proven by no threshold on "
             f"{classes} calibration classes"
         )
+    answers = "answers, each a class or a group above it," if calibrated.names else "answers"
     return (
         f"answered is what {guarantee.coverage:.0%} of the calibration queries would be: at most {risk:.0%} of such "
-        f"answers are wrong, with probability {1 - guarantee.delta:.0%}, for new classes too ({classes} calibrated it)"
+        f"{answers} are wrong, with probability {1 - guarantee.delta:.0%}, of new classes too ({classes} calibrated it)"
     )
 
 

@@ -25,7 +25,7 @@ from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.mapped import Mapped, map_npz
 from hypjax.data.unlabeled import Picture
-from hypjax.retrieval import Rows
+from hypjax.retrieval import Probability, Rows
 
 FORMAT = "hypjax embeddings 1"
 SAID = ("model", "run", "step", "root", "geometry", "distance", "curvature", "skipped")  # in `about`, at least
@@ -109,7 +109,10 @@ def write(path: Path, embeddings: Embeddings) -> None:
     columns = list(zip(*embeddings.pictures, strict=True)) or [(), (), ()]
     with archive(path) as put:
         put("points", embeddings.points)
-        put("uncertainty", np.asarray(embeddings.uncertainty, np.float32))
+        u = np.asarray(embeddings.uncertainty, np.float32)
+        put("uncertainty", u)
+        if told := embeddings.about.get("p_wrong"):
+            put("p_wrong", Probability.from_dict(told["of_u"])(u[:, None]).astype(np.float32))
         put("paths", np.array(columns[0], np.str_))
         put("sizes", np.array(columns[1], np.int64))
         put("modified", np.array(columns[2], np.int64))

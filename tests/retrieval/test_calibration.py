@@ -1,9 +1,21 @@
 """Scores of answers, and what half of the classes teaches about the other."""
 
+import json
+
+import chex
 import numpy as np
 import pytest
 
-from hypjax.retrieval import answer_scores, auroc, calibrate_answers, false_positive_rate
+from hypjax.retrieval import (
+    Asked,
+    Calibration,
+    answer_scores,
+    ask,
+    auroc,
+    calibrate_answers,
+    deepest,
+    false_positive_rate,
+)
 
 
 def world(classes, rng, each=5):
@@ -12,7 +24,10 @@ def world(classes, rng, each=5):
     wrong = rng.uniform(size=len(hard)) < 1 / (1 + np.exp(-hard))
     scores = np.column_stack([-hard + rng.normal(size=len(hard)), rng.normal(size=len(hard))])  # the lower, the harder
     removed = scores + np.array([0.0, 3.0])  # the second tells whether the class is there
-    return rng.uniform(size=len(hard)), scores, removed, wrong, np.repeat(np.arange(classes), each)
+    # A group above the class is right where the class is, and for half of the others.
+    group = wrong & (rng.uniform(size=len(hard)) < 0.5)
+    scores, wrong = np.stack([scores, scores]), np.stack([wrong, group])
+    return Asked(rng.uniform(size=len(hard)), scores, removed, wrong, np.repeat(np.arange(classes), each))
 
 
 def test_scores_are_those_of_the_definition():
@@ -25,49 +40,85 @@ def test_scores_are_those_of_the_definition():
         answer_scores(u, d[:, :1])
 
 
+def test_what_queries_found_is_judged_at_each_level():
+    """Six images of three classes, two of which are of one group; each finds all others, wherever they lie."""
+    labels, ancestors = np.array([0, 0, 1, 1, 2, 2]), np.array([[0], [0], [1]])
+    x = np.array([0.0, 1.0, 1.4, 3.0, 9.0, 9.5])
+    apart = abs(x[:, None] - x) + np.diag(np.full(6, np.inf))
+    found = np.argsort(apart, axis=1)[:, :5]
+    asked = ask(np.full(6, 0.4), np.take_along_axis(apart, found, axis=1), labels[found], labels, ancestors)
+    np.testing.assert_array_equal(asked.wrong, [[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
+    assert asked.scores.shape == (2, 6, 5)
+    np.testing.assert_allclose(asked.scores[:, 0, 3], [1 / 1.4, 1 / 9])  # a rival of another class, of another group
+    assert np.isnan(asked.removed).any(axis=1).all()  # fewer than ten others are left without the class
+    few = asked.take(np.array([5, 1]))
+    np.testing.assert_array_equal(few.classes, [2, 0])
+    np.testing.assert_array_equal(few.wrong, asked.wrong[:, [5, 1]])
+
+
 def test_the_sign_of_a_score_is_learned():
-    u, scores, removed, wrong, classes = world(400, np.random.default_rng(0))
-    made = calibrate_answers(u, scores, removed, wrong, classes)
-    _, others, _, missed, _ = world(400, np.random.default_rng(1))
-    assert auroc(made.ranking(others), missed) > 0.7 > 0.3 > auroc(others[:, 0], missed)
-    np.testing.assert_array_equal(np.argsort(made.ranking(others)), np.argsort(made.probability(others)))
+    made = calibrate_answers(world(400, np.random.default_rng(0)))
+    others = world(400, np.random.default_rng(1))
+    ranked, wrong = made.rank(others.scores), others.wrong[0]
+    assert auroc(ranked[0], wrong) > 0.7 > 0.3 > auroc(others.scores[0][:, 0], wrong)
+    np.testing.assert_array_equal(np.argsort(ranked[0]), np.argsort(made.probability(others.scores)))
 
 
 def test_one_half_has_no_part_in_what_the_other_proves():
     """Whatever befalls the classes of the second half changes neither scores nor thresholds."""
-    u, scores, removed, wrong, classes = world(50, np.random.default_rng(2))
-    made = calibrate_answers(u, scores, removed, wrong, classes)
-    second = np.isin(classes, made.classes)
+    asked = world(50, np.random.default_rng(2))
+    made = calibrate_answers(asked)
+    second = np.isin(asked.classes, made.classes)
     assert 0.4 < second.mean() < 0.6
-    turned = calibrate_answers(u, scores, removed, np.where(second, ~wrong, wrong), classes)
-    np.testing.assert_array_equal(turned.ranking.weights, made.ranking.weights)
+    turned = calibrate_answers(asked._replace(wrong=np.where(second, ~asked.wrong, asked.wrong)))
+    for one, other in zip(turned.rankings, made.rankings, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
     np.testing.assert_array_equal(turned.thresholds, made.thresholds)
     np.testing.assert_array_equal(turned.wrong, ~made.wrong)
 
 
 def test_a_class_that_is_not_there_is_noticed_and_few_that_are_there_are_taken_for_it():
-    made = calibrate_answers(*world(200, np.random.default_rng(5)))
-    _, there, away, _, _ = world(2000, np.random.default_rng(6))
-    assert 0.03 < made.nothing_like(there).mean() < 0.07
+    made = calibrate_answers(world(200, np.random.default_rng(5)))
+    others = world(2000, np.random.default_rng(6))
+    away = np.stack([others.removed, others.removed])
+    assert 0.03 < made.nothing_like(others.scores).mean() < 0.07
     assert made.nothing_like(away).mean() > 0.85
-    score = np.concatenate([made.absence(there), made.absence(away)])
-    assert false_positive_rate(score, np.repeat([False, True], len(there))) < 0.12
+    score = np.concatenate([made.absence(others.scores[0]), made.absence(others.removed)])
+    assert false_positive_rate(score, np.repeat([False, True], len(others.classes))) < 0.12
+
+
+def test_it_is_kept_as_json_holds_it():
+    made = calibrate_answers(world(20, np.random.default_rng(7)))
+    again = Calibration.from_dict(json.loads(json.dumps(made.as_dict())))
+    chex.assert_trees_all_equal(again, made)
+    assert again.guarantee(0.4) == made.guarantee(0.4)
 
 
 @pytest.mark.slow
-def test_new_classes_are_answered_within_the_risk_as_often_as_promised():
-    rng, broken, given = np.random.default_rng(3), 0, 0
-    _, others, _, missed, _ = world(20_000, rng)
+@pytest.mark.parametrize("kind", ["guarantee", "level_guarantee"])
+def test_new_classes_are_answered_within_the_risk_as_often_as_promised(kind):
+    rng, broken, given = np.random.default_rng(3), 0, []
+    others = world(20_000, rng)
     for seed in range(200):
-        made = calibrate_answers(*world(300, rng), seed=seed)
-        found = made.guarantee(0.2)
-        answered = made.ranking(others) <= (found.threshold if found else -1)
-        given += answered.any()
-        broken += answered.any() and missed[answered].mean() > 0.2
+        made = calibrate_answers(world(300, rng), seed=seed)
+        found = getattr(made, kind)(0.2)
+        levels = 1 if kind == "guarantee" else 2
+        level = deepest(made.rank(others.scores)[:levels], -1.0 if found is None else found.threshold)
+        level = np.where(level == levels, 2, level)
+        answered = level < 2
+        given.append(answered.mean())
+        wrong = np.take_along_axis(others.wrong, np.minimum(level, 1)[None], axis=0)[0]
+        broken += answered.any() and wrong[answered].mean() > 0.2
     assert broken / 200 <= 0.1 + 3 * (0.09 / 200) ** 0.5
-    assert given > 100
+    assert np.mean(given) > {"guarantee": 0.2, "level_guarantee": 0.5}[kind]
+
+
+def test_where_nothing_is_known_of_missing_classes_none_is_said_to_be():
+    asked = world(40, np.random.default_rng(8))
+    made = calibrate_answers(asked._replace(removed=np.full_like(asked.removed, np.nan)))
+    assert made.nothing_like(asked.scores).mean() < 0.1
 
 
 def test_too_few_classes_are_refused():
     with pytest.raises(ValueError, match="3 classes are too few"):
-        calibrate_answers(*world(3, np.random.default_rng(4)))
+        calibrate_answers(world(3, np.random.default_rng(4)))

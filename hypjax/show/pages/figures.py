@@ -62,6 +62,22 @@ uncertainty_std | Spread of u | – | Its standard deviation.
 (\w+)_tree_triplets@(.+) | Triplets, \1 tree, \2 | higher | Triples whose two of one \2 meet first; 0.5 is chance.
 (\w+)_tree_purity@(.+) | Purity, \1 tree, \2 | higher | Share of one \2 below the node where two of its classes meet.
 (\w+)_tree_purity_by_chance@(.+) | Purity by chance, \1 tree, \2 | – | The same with classes handed out at random.
+calibration_error | Calibration error | lower | How far the chance of being wrong, as told, lies from what comes out.
+calibration_error_before_search | Calibration error before a search | lower | The same, told from u alone.
+answer_auroc | AUROC of the answers | higher | How well u, distances and neighbors' classes foretell a wrong answer.
+nothing_like_auroc | AUROC of nothing like it | higher | How well queries are told whose class the gallery lacks.
+nothing_like_fpr | Nothing like it, mistaken | lower | Share of others taken for such where 95 % of them are noticed.
+nothing_like_auroc_nearest_distance | AUROC of nothing like it, distance | higher | By the distance alone.
+nothing_like_fpr_nearest_distance | Nothing like it, mistaken, distance | lower | By the distance alone.
+coverage_by_class@(.+) | Answered, errors ≤ \1, new classes | higher | Share of queries answered; for new classes.
+error_by_class@(.+) | Wrong of these, ≤ \1, new classes | – | Share of wrong ones, classes weighing alike.
+coverage_by_image@(.+) | Answered, errors ≤ \1, images | higher | The same for images of the classes that calibrate.
+error_by_image@(.+) | Wrong of these, ≤ \1, images | – | Share of wrong ones among these answers.
+coverage_at_best@(.+) | Answered at best, errors ≤ \1 | – | By the threshold of one who knows the answers.
+level_coverage_by_(\w+)@(.+) | Answered at some level, errors ≤ \2, \1 | higher | Or with a group above the class.
+level_error_by_(\w+)@(.+) | Wrong of these, ≤ \2, \1 | – | Share of wrong ones among these answers.
+level_share_(.+)@(.+) | Answered with \1, errors ≤ \2 | – | Share of queries whose deepest sure answer is a \1.
+level_error_(.+)@(.+) | Wrong of these, \1, ≤ \2 | – | Share of wrong ones among these answers.
 queries_without_match | Queries without match | – | Images that are alone in their class; they are not counted.
 queries | Queries | – | How many images asked.
 """
@@ -85,12 +101,14 @@ HEADLINE = (
     "uncertainty_auroc_nearest_distance",
     "uncertainty_auroc_distance_ratio",
     "uncertainty_aurc",
+    "answer_auroc",
+    "calibration_error",
     "blur_rank_correlation",
     "noise_rank_correlation",
     "occlusion_rank_correlation",
     "saturated_share",
 )
-TILES = ("recall@1", "body_recall@1", "map@r", "uncertainty_auroc", "blur_rank_correlation")
+TILES = ("recall@1", "body_recall@1", "map@r", "answer_auroc", "calibration_error")
 
 
 def meaning(name: str) -> Meaning:

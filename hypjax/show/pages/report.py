@@ -41,6 +41,12 @@ PICTURES = (
         "The error rate among the queries that are left without the most uncertain ones; lower is better.",
     ),
     (
+        "reliability.png",
+        "What answers are told",
+        "The chance of being wrong that the first answer to a query is told, against the share that is wrong. On the "
+        "diagonal the chance can be taken at its word. The bars are the shares of queries that are told so.",
+    ),
+    (
         "degradation.png",
         "Answer to damage",
         "What blur, noise and occlusion do to the uncertainty, which should rise, and to recall, which will fall.",
@@ -80,6 +86,7 @@ def report(
     body = [
         f"<h1>{html.text(title)}</h1>",
         f'<p class="lead">{html.text(summary(flat, status))}</p>',
+        *promises(figures),
         tiles(figures),
         *headline(figures, split, note),
         *shown(as_path(pictures)),
@@ -104,6 +111,31 @@ def summary(flat: Mapping[str, Any], status: str) -> str:
         f"seed {flat.get('seed', '?')}",
     ]
     return " · ".join(words)
+
+
+def promises(figures: Mapping[str, float | None]) -> Iterator[str]:
+    """How many queries can be answered with few errors, and whether the promise was kept: what the rest comes to."""
+    risks = [name.partition("@")[2] for name in figures if name.startswith("coverage_by_class@")]
+    if not risks:
+        return
+    rows = []
+    for risk in risks:
+        cells = [f"at most {float(risk):.0%}"]
+        for name in ("by_class", "by_image"):
+            for kind in ("", "level_"):
+                given, wrong = (figures.get(f"{kind}{what}_{name}@{risk}") for what in ("coverage", "error"))
+                if given is not None and wrong is not None:
+                    cells.append(f"{given:.0%}, wrong {wrong:.1%}" if given else "none is proven")
+        rows.append(tuple(cells))
+    forms = ("new classes", "images of known classes")
+    levels = (", by class", ", by class or a group above") if len(rows[0]) > 3 else ("",)
+    yield "<h2>How far answers can be relied on</h2>"
+    yield (
+        "<p>Not every query has to be answered. Among the answers that are given, the share of wrong ones is to stay "
+        "below what is named, with a probability of 90 %. It was learned from some of the test classes; how many "
+        "queries of the others are answered, and how many of these answers are wrong:</p>"
+    )
+    yield html.table(("Wrong answers", *(f"For {form}{level}" for form in forms for level in levels)), rows)
 
 
 def tiles(figures: Mapping[str, float | None]) -> str:

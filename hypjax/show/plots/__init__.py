@@ -9,5 +9,5 @@ from hypjax.show.plots.curves import PANELS, Panel, training_curves
 from hypjax.show.plots.disk import disk
 from hypjax.show.plots.gallery import gallery
 from hypjax.show.plots.layers import layers
-from hypjax.show.plots.reliability import degradation_response, risk_coverage_curve
+from hypjax.show.plots.reliability import degradation_response, reliability_diagram, risk_coverage_curve
 from hypjax.show.plots.tree import choose_leaves, tree

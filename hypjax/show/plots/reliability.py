@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from hypjax.retrieval import Reliability
 from hypjax.show.plots import style
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -57,6 +58,34 @@ def risk_coverage_curve(
         figure.legend(loc="outside lower center", ncols=2)
     else:
         ax.legend(loc="best")
+    return figure
+
+
+def reliability_diagram(
+    found: Reliability, *, title: str = "What answers are told, and what comes out", ax: Axes | None = None
+) -> Figure:
+    """Draw the share of wrong answers against the chance of being wrong that they were told, and how many were told so.
+
+    On the diagonal what is told is what comes out; the width of the bars is that of the bins.
+
+    Args:
+        found: From `hypjax.retrieval.reliability`.
+        title: Title of the plot.
+        ax: Where to draw; in a new figure by default.
+    """
+    figure, (ax,) = style.panels(ax, 1, (6.6, 5.0))
+    bins = len(found.counts)
+    left = np.arange(bins) / bins
+    share = found.counts / max(1, found.counts.sum())
+    ax.bar(left, share, 1 / bins, align="edge", color=style.ink(0.15), label="share of the queries that are told so")
+    ax.plot([0, 1], [0, 1], color=style.ink(0.65), linestyle=(0, (4, 3)), linewidth=1, label="as told")
+    filled = found.counts > 0
+    ax.plot(found.told[filled], found.seen[filled], color=style.COLORS[0], marker="o", linewidth=2, label="share wrong")
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="chance of being wrong, as told", ylabel="share of the queries")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_title(title, parse_math=False, pad=10)
+    ax.legend(loc="upper left")
     return figure
 
 

@@ -84,6 +84,23 @@ def test_figures_stand_beside_what_they_are(workdir):
     assert all(len(cells) < 3 or cells[2] for cells in found.values())
 
 
+def test_the_page_opens_with_how_far_answers_can_be_relied_on(workdir):
+    promised = {"coverage_by_class@0.1": 0.0, "error_by_class@0.1": 0.0, "level_coverage_by_class@0.1": 0.9}
+    promised |= {"level_error_by_class@0.1": 0.071, "coverage_by_image@0.1": 0.6, "error_by_image@0.1": 0.081}
+    promised |= {"level_coverage_by_image@0.1": 0.95, "level_error_by_image@0.1": 0.09}
+    page = write(workdir, FIGURES | promised)
+    assert page.index("How far answers can be relied on") < page.index("<h2>Figures")
+    told = ["none is proven", "90%, wrong 7.1%", "60%, wrong 8.1%", "95%, wrong 9.0%"]
+    assert rows(page)["at most 10%"] == told
+    assert "for images of known classes, by class or a group above" in page.lower()
+    assert "relied on" not in write(workdir)
+    flat = {name: value for name, value in promised.items() if not name.startswith("level_")}
+    assert rows(write(workdir, flat))["at most 10%"] == ["none is proven", "60%, wrong 8.1%"]
+    for name in promised:
+        assert meaning(name).text
+        assert "0.1" in meaning(name).title
+
+
 def test_changed_settings_stand_before_all_others(workdir):
     defaults = default_settings().to_dict()
     defaults["steps"] = 7
@@ -105,7 +122,9 @@ def test_a_resumed_run_says_since_when_its_time_counts(workdir):
     assert "45 s, since it went on from step 6" in write(workdir, made_with={"seconds": 45.0, "resumed_at": 6})
 
 
-@pytest.mark.parametrize("name", ["recall@16", "body_recall@1", "noise_recall@1", "linkage_tree_purity@group", "nmi"])
+@pytest.mark.parametrize(
+    "name", ["recall@16", "body_recall@1", "noise_recall@1", "linkage_tree_purity@group", "nmi", "answer_auroc"]
+)
 def test_every_kind_of_figure_is_explained(name):
     assert meaning(name).text
     assert meaning(name).better == "higher"

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hypjax.show.plots import degradation_response, risk_coverage_curve
+from hypjax.retrieval import reliability
+from hypjax.show.plots import degradation_response, reliability_diagram, risk_coverage_curve
 from tests.show.plots.rendered import pixels
 
 
@@ -16,6 +17,18 @@ def test_risk_coverage_shows_its_curves():
     assert min(one.shape[:2]) > 500
     assert one.std() > 5
     assert np.any(one != two)
+
+
+def test_reliability_shows_what_is_told_and_what_comes_out():
+    told = np.random.default_rng(0).uniform(size=4000)
+    honest, liar = (np.random.default_rng(1).uniform(size=4000) < chance for chance in (told, told**3))
+    figure = reliability_diagram(reliability(told, honest, bins=10))
+    seen = next(line for line in figure.axes[0].lines if line.get_label() == "share wrong")
+    np.testing.assert_allclose(seen.get_ydata(), seen.get_xdata(), atol=0.08)
+    assert np.any(pixels(figure) != pixels(reliability_diagram(reliability(told, liar, bins=10))))
+    few = reliability(np.array([0.05, 0.95]), np.array([False, True]), bins=10)
+    line = next(line for line in reliability_diagram(few).axes[0].lines if line.get_label() == "share wrong")
+    assert len(line.get_xdata()) == 2  # empty bins are left out
 
 
 def test_degradation_shows_uncertainty_and_recall():

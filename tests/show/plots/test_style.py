@@ -8,12 +8,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hypjax.retrieval import reliability
 from hypjax.show import plots
 from hypjax.show.plots import style
 
 CURVE = np.linspace(0.1, 1, 9), np.linspace(0.1, 0.4, 9)
 ROWS = [{"step": step, "loss": 1.0 / (step + 1), "learning_rate": 0.1} for step in range(9)]
 SEARCH = np.array([[1, 2], [2, 0], [0, 1]]), np.ones((3, 2)), np.array([0, 0, 1]), np.array([0.1, 0.5, 0.9])
+RELIABILITY = reliability(np.array([0.2, 0.2, 0.8]), np.array([False, True, True]), bins=5)
 POINTS = np.array([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.1]])
 
 
@@ -35,6 +37,7 @@ PLOTS = {
     ),
     "layers": (1, lambda ax=None: plots.layers(image, np.arange(3.0), ax=ax)),
     "tree": (1, lambda ax=None: plots.tree(np.array([3, 3, 3, -1]), image, SEARCH[2], ["a", "b"], ax=ax)),
+    "reliability_diagram": (1, lambda ax=None: plots.reliability_diagram(RELIABILITY, ax=ax)),
     "risk_coverage_curve": (1, lambda ax=None: plots.risk_coverage_curve({"u": CURVE}, ideal=CURVE, ax=ax)),
 }
 

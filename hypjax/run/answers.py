@@ -1,0 +1,126 @@
+"""How far a model's answers can be relied on: learned from some of the test classes, held against the others.
+
+The classes to calibrate on are chosen by a hash of their names. They answer in one gallery with the others, since more
+answers are wrong in a larger one; they take part in recall and its relatives, and choose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from hypjax.data.source import Source
+from hypjax.data.split import Splits, hash_order
+from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, knn, promise_figures, relevant_counts
+from hypjax.retrieval.calibration import MOST_MATES, NEIGHBORS
+from hypjax.retrieval.promises import RISKS
+from hypjax.training.evaluation import Evaluation
+
+FORMAT = "hypjax calibration of a run 1"
+MOST = 20_000  # queries, evenly spaced: more tell nothing new
+FEWEST = 8  # classes to calibrate on
+
+
+class Reliance(NamedTuple):
+    """What is known of a model's answers.
+
+    Attributes:
+      calibration: learned from the classes that calibrate.
+      asked: what queries of the other classes found.
+      level_names: of the hierarchy above the classes.
+      about: `on`, the classes that calibrate; `queries` and `classes` of them; `size` of the gallery.
+    """
+
+    calibration: Calibration
+    asked: Asked
+    level_names: tuple[str, ...]
+    about: dict[str, Any]
+
+    def figures(self, *risks: float) -> dict[str, float]:
+        """What was promised and what came out, see `retrieval.promise_figures`; for the usual risks by default."""
+        return promise_figures(self.calibration, self.asked, level_names=self.level_names, risks=risks or RISKS)
+
+    def lines(self, *risks: float) -> Iterator[str]:
+        """What was promised and what came out, for people."""
+        figures, about, others = self.figures(*risks), self.about, len(np.unique(self.asked.classes))
+        whose = "validation classes, as test classes are few" if about["on"] == "validation" else "test classes"
+        error, auroc = figures["calibration_error"], figures["answer_auroc"]
+        yield f"  answers: calibrated on {about['classes']} {whose}, held against {others} others"
+        yield f"    chance that the first is wrong: told {error:.3f} beside what comes out, auroc {auroc:.3f}"
+        kinds = {"": "", "level_": " with groups above the class"} if self.level_names else {"": ""}
+        for risk in risks or RISKS:
+            told = []
+            for form, words in (("class", "answered"), ("image", "proven by images alone")):
+                for kind, more in kinds.items():
+                    given, wrong = (figures[f"{kind}{what}_by_{form}@{risk:g}"] for what in ("coverage", "error"))
+                    told.append(f"{words}{more} {given:.1%}" + (f" (wrong {wrong:.1%})" if given else ""))
+            yield f"    at most {risk:.0%} wrong: " + ", ".join(told)
+
+    def told(self) -> tuple[np.ndarray, np.ndarray]:
+        """The chance of being wrong that the first answer to each query is told, and whether it is."""
+        return self.calibration.probability(self.asked.scores), self.asked.wrong[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a workdir keeps of it: the calibration, and what it was made from."""
+        return {"format": FORMAT, **self.about, "made": self.calibration.as_dict()}
+
+
+def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: Evaluation | None) -> Reliance | None:
+    """Calibrates on a share of the test classes, or on the validation classes where the test classes are too few.
+
+    Args:
+      config: the settings.
+      evaluation: of the test classes.
+      splits: whose classes they are.
+      validated: the same of the validation classes; needed where `too_few`.
+
+    Returns:
+      None where it is switched off, or no classes are left to do it with.
+    """
+    source = splits.test
+    asked = found(evaluation, source)
+    names = len(np.unique(asked.classes))
+    calibrates = np.isin(asked.classes, calibrating(config, source))
+    about = {"on": "test", "size": len(evaluation.answering)}
+    learned = asked.take(calibrates)
+    rest = asked.take(~calibrates)
+    if validated is not None:
+        learned, rest = found(validated, splits.validation), asked
+        about = {"on": "validation", "size": len(validated.answering)}
+    classes = len(np.unique(learned.classes))
+    if not config.evaluation.calibration or classes < FEWEST or not len(rest.classes) or not names:
+        return None
+    about |= {"queries": len(learned.classes), "classes": classes}
+    return Reliance(calibrate_answers(learned), rest, tuple(source.level_names), about)
+
+
+def calibrating(config: ConfigDict, source: Source) -> list[int]:
+    """The test classes to calibrate on."""
+    order = hash_order(list(source.class_names), seed=config.data.split_seed)
+    return order[: int(config.evaluation.calibration * len(order))]
+
+
+def too_few(config: ConfigDict, source: Source) -> bool:
+    """Whether so few test classes would calibrate that the validation classes are to."""
+    return bool(config.evaluation.calibration) and len(calibrating(config, source)) < FEWEST
+
+
+def found(evaluation: Evaluation, source: Source) -> Asked:
+    """What the images of a source found, those left out that are alone in their class."""
+    asking, answering = evaluation.asking, evaluation.answering
+    own = asking if len(answering) == len(source) else None
+    labels, gallery = source.labels[asking], source.labels[answering]
+    chosen = np.flatnonzero(relevant_counts(labels, gallery, exclude=own) > 0)
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST)).astype(int))]
+    rows, labels = asking[chosen], labels[chosen]
+    points, embedded = evaluation.embedded.points, evaluation.embedded
+    mates = min(int(np.bincount(gallery).max()), MOST_MATES)
+    k = min(NEIGHBORS + mates, len(answering) - (own is not None))
+    indices, distances = knn(
+        points[rows], points[answering], k=k, distance=evaluation.space.distance, exclude=None if own is None else rows
+    )
+    neighbors = gallery[np.asarray(indices)]
+    return ask(embedded.uncertainty[rows], np.asarray(distances), neighbors, labels, source.ancestors)
