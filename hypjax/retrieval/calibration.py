@@ -133,12 +133,12 @@ class Calibration(NamedTuple):
     Attributes:
         before: From u to the chance that the first answer will be wrong, without a search.
         rankings: At each level of the hierarchy, the classes first, from answer scores to one that ranks, fitted on
-            half of the calibration classes.
-        after: From that of the classes to the chance that the first answer is wrong, fitted on the other half.
-        absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on the first half.
-        present_below: What that one is at most for 95 % of the queries of the second half, whose class is there.
-        thresholds: On the one that ranks, for classes, quantiles of the first half.
-        ranked: The ones that rank, of each query of the second half.
+            a quarter of the calibration classes, those that teach.
+        after: From that of the classes to the chance that the first answer is wrong, fitted on the others.
+        absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on those that teach.
+        present_below: What that one is at most for 95 % of the queries of the others, whose class is there.
+        thresholds: On the one that ranks, for classes, quantiles of those that teach.
+        ranked: The ones that rank, of each query of the others.
         wrong: Whether its first answer is wrong, at each level.
         classes: Its class.
     """
@@ -242,12 +242,12 @@ def deepest(ranked: Float[np.ndarray, "levels n"], most: float) -> Int[np.ndarra
 def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
     """Fits probabilities, and keeps what a guarantee needs, on classes that were used for nothing else.
 
-    Half of the classes teach which scores foretell a wrong answer and give the thresholds, so that the other half, on
-    which the answers are proven, has had no part in either.
+    A quarter of the classes teaches which scores foretell a wrong answer and gives the thresholds. The others, on
+    which the answers are proven, have no part in either; few scores take few classes to learn, and proofs take many.
 
     Args:
         asked: What queries of the calibration classes found, of at least four.
-        seed: Of the halves.
+        seed: Of the division.
 
     Raises:
         ValueError: fewer than four classes.
@@ -255,8 +255,8 @@ def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
     names, index = np.unique(asked.classes, return_inverse=True)
     if len(names) < 4:
         raise ValueError(f"{len(names)} classes are too few to calibrate on; at least 4 are needed")
-    half = (np.random.default_rng(seed).permutation(len(names)) % 2 == 0)[index]
-    first, second = asked.take(half), asked.take(~half)
+    teaches = (np.random.default_rng(seed).permutation(len(names)) % 4 == 0)[index]
+    first, second = asked.take(teaches), asked.take(~teaches)
     rankings = tuple(fit_probability(*level) for level in zip(first.scores, first.wrong, strict=True))
     ranked = np.stack([ranking(level) for ranking, level in zip(rankings, second.scores, strict=True)])
     there, gone = first.scores[0], first.removed
@@ -272,7 +272,7 @@ def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
         thresholds=np.unique(np.quantile(rankings[0](there), QUANTILES)),
         ranked=ranked,
         wrong=second.wrong,
-        classes=index[~half],
+        classes=index[~teaches],
     )
 
 

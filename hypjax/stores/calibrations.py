@@ -88,7 +88,7 @@ def make(
       index: what it holds.
       labeling: classes of its rows, and their hierarchy.
       without: classes that answer and do not ask.
-      seed: of the halves of the classes, see `retrieval.calibrate_answers`.
+      seed: of the division of the classes, see `retrieval.calibrate_answers`.
 
     Raises:
       UsageError: too few classes of two images or more, or a hybrid distance.
