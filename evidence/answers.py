@@ -21,7 +21,7 @@ from hypjax.config import assembly
 from hypjax.data import atomic
 from hypjax.data.split import hash_order
 from hypjax.retrieval import ask, auroc, calibrate_answers, knn, promise_figures
-from hypjax.retrieval.calibration import NEIGHBORS
+from hypjax.retrieval.asking import NEIGHBORS
 from hypjax.retrieval.promises import FORMS, RISKS, error
 from hypjax.run import Run, trained
 
@@ -48,6 +48,7 @@ class Answered:
             for part in knn(points, points, k=k, distance=model.space.distance, exclude=np.arange(len(points)))
         )
         asks = np.bincount(labels)[labels] > 1
+        self.size = len(points)
         self.names, self.level_names = list(source.class_names), source.level_names
         self.asked = ask(uncertainty, distances, labels[found], labels, source.ancestors).take(asks)
 
@@ -66,7 +67,9 @@ def figures(answered: Answered) -> dict[str, float]:
         "auroc of the ratio to a rival": auroc(rest.scores[0][:, 3], wrong),
     }
     made = calibrate_answers(asked.take(calibrates))
-    return told | promise_figures(made, rest, level_names=answered.level_names, risks=RISKS, delta=DELTA)
+    return told | promise_figures(
+        made, rest, most=answered.size, level_names=answered.level_names, risks=RISKS, delta=DELTA
+    )
 
 
 def broken(answered: Answered, draws: int) -> dict[str, float]:

@@ -155,6 +155,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
             put("unlike", np.array([word.unlike for word in found.words]))
         if values.risk is not None and found.words:
             put("given", np.array([word.given for word in found.words]))
+            put("enough", np.array([word.enough for word in found.words]))
             put("higher", np.array([word.higher for word in found.words], np.str_))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
@@ -239,16 +240,12 @@ def below(path: Path, root: Path) -> str:
 def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, found: Answers) -> str:
     """What one query found, as lines for the console."""
     kind = "row" if index.about.get("rows") else "image"
-    said = f"uncertainty {uncertainty:.3f}"
+    said, more = f"uncertainty {uncertainty:.3f}", []
     if found.words:
-        said += f", the first is wrong with probability {found.words[query].probability:.2f}"
-    lines = [f"{title}  ({said})", f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}"]
-    if found.words and found.words[query].unlike and not found.words[query].given:
-        lines[0] += "\n      nothing like it is indexed, or so it seems; what lies nearest:"
-    elif found.words and found.words[query].higher:
-        lines[0] += f"\n      not sure enough which class, but sure enough that it is of {found.words[query].higher}:"
-    elif found.words and found.words[query].given is False:
-        lines[0] += "\n      not sure enough to be answered; what lies nearest:"
+        chance, *more = calibrations.told(found.words[query], len(index.points))
+        said += f", {chance}"
+    lines = [f"{title}  ({said})", *(f"      {line}" for line in more)]
+    lines.append(f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}")
     for rank, (row, distance) in enumerate(
         zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
     ):

@@ -54,6 +54,7 @@ EXPECTED = {
         "len(points) == len(source) == 888",
         "found.figures['recall@1'] > 0.2",
         "min(quality.triplets) > 0.5",
+        "promised['answer_auroc'] > 0.6 and promised['calibration_error'] < 0.15",
         "doubts.shape == (18,) and np.ptp(doubts[::6]) < 1e-4",  # level 0 is the same picture three times
     ],
 }

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hypjax.retrieval.calibration import Asked, Calibration, deepest
+from hypjax.retrieval.asking import Asked
+from hypjax.retrieval.calibration import Calibration, deepest
 from hypjax.retrieval.probability import calibration_error
 from hypjax.retrieval.uncertainty import auroc, false_positive_rate, risk_coverage
 
@@ -17,6 +18,7 @@ def promise_figures(
     calibration: Calibration,
     asked: Asked,
     *,
+    most: int,
     level_names: Sequence[str] = (),
     risks: Sequence[float] = RISKS,
     delta: float = 0.1,
@@ -26,6 +28,7 @@ def promise_figures(
     Args:
         calibration: Of the same model and gallery.
         asked: Queries of classes that it was not made from.
+        most: Images in the gallery, of which each query may find so many.
         level_names: Of the levels above the classes, nearest first.
         risks: Each in (0, 1).
         delta: How likely a guarantee may fail.
@@ -36,7 +39,9 @@ def promise_figures(
         noticed) of telling queries whose class was taken out of the gallery from the others, and the same for the
         distance alone. For each risk and form, `coverage_by_image@0.1` and `error_by_image@0.1`: the share of queries
         that is answered and the share of wrong ones among these, classes weighing alike in `error_by_class`;
-        `coverage_at_best@0.1`, of the threshold that one would choose who knew the answers. With a hierarchy
+        `coverage_at_best@0.1`, of the threshold that one would choose who knew the answers. `answers_needed@0.1` and
+        `answers_hold@0.1`: how many answers a query is given, in the mean, for the right class to be among them with
+        probability 0.9, and the share where it is. With a hierarchy
         `level_coverage_by_image@0.1` and `level_error_by_image@0.1` of answers at the deepest level that is sure
         enough, and of those by image `level_share_NAME@0.1` and `level_error_NAME@0.1` of each level.
     """
@@ -58,6 +63,9 @@ def promise_figures(
     coverage, risk = risk_coverage(score[0], wrong)
     names = ("class", *level_names)
     for alpha in risks:
+        counts = calibration.answer_counts(scores, alpha, most=most)
+        figures[f"answers_needed@{alpha:g}"] = counts.mean()
+        figures[f"answers_hold@{alpha:g}"] = (asked.ranks <= counts).mean()
         for form, by_class in FORMS.items():
             found = calibration.guarantee(alpha, delta=delta, by_class=by_class)
             given = score[0] <= (-np.inf if found is None else found.threshold)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from hypjax.data.source import Source
 from hypjax.data.split import Splits, hash_order
 from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, knn, promise_figures, relevant_counts
-from hypjax.retrieval.calibration import MOST_MATES, NEIGHBORS
+from hypjax.retrieval.asking import MOST_MATES, NEIGHBORS
 from hypjax.retrieval.promises import RISKS
 from hypjax.training.evaluation import Evaluation
 
@@ -41,7 +41,9 @@ class Reliance(NamedTuple):
 
     def figures(self, *risks: float) -> dict[str, float]:
         """What was promised and what came out, see `retrieval.promise_figures`; for the usual risks by default."""
-        return promise_figures(self.calibration, self.asked, level_names=self.level_names, risks=risks or RISKS)
+        return promise_figures(
+            self.calibration, self.asked, most=self.about["size"], level_names=self.level_names, risks=risks or RISKS
+        )
 
     def lines(self, *risks: float) -> Iterator[str]:
         """What was promised and what came out, for people."""

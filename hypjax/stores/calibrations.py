@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from hypjax.retrieval import (
     deepest,
     relevant_counts,
 )
-from hypjax.retrieval.calibration import MOST_MATES, NEIGHBORS
+from hypjax.retrieval.asking import MOST_MATES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.searching import nearest
@@ -59,12 +59,14 @@ class Word(NamedTuple):
       given: whether it is sure enough to be given; None where no risk was named.
       unlike: whether the index seems to hold nothing like the query.
       higher: what the query is surely of, above the classes; "" where the first answer is given, or nothing is sure.
+      enough: so many of the nearest hold the right class, with probability 1 − risk; 0 where no risk was named.
     """
 
     probability: float
     given: bool | None
     unlike: bool
     higher: str = ""
+    enough: int = 0
 
 
 def place(index: Path) -> Path:
@@ -175,7 +177,8 @@ def judge(
     level = deepest(ranked, threshold).tolist()
     higher = [name_at(calibrated, at, int(row)) for at, row in zip(level, found[:, 0], strict=True)]
     given = [at == 0 for at in level]
-    return [Word(*word) for word in zip(told.tolist(), given, unlike.tolist(), higher, strict=True)]
+    enough = made.answer_counts(scores, risk, most=calibrated.labels.shape[1]).tolist()
+    return [Word(*word) for word in zip(told.tolist(), given, unlike.tolist(), higher, enough, strict=True)]
 
 
 def before_search(index: Embeddings, uncertainty: np.ndarray) -> list[Word]:
@@ -207,6 +210,24 @@ def name_at(calibrated: Calibrated, level: int, row: int) -> str:
     if not 0 < level < len(calibrated.labels):
         return ""
     return calibrated.names[level - 1][calibrated.labels[level, row]]
+
+
+def told(word: Word, size: int) -> Iterator[str]:
+    """What a person is told: the chance of being wrong, then what can be said where the answer is not sure enough.
+
+    Args:
+      word: on the first answer.
+      size: of the index.
+    """
+    yield f"the first is wrong with probability {word.probability:.2f}"
+    if word.unlike and not word.given:
+        yield "nothing like it is indexed, or so it seems; what lies nearest:"
+    elif word.higher:
+        yield f"not sure enough which class, but sure enough that it is of {word.higher}; what lies nearest:"
+    elif word.given is False:
+        yield "not sure enough to be answered; what lies nearest:"
+    if 1 < word.enough < size - 1:
+        yield f"the right class is probably among the first {word.enough}"
 
 
 def promise(calibrated: Calibrated, risk: float) -> str:

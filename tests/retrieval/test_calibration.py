@@ -27,7 +27,8 @@ def world(classes, rng, each=5):
     # A group above the class is right where the class is, and for half of the others.
     group = wrong & (rng.uniform(size=len(hard)) < 0.5)
     scores, wrong = np.stack([scores, scores]), np.stack([wrong, group])
-    return Asked(rng.uniform(size=len(hard)), scores, removed, wrong, np.repeat(np.arange(classes), each))
+    ranks = np.where(wrong[0], 2.0 + rng.poisson(4 / (1 + np.exp(-hard))), 1.0)
+    return Asked(rng.uniform(size=len(hard)), scores, removed, wrong, ranks, np.repeat(np.arange(classes), each))
 
 
 def test_scores_are_those_of_the_definition():
@@ -51,6 +52,7 @@ def test_what_queries_found_is_judged_at_each_level():
     assert asked.scores.shape == (2, 6, 5)
     np.testing.assert_allclose(asked.scores[:, 0, 3], [1 / 1.4, 1 / 9])  # a rival of another class, of another group
     assert np.isnan(asked.removed).any(axis=1).all()  # fewer than ten others are left without the class
+    np.testing.assert_array_equal(asked.ranks, [1, 2, 3, 1, 1, 1])
     few = asked.take(np.array([5, 1]))
     np.testing.assert_array_equal(few.classes, [2, 0])
     np.testing.assert_array_equal(few.wrong, asked.wrong[:, [5, 1]])
@@ -85,6 +87,20 @@ def test_a_class_that_is_not_there_is_noticed_and_few_that_are_there_are_taken_f
     assert made.nothing_like(away).mean() > 0.85
     score = np.concatenate([made.absence(others.scores[0]), made.absence(others.removed)])
     assert false_positive_rate(score, np.repeat([False, True], len(others.classes))) < 0.12
+
+
+def test_the_right_class_is_among_so_many_answers_as_often_as_promised():
+    """Over draws of calibration classes and queries together; and with fewer than one count for all would take."""
+    others, held, given = world(3000, np.random.default_rng(9)), [], []
+    for seed in range(40):
+        made = calibrate_answers(world(200, np.random.default_rng(seed)), seed=seed)
+        counts = made.answer_counts(others.scores, 0.1, most=10_000)
+        held.append(np.mean(others.ranks <= counts))
+        given.append(counts.mean())
+    assert 0.895 < np.mean(held) < 0.93
+    assert np.mean(given) < np.quantile(others.ranks, 0.9)
+    few = calibrate_answers(world(8, np.random.default_rng(0)))
+    assert set(few.answer_counts(others.scores, 0.1, most=77)) == {77}  # six classes prove nothing of one in ten
 
 
 def test_it_is_kept_as_json_holds_it():

@@ -10,7 +10,7 @@ from tests.retrieval.test_calibration import world
 @pytest.fixture(scope="module")
 def found():
     made, others = calibrate_answers(world(600, np.random.default_rng(0))), world(900, np.random.default_rng(1))
-    return made, others, promise_figures(made, others, level_names=("group",), risks=(0.2, 0.3))
+    return made, others, promise_figures(made, others, most=4500, level_names=("group",), risks=(0.2, 0.3))
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.3])
@@ -35,6 +35,15 @@ def test_coverage_and_errors_are_those_of_a_loop(found, alpha):
             assert error < alpha + 0.03
 
 
+def test_answers_that_are_needed_are_counted(found):
+    made, others, figures = found
+    counts = made.answer_counts(others.scores, 0.2, most=4500)
+    assert figures["answers_needed@0.2"] == pytest.approx(sum(counts) / len(counts))
+    hits = [rank <= count for rank, count in zip(others.ranks, counts, strict=True)]
+    assert figures["answers_hold@0.2"] == pytest.approx(np.mean(hits))
+    assert np.mean(hits) > 0.77
+
+
 def test_levels_add_up_and_nothing_is_better_than_knowing_the_answers(found):
     made, others, figures = found
     for alpha in (0.2, 0.3):
@@ -52,6 +61,6 @@ def test_levels_add_up_and_nothing_is_better_than_knowing_the_answers(found):
 
 def test_where_nothing_is_proven_nothing_is_answered():
     few = calibrate_answers(world(8, np.random.default_rng(2)))
-    figures = promise_figures(few, world(50, np.random.default_rng(3)), risks=(0.01,))
+    figures = promise_figures(few, world(50, np.random.default_rng(3)), most=250, risks=(0.01,))
     assert figures["coverage_by_class@0.01"] == figures["error_by_class@0.01"] == 0
     assert not any(name.startswith("level_") for name in figures)

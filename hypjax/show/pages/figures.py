@@ -73,6 +73,8 @@ coverage_by_class@(.+) | Answered, errors ≤ \1, new classes | higher | Share o
 error_by_class@(.+) | Wrong of these, ≤ \1, new classes | – | Share of wrong ones, classes weighing alike.
 coverage_by_image@(.+) | Answered, errors ≤ \1, images | higher | The same for images of the classes that calibrate.
 error_by_image@(.+) | Wrong of these, ≤ \1, images | – | Share of wrong ones among these answers.
+answers_needed@(.+) | Answers needed, misses ≤ \1 | lower | For the right class to be among them, in the mean.
+answers_hold@(.+) | Right among them, misses ≤ \1 | higher | Share of queries whose right class is among these answers.
 coverage_at_best@(.+) | Answered at best, errors ≤ \1 | – | By the threshold of one who knows the answers.
 level_coverage_by_(\w+)@(.+) | Answered at some level, errors ≤ \2, \1 | higher | Or with a group above the class.
 level_error_by_(\w+)@(.+) | Wrong of these, ≤ \2, \1 | – | Share of wrong ones among these answers.
