@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ import numpy as np
 from hypjax.config import assembly
 from hypjax.data import atomic
 from hypjax.data.split import hash_order
-from hypjax.retrieval import ask, auroc, calibrate_answers, knn, promise_figures
+from hypjax.retrieval import Asked, Calibration, ask, auroc, calibrate_answers, deepest, knn, promise_figures
 from hypjax.retrieval.asking import NEIGHBORS
 from hypjax.retrieval.promises import FORMS, RISKS, error
 from hypjax.run import Run, trained
@@ -77,22 +78,33 @@ def broken(answered: Answered, draws: int) -> dict[str, float]:
     asked = answered.asked
     names = np.unique(asked.classes)
     rows_of = [np.flatnonzero(asked.classes == name) for name in names]
-    told = {f"{what} at {a} by {form}": 0.0 for what in ("broken", "answered") for a in RISKS for form in FORMS}
+    told: dict[str, float] = {}
     for draw in range(draws):
         chosen = np.random.default_rng(draw).integers(0, len(names), len(names))
         drawn = asked.take(np.concatenate([rows_of[c] for c in chosen]))
         as_new = np.repeat(np.arange(len(chosen)), [len(rows_of[c]) for c in chosen])
         made = calibrate_answers(drawn._replace(classes=as_new), seed=draw)
-        rank = made.rankings[0](asked.scores[0])
-        for alpha in RISKS:
-            for form, by_class in FORMS.items():
-                found = made.guarantee(alpha, delta=DELTA, by_class=by_class)
-                given = rank <= (-np.inf if found is None else found.threshold)
-                told[f"answered at {alpha} by {form}"] += given.mean() / draws
-                # A form promises a risk in which its units weigh alike.
-                risk = error(given, asked.wrong[0], asked.classes if by_class else None)
-                told[f"broken at {alpha} by {form}"] += (risk > alpha) / draws
+        for name, given, wrong, by_class in answers(made, asked):
+            # A form promises a risk in which its units weigh alike.
+            risk = error(given, wrong, asked.classes if by_class else None)
+            alpha = float(name.split()[0])
+            told[f"answered at {name}"] = told.get(f"answered at {name}", 0.0) + given.mean() / draws
+            told[f"broken at {name}"] = told.get(f"broken at {name}", 0.0) + (risk > alpha) / draws
     return {name: float(value) for name, value in told.items()}
+
+
+def answers(made: Calibration, asked: Asked) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
+    """For each risk and form, with answers of classes and of any level: which are given, and which are wrong."""
+    ranked = made.rank(asked.scores)
+    for alpha in RISKS:
+        for form, by_class in FORMS.items():
+            for levels, found in (
+                (1, made.guarantee(alpha, delta=DELTA, by_class=by_class)),
+                (len(ranked), made.level_guarantee(alpha, delta=DELTA, by_class=by_class)),
+            ):
+                level = deepest(ranked[:levels], -np.inf if found is None else found.threshold)
+                wrong = np.take_along_axis(asked.wrong, np.minimum(level, levels - 1)[None], axis=0)[0]
+                yield f"{alpha} by {form}{', any level' * (levels > 1)}", level < levels, wrong, by_class
 
 
 def main() -> None:
