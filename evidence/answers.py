@@ -2,8 +2,8 @@
 
     python evidence/answers.py runs/seed-0 runs/seed-1 ... [--split test|validation] [--draws 500]
 
-Of the classes of a split, which the runs were not trained on, a third calibrates, chosen by a hash of their names; the
-others are scored, all in one gallery. Then classes to calibrate on are drawn anew, with replacement from all of them,
+Of the classes of a split, which the runs were not trained on, some calibrate, chosen by a hash of their names as at the
+end of a run; the others are scored, all in one gallery. Then classes to calibrate on are drawn anew, with replacement from all of them,
 and the risk that is promised is compared with that over all. Figures of each run and their mean go to
 `evidence/results/answers.json`.
 """
@@ -20,11 +20,11 @@ import numpy as np
 
 from hypjax.config import assembly
 from hypjax.data import atomic
-from hypjax.data.split import hash_order
 from hypjax.retrieval import Asked, Calibration, ask, auroc, calibrate_answers, deepest, knn, promise_figures
 from hypjax.retrieval.asking import NEIGHBORS
 from hypjax.retrieval.promises import FORMS, RISKS, error
 from hypjax.run import Run, trained
+from hypjax.run.answers import calibrating
 
 RESULTS = Path(__file__).parent / "results"
 DELTA = 0.1
@@ -50,14 +50,14 @@ class Answered:
         )
         asks = np.bincount(labels)[labels] > 1
         self.size = len(points)
-        self.names, self.level_names = list(source.class_names), source.level_names
+        self.calibrating, self.level_names = calibrating(model.config, source), source.level_names
         self.asked = ask(uncertainty, distances, labels[found], labels, source.ancestors).take(asks)
 
 
 def figures(answered: Answered) -> dict[str, float]:
-    """Of a calibration on a third of the classes, and queries of the others."""
-    order, asked = hash_order(answered.names, seed=1), answered.asked
-    calibrates = np.isin(asked.classes, order[: len(order) // 3])
+    """Of a calibration on the classes that calibrate a run, and queries of the others, as `results.json` has them."""
+    asked = answered.asked
+    calibrates = np.isin(asked.classes, answered.calibrating)
     rest = asked.take(~calibrates)
     u, wrong = rest.uncertainty, rest.wrong[0]
     told = {
