@@ -3,8 +3,8 @@
     python evidence/answers.py runs/seed-0 runs/seed-1 ... [--split test|validation] [--draws 500]
 
 Of the classes of a split, which the runs were not trained on, some calibrate, chosen by a hash of their names as at the
-end of a run; the others are scored, all in one gallery. Then classes to calibrate on are drawn anew, with replacement from all of them,
-and the risk that is promised is compared with that over all. Figures of each run and their mean go to
+end of a run; the others are scored, all in one gallery. Then classes to calibrate on are drawn anew, with replacement
+from all of them, and the risk that is promised is compared with that over all. Figures of each run and their mean go to
 `evidence/results/answers.json`.
 """
 
