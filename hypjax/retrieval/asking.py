@@ -18,13 +18,13 @@ def answer_scores(
 ) -> Float[np.ndarray, "n f"]:
     """Scores of each query's first answer, none of which alone is the best on every data set.
 
-    u, the distance d₁ to the nearest neighbor and d₁/d₂; with the neighbors' labels also d₁ / d_o, where o is the first
-    neighbor of another class than the nearest (the last neighbor where there is none), and the share of the four
+    u, the distance d₁ to the nearest neighbor and d₁/d₂; with the neighbors' labels also the gap d_o − d₁, where o is
+    the first neighbor of another class than the nearest (the last where there is none), and the share of the four
     neighbors after the nearest that are of its class. The query's own class is not looked at. The choice is [ours].
 
     Example:
         >>> answer_scores(np.array([0.4]), np.array([[1.0, 2.0, 4.0]]), np.array([[7, 7, 5]])).tolist()
-        [[0.4, 1.0, 0.5, 0.25, 0.5]]
+        [[0.4, 1.0, 0.5, 3.0, 0.5]]
 
     Args:
         uncertainty: In [0, 1].
@@ -41,8 +41,8 @@ def answer_scores(
     if labels is not None:
         same = np.asarray(labels) == np.asarray(labels)[:, :1]
         other = np.where(same, np.inf, distances).min(1)
-        rival = np.minimum(other, distances[:, -1])
-        scores += [distance_ratio(np.column_stack([distances[:, 0], rival])), same[:, 1:5].mean(1)]
+        gap = np.minimum(other, distances[:, -1]) - distances[:, 0]
+        scores += [gap, same[:, 1:5].mean(1)]
     return np.column_stack(scores)
 
 

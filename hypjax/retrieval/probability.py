@@ -4,7 +4,7 @@ A score ranks; a probability can be read. Which way a cheap score points differs
 weight are learned on classes with known answers, and never assumed. It runs on the host, in NumPy and float64.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,11 +44,14 @@ class Probability(NamedTuple):
 
 
 def fit_probability(
-    scores: Float[Array | np.ndarray, "n f"], wrong: Bool[Array | np.ndarray, "n"], *, penalty: float = 1.0
+    scores: Float[Array | np.ndarray, "n f"],
+    wrong: Bool[Array | np.ndarray, "n"],
+    *,
+    penalty: float | Sequence[float] = 1.0,
 ) -> Probability:
     """Logistic regression on standardized scores.
 
-    min_{w, b}  Σ_i log(1 + exp(−y_i (b + w · x_i))) + penalty ‖w‖² / 2,  y = ±1
+    min_{w, b}  Σ_i log(1 + exp(−y_i (b + w · x_i))) + Σ_j penalty_j w_j² / 2,  y = ±1
 
     With one score it is Platt's calibration.
 
@@ -63,7 +66,7 @@ def fit_probability(
     Args:
         scores: One or several of each query; a constant one is given no weight.
         wrong: Whether its answer is wrong.
-        penalty: On the weights, positive.
+        penalty: On the weights, positive; one for all, or one each.
 
     Raises:
         ValueError: scores that are not finite, or no query.
@@ -75,6 +78,7 @@ def fit_probability(
         raise ValueError("scores must be finite, of one query at least")
     center, spread = scores.mean(0), scores.std(0)
     scale = np.where(spread > 1e-12 * np.maximum(1, abs(center)), spread, np.inf)  # none for what is constant
+    each = np.broadcast_to(np.asarray(penalty, np.float64), center.shape)
     x, sign = (scores - center) / scale, np.where(wrong, 1.0, -1.0)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -84,9 +88,9 @@ def fit_probability(
         margin = sign * (bias + x @ weights)
         pull = -sign * expit(-margin)
         # [ours] Half a success and half a failure more, so that b is finite where all are right or all are wrong.
-        value = np.logaddexp(0, -margin).sum() + penalty * (weights @ weights) / 2
+        value = np.logaddexp(0, -margin).sum() + weights @ (each * weights) / 2
         value += (np.logaddexp(0, -bias) + np.logaddexp(0, bias)) / 2
-        slope = np.append(x.T @ pull + penalty * weights, pull.sum() + expit(bias) - 0.5)
+        slope = np.append(x.T @ pull + each * weights, pull.sum() + expit(bias) - 0.5)
         return float(value), slope
 
     found = minimize(

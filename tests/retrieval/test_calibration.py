@@ -35,7 +35,7 @@ def test_scores_are_those_of_the_definition():
     u, d = np.array([0.3, 0.6]), np.array([[1.0, 2.0, 4.0, 8.0, 9.0, 9.5], [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]])
     labels = np.array([[3, 3, 3, 5, 3, 6], [2, 2, 2, 2, 2, 2]])
     np.testing.assert_allclose(answer_scores(u, d), [[0.3, 1.0, 0.5], [0.6, 0.0, 1.0]])
-    rest = [[1 / 8, 3 / 4], [0.0, 1.0]]
+    rest = [[7.0, 3 / 4], [1.0, 1.0]]
     np.testing.assert_allclose(answer_scores(u, d, labels)[:, 3:], rest)
     with pytest.raises(ValueError, match="two neighbors at least"):
         answer_scores(u, d[:, :1])
@@ -50,7 +50,7 @@ def test_what_queries_found_is_judged_at_each_level():
     asked = ask(np.full(6, 0.4), np.take_along_axis(apart, found, axis=1), labels[found], labels, ancestors)
     np.testing.assert_array_equal(asked.wrong, [[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
     assert asked.scores.shape == (2, 6, 5)
-    np.testing.assert_allclose(asked.scores[:, 0, 3], [1 / 1.4, 1 / 9])  # a rival of another class, of another group
+    np.testing.assert_allclose(asked.scores[:, 0, 3], [0.4, 8.0])  # a rival of another class, of another group
     assert np.isnan(asked.removed).any(axis=1).all()  # fewer than ten others are left without the class
     np.testing.assert_array_equal(asked.ranks, [1, 2, 3, 1, 1, 1])
     few = asked.take(np.array([5, 1]))
