@@ -21,6 +21,7 @@ from hypjax.training.evaluation import Evaluation
 
 FORMAT = "hypjax calibration of a run 1"
 MOST = 20_000  # queries, evenly spaced: more tell nothing new
+PROVEN_FOR = {"class": "new classes", "image": "new images"}
 FEWEST = 8  # classes to calibrate on
 
 
@@ -49,17 +50,20 @@ class Reliance(NamedTuple):
         """What was promised and what came out, for people."""
         figures, about, others = self.figures(*risks), self.about, len(np.unique(self.asked.classes))
         whose = "validation classes, as test classes are few" if about["on"] == "validation" else "test classes"
-        error, auroc = figures["calibration_error"], figures["answer_auroc"]
         yield f"  answers: calibrated on {about['classes']} {whose}, held against {others} others"
-        yield f"    chance that the first is wrong: told {error:.3f} beside what comes out, auroc {auroc:.3f}"
-        kinds = {"": "", "level_": " with groups above the class"} if self.level_names else {"": ""}
+        error, auroc = figures["calibration_error"], figures["answer_auroc"]
+        yield f"    the chance that the first is wrong is {error:.3f} off what comes out in the mean; auroc {auroc:.3f}"
+        kinds = ("", "level_") if self.level_names else ("",)
+        columns = [(form, kind) for form in ("class", "image") for kind in kinds]
+        heads = ["or a group" if kind else PROVEN_FOR[form] for form, kind in columns]
+        yield f"    {'answered (wrong), where':24}" + "".join(f"{head:>17}" for head in heads)
         for risk in risks or RISKS:
-            told = []
-            for form, words in (("class", "answered"), ("image", "proven by images alone")):
-                for kind, more in kinds.items():
-                    given, wrong = (figures[f"{kind}{what}_by_{form}@{risk:g}"] for what in ("coverage", "error"))
-                    told.append(f"{words}{more} {given:.1%}" + (f" (wrong {wrong:.1%})" if given else ""))
-            yield f"    at most {risk:.0%} wrong: " + ", ".join(told)
+            pairs = [
+                (figures[f"{kind}coverage_by_{form}@{risk:g}"], figures[f"{kind}error_by_{form}@{risk:g}"])
+                for form, kind in columns
+            ]
+            cells = [f"{given:.1%} ({wrong:.1%})" if given else "none is proven" for given, wrong in pairs]
+            yield f"    {f'at most {risk:.0%} may be wrong':24}" + "".join(f"{cell:>17}" for cell in cells)
 
     def told(self) -> tuple[np.ndarray, np.ndarray]:
         """The chance of being wrong that the first answer to each query is told, and whether it is."""

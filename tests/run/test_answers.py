@@ -78,9 +78,10 @@ def test_what_is_promised_is_told_for_any_risk():
     made = relied(*evaluated(200))
     figures = made.figures(0.25)
     assert figures.keys() >= {"calibration_error", "coverage_by_class@0.25", "level_share_pair@0.25"}
-    (line,) = [line for line in made.lines(0.25) if "at most" in line]
-    assert line.startswith("    at most 25% wrong: answered ")
-    assert f"with groups above the class {figures['level_coverage_by_class@0.25']:.1%}" in line
+    *_, heads, line = made.lines(0.25)
+    assert line.startswith("    at most 25% may be wrong")
+    told = f"{figures['level_coverage_by_class@0.25']:.1%} ({figures['level_error_by_class@0.25']:.1%})"
+    assert heads.index("or a group") + len("or a group") == line.index(told) + len(told)  # below its head
     assert {name.partition("@")[2] for name in made.figures()} == {"", "0.05", "0.1", "0.2"}
 
 
