@@ -84,23 +84,24 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
       validated: the same of the validation classes; needed where `too_few`.
 
     Returns:
-      None where it is switched off, or no classes are left to do it with.
+      None where it is switched off, or there is too little to do it with: classes, or images to be found.
     """
     source = splits.test
-    asked = found(evaluation, source)
-    names = len(np.unique(asked.classes))
-    calibrates = np.isin(asked.classes, calibrating(config, source))
-    about = {"on": "test", "size": len(evaluation.answering)}
-    learned = asked.take(calibrates)
-    rest = asked.take(~calibrates)
-    if validated is not None:
-        learned, rest = found(validated, splits.validation), asked
-        about = {"on": "validation", "size": len(validated.answering)}
-    classes = len(np.unique(learned.classes))
-    if not config.evaluation.calibration or classes < FEWEST or not len(rest.classes) or not names:
+    few = too_few(config, source)
+    if not config.evaluation.calibration or (few and validated is None) or len(evaluation.answering) <= NEIGHBORS:
         return None
-    about |= {"queries": len(learned.classes), "classes": classes}
-    return Reliance(calibrate_answers(learned), rest, tuple(source.level_names), about)
+    judged, about = found(evaluation, source), dict[str, Any]()
+    if validated is None:
+        calibrates = np.isin(judged.classes, calibrating(config, source))
+        learned, judged = judged.take(calibrates), judged.take(~calibrates)
+        about = {"on": "test", "size": len(evaluation.answering)}
+    else:
+        learned = found(validated, splits.validation)
+        about = {"on": "validation", "size": len(validated.answering)}
+    about |= {"queries": len(learned.classes), "classes": len(np.unique(learned.classes))}
+    if about["classes"] < FEWEST or not len(judged.classes):
+        return None
+    return Reliance(calibrate_answers(learned), judged, tuple(source.level_names), about)
 
 
 def calibrating(config: ConfigDict, source: Source) -> list[int]:

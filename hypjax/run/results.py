@@ -67,7 +67,7 @@ def score(
     if split != "test":
         return Scored(evaluation, None, evaluation.figures)
     validation, validated = setup.splits.validation, None
-    if answers.too_few(config, setup.splits.test) and len(validation):
+    if answers.too_few(config, setup.splits.test) and len(validation) > answers.NEIGHBORS:
         validated = evaluator(variables, validation, degraded_queries=0, clusters=False)
     reliance = answers.rely(config, evaluation, setup.splits, validated)
     return Scored(evaluation, reliance, evaluation.figures | (reliance.figures() if reliance else {}))

@@ -71,6 +71,7 @@ def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     assert "12 validation classes, as test classes are few, held against 20 others" in next(made.lines())
     assert relied(source, evaluation) is None
     assert relied(*evaluated(60), calibration=0.0) is None
+    assert relied(*evaluated(2, each=1), validation, validated) is None  # one image to be found
     assert not answers.too_few(default_settings(), evaluated(60)[0])
 
 
