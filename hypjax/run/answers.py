@@ -90,11 +90,11 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
     few = too_few(config, source)
     if not config.evaluation.calibration or (few and validated is None) or len(evaluation.answering) <= NEIGHBORS:
         return None
-    judged, about = found(evaluation, source), dict[str, Any]()
+    judged = found(evaluation, source)
+    about: dict[str, Any] = {"on": "test", "size": len(evaluation.answering)}
     if validated is None:
         calibrates = np.isin(judged.classes, calibrating(config, source))
         learned, judged = judged.take(calibrates), judged.take(~calibrates)
-        about = {"on": "test", "size": len(evaluation.answering)}
     else:
         learned = found(validated, splits.validation)
         about = {"on": "validation", "size": len(validated.answering)}
