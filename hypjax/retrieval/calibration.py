@@ -61,6 +61,7 @@ class Calibration(NamedTuple):
         """As JSON holds it."""
         fitted = {name: getattr(self, name).as_dict() for name in FITTED}
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        arrays["ranks"] = [rank if np.isfinite(rank) else None for rank in arrays["ranks"]]  # JSON knows no ∞
         return {
             **fitted,
             **arrays,
@@ -73,6 +74,7 @@ class Calibration(NamedTuple):
         """From what `as_dict` gave, and whatever stands beside it."""
         parts: dict[str, Any] = {name: Probability.from_dict(held[name]) for name in FITTED}
         parts |= {name: np.array(held[name], dtype) for name, dtype in ARRAYS.items()}
+        parts["ranks"] = np.nan_to_num(parts["ranks"], nan=np.inf)
         parts["rankings"] = tuple(map(Probability.from_dict, held["rankings"]))
         return cls(**parts, present_below=float(held["present_below"]))
 
