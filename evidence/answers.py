@@ -4,7 +4,7 @@
 
 Of the classes of a split, which the runs were not trained on, some calibrate, chosen by a hash of their names as at the
 end of a run; the others are scored, all in one gallery. Then classes to calibrate on are drawn anew, with replacement
-from all of them, and the risk that is promised is compared with that over all. Figures of each run and their mean go to
+from all of them, and the risk that is promised is compared with that over all. Figures of each run go to
 `evidence/results/answers.json`.
 """
 

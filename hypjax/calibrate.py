@@ -5,7 +5,7 @@ own class teaches how likely an answer is wrong and which answers may be given s
 It is kept in FILE's folder as `NAME.calibration.npz`, and `python -m hypjax.search --risk 0.1` uses it.
 
 The class of an image is its folder, or what a listing with the columns `path` and `label` says. Classes that the model
-was trained on are found too easily: with the --workdir of its run they do not ask.
+was trained or chosen on are found too easily: with the --workdir of its run they do not ask.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
       index: a file of embeddings.
       labels: a listing with the columns `path`, as in the index, and `label`, others being the hierarchy above it; None
         takes folders for classes, and those that they lie in for the hierarchy.
-      run: whose training classes do not ask; they are known by their names.
+      run: whose training and validation classes do not ask; they are known by their names.
 
     Raises:
       UsageError: no index, or nothing that can be calibrated on.
@@ -55,14 +55,15 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
     held = embeddings.read(index)
     paths = [picture.path for picture in held.pictures]
     labeling = listed(labels, paths) if labels else folders(index, paths)
-    known = set(assembly.assemble(run.config).splits.train.class_names) if run else set()
+    splits = assembly.assemble(run.config).splits if run else None
+    known = {*splits.train.class_names, *splits.validation.class_names} if splits else set()
     made = calibrations.make(index, held, labeling, without=known)
     out = calibrations.place(index)
     calibrations.write(out, made)
     print(f"{out}: {calibrations.about_of(made.about)}")
     if run:
         count = len(known & set(labeling.class_names))
-        print(f"  {count} classes of the index do not ask, since the model was trained on them")
+        print(f"  {count} classes of the index do not ask, since the model was trained or chosen on them")
     else:
         print("  if it holds classes that the model was trained on, say --workdir: they are found too easily")
     for risk in RISKS:

@@ -150,7 +150,10 @@ def test_an_image_whose_class_is_unsure_is_told_the_group_above(tmp_path):
 def test_classes_that_the_model_was_trained_on_answer_and_do_not_ask(index, monkeypatch, capsys):
     every = calibrate.calibrate(index)
     names = [f"class {c}" for c in range(20)]
-    train = SimpleNamespace(train=SimpleNamespace(class_names=[*names, "elsewhere"]))
+    train = SimpleNamespace(
+        train=SimpleNamespace(class_names=[*names[:15], "elsewhere"]),
+        validation=SimpleNamespace(class_names=names[15:]),
+    )
     monkeypatch.setattr(calibrate.assembly, "assemble", lambda config: SimpleNamespace(splits=train))
     made = calibrate.calibrate(index, run=SimpleNamespace(config=None))
     assert "20 classes of the index do not ask" in capsys.readouterr().out

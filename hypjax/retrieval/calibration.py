@@ -38,7 +38,8 @@ class Calibration(NamedTuple):
             a quarter of the calibration classes, those that teach.
         after: From that of the classes to the chance that the first answer is wrong, fitted on the others.
         absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on those that teach.
-        present_below: What that one is at most for 95 % of the queries of the others, whose class is there.
+        present_below: What that one is at most for 95 % of the queries of the others, whose class is there; ∞ where
+            nothing is known of what is missing.
         thresholds: On the one that ranks, for classes, quantiles of those that teach.
         ranked: The ones that rank, of each query of the others.
         wrong: Whether its first answer is wrong, at each level.
@@ -61,7 +62,7 @@ class Calibration(NamedTuple):
         """As JSON holds it."""
         fitted = {name: getattr(self, name).as_dict() for name in FITTED}
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
-        arrays["ranks"] = [rank if np.isfinite(rank) else None for rank in arrays["ranks"]]  # JSON knows no ∞
+        arrays["ranks"] = [_finite(rank) for rank in arrays["ranks"]]
         return {
             **fitted,
             **arrays,
@@ -76,7 +77,8 @@ class Calibration(NamedTuple):
         parts |= {name: np.array(held[name], dtype) for name, dtype in ARRAYS.items()}
         parts["ranks"] = np.nan_to_num(parts["ranks"], nan=np.inf)
         parts["rankings"] = tuple(map(Probability.from_dict, held["rankings"]))
-        return cls(**parts, present_below=float(held["present_below"]))
+        below = held["present_below"]
+        return cls(**parts, present_below=np.inf if below is None else float(below))
 
     def rank(self, scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "levels n"]:
         """What ranks the first answers at each level, small for what is likely right."""
@@ -192,13 +194,19 @@ def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
         rankings=rankings,
         after=fit_probability(_logit(ranked[0]), second.wrong[0]),
         absence=absence,
-        present_below=float(np.quantile(absence(second.scores[0]), PRESENT, method="higher")),
+        present_below=float(np.quantile(absence(second.scores[0]), PRESENT, method="higher"))
+        if known.any()
+        else np.inf,
         thresholds=np.unique(np.quantile(rankings[0](there), QUANTILES)),
         ranked=ranked,
         wrong=second.wrong,
         ranks=second.ranks,
         classes=index[~teaches],
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None  # JSON knows no ∞
 
 
 def _logit(probability: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 1"]:

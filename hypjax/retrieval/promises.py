@@ -65,7 +65,7 @@ def promise_figures(
     for alpha in risks:
         counts = calibration.answer_counts(scores, alpha, most=most)
         figures[f"answers_needed@{alpha:g}"] = counts.mean()
-        figures[f"answers_hold@{alpha:g}"] = (asked.ranks <= counts).mean()
+        figures[f"answers_hold@{alpha:g}"] = ((asked.ranks <= counts) | (counts >= most)).mean()
         for form, by_class in FORMS.items():
             found = calibration.guarantee(alpha, delta=delta, by_class=by_class)
             given = score[0] <= (-np.inf if found is None else found.threshold)

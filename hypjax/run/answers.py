@@ -31,26 +31,30 @@ class Reliance(NamedTuple):
     Attributes:
       calibration: learned from the classes that calibrate.
       asked: what queries of the other classes found.
+      gallery: images that they searched.
       level_names: of the hierarchy above the classes.
-      about: `on`, the classes that calibrate; `queries` and `classes` of them; `size` of the gallery.
+      about: `on`, the classes that calibrate; `queries` and `classes` of them; `size` of the gallery they searched.
     """
 
     calibration: Calibration
     asked: Asked
+    gallery: int
     level_names: tuple[str, ...]
     about: dict[str, Any]
 
     def figures(self, *risks: float) -> dict[str, float]:
         """What was promised and what came out, see `retrieval.promise_figures`; for the usual risks by default."""
         return promise_figures(
-            self.calibration, self.asked, most=self.about["size"], level_names=self.level_names, risks=risks or RISKS
+            self.calibration, self.asked, most=self.gallery, level_names=self.level_names, risks=risks or RISKS
         )
 
     def lines(self, *risks: float) -> Iterator[str]:
         """What was promised and what came out, for people."""
         figures, about, others = self.figures(*risks), self.about, len(np.unique(self.asked.classes))
-        whose = "validation classes, as test classes are few" if about["on"] == "validation" else "test classes"
+        whose = "test classes" if about["on"] == "test" else "validation classes, as test classes are few"
         yield f"  answers: calibrated on {about['classes']} {whose}, held against {others} others"
+        if about["size"] != self.gallery:
+            yield f"    they searched {about['size']:,} images, the others {self.gallery:,}: no guarantee carries over"
         error, auroc = figures["calibration_error"], figures["answer_auroc"]
         yield f"    the chance that the first is wrong is {error:.3f} off what comes out in the mean; auroc {auroc:.3f}"
         kinds = ("", "level_") if self.level_names else ("",)
@@ -87,26 +91,29 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
       None where it is switched off, or there is too little to do it with: classes, or images to be found.
     """
     source = splits.test
-    few = too_few(config, source)
-    if not config.evaluation.calibration or (few and validated is None) or len(evaluation.answering) <= NEIGHBORS:
+    if not config.evaluation.calibration or (too_few(config, source) and validated is None):
         return None
-    judged = found(evaluation, source)
-    about: dict[str, Any] = {"on": "test", "size": len(evaluation.answering)}
+    judged, gallery = found(evaluation, source), len(evaluation.answering)
+    about: dict[str, Any] = {"on": "test", "size": gallery}
+    if judged is None:
+        return None
     if validated is None:
         calibrates = np.isin(judged.classes, calibrating(config, source))
-        learned, judged = judged.take(calibrates), judged.take(~calibrates)
+        learned: Asked | None = judged.take(calibrates)
+        judged = judged.take(~calibrates)
     else:
         learned = found(validated, splits.validation)
         about = {"on": "validation", "size": len(validated.answering)}
-    about |= {"queries": len(learned.classes), "classes": len(np.unique(learned.classes))}
-    if about["classes"] < FEWEST or not len(judged.classes):
+    if learned is None or len(np.unique(learned.classes)) < FEWEST or not len(judged.classes):
         return None
-    return Reliance(calibrate_answers(learned), judged, tuple(source.level_names), about)
+    about |= {"queries": len(learned.classes), "classes": len(np.unique(learned.classes))}
+    return Reliance(calibrate_answers(learned), judged, gallery, tuple(source.level_names), about)
 
 
 def calibrating(config: ConfigDict, source: Source) -> list[int]:
-    """The test classes to calibrate on."""
-    order = hash_order(list(source.class_names), seed=config.data.split_seed)
+    """The test classes to calibrate on, of those with two images or more."""
+    several = np.bincount(source.labels, minlength=len(source.class_names)) > 1
+    order = [i for i in hash_order(list(source.class_names), seed=config.data.split_seed) if several[i]]
     return order[: int(config.evaluation.calibration * len(order))]
 
 
@@ -115,12 +122,14 @@ def too_few(config: ConfigDict, source: Source) -> bool:
     return bool(config.evaluation.calibration) and len(calibrating(config, source)) < FEWEST
 
 
-def found(evaluation: Evaluation, source: Source) -> Asked:
-    """What the images of a source found, those left out that are alone in their class."""
+def found(evaluation: Evaluation, source: Source) -> Asked | None:
+    """What the images of a source found, but for those alone in their class; None where too little is there."""
     asking, answering = evaluation.asking, evaluation.answering
     own = asking if len(answering) == len(source) else None
     labels, gallery = source.labels[asking], source.labels[answering]
     chosen = np.flatnonzero(relevant_counts(labels, gallery, exclude=own) > 0)
+    if not len(chosen) or len(answering) <= NEIGHBORS:
+        return None
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST)).astype(int))]
     rows, labels = asking[chosen], labels[chosen]
     points, embedded = evaluation.embedded.points, evaluation.embedded

@@ -67,7 +67,7 @@ def score(
     if split != "test":
         return Scored(evaluation, None, evaluation.figures)
     validation, validated = setup.splits.validation, None
-    if answers.too_few(config, setup.splits.test) and len(validation) > answers.NEIGHBORS:
+    if answers.too_few(config, setup.splits.test) and len(validation):
         validated = evaluator(variables, validation, degraded_queries=0, clusters=False)
     reliance = answers.rely(config, evaluation, setup.splits, validated)
     return Scored(evaluation, reliance, evaluation.figures | (reliance.figures() if reliance else {}))
@@ -89,7 +89,9 @@ def write_results(run: Run, source: Source, scored: Scored, *, step: int, finish
     reliance = scored.reliance
     draw(run.workdir, source, scored.evaluation, run.metrics, reliance.told() if reliance else None)
     write_page(run, scored.figures, step=step, finished=finished)
-    if reliance is not None and finished:
+    if reliance is None and finished:
+        (run.workdir / "calibration.json").unlink(missing_ok=True)
+    elif reliance is not None and finished:
         atomic.write_text(run.workdir / "calibration.json", json.dumps(reliance.as_dict() | {"step": step}))
     name = "results.json" if finished else f"results-step-{step}.json"
     atomic.write_json(run.workdir / name, as_json(scored.figures))

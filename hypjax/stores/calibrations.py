@@ -59,7 +59,8 @@ class Word(NamedTuple):
       given: whether it is sure enough to be given; None where no risk was named.
       unlike: whether the index seems to hold nothing like the query.
       higher: what the query is surely of, above the classes; "" where the first answer is given, or nothing is sure.
-      enough: so many of the nearest hold the right class, with probability 1 − risk; 0 where no risk was named.
+      enough: so many of the nearest hold the right class, with probability 1 − risk over all queries; 0 where none was
+        named.
     """
 
     probability: float
@@ -221,8 +222,8 @@ def told(word: Word, size: int) -> Iterator[str]:
     """
     yield f"the first is wrong with probability {word.probability:.2f}"
     if word.unlike and not word.given:
-        yield "nothing like it is indexed, or so it seems; what lies nearest:"
-    elif word.higher:
+        yield "nothing like it is indexed, or so it seems"
+    if word.higher:
         yield f"not sure enough which class, but sure enough that it is of {word.higher}; what lies nearest:"
     elif word.given is False:
         yield "not sure enough to be answered; what lies nearest:"

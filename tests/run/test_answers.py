@@ -68,10 +68,14 @@ def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     made = relied(source, evaluation, validation, validated)
     assert made.about == {"on": "validation", "size": 60, "queries": 60, "classes": 12}
     assert set(made.asked.classes) == set(range(20))
-    assert "12 validation classes, as test classes are few, held against 20 others" in next(made.lines())
+    first, second, *_ = made.lines()
+    assert "12 validation classes, as test classes are few, held against 20 others" in first
+    assert second.endswith("they searched 60 images, the others 100: no guarantee carries over")
+    assert made.figures(0.2)["answers_needed@0.2"] <= 100
     assert relied(source, evaluation) is None
     assert relied(*evaluated(60), calibration=0.0) is None
     assert relied(*evaluated(2, each=1), validation, validated) is None  # one image to be found
+    assert relied(*evaluated(30, each=1), validation, validated) is None  # and all alone in their class
     assert not answers.too_few(default_settings(), evaluated(60)[0])
 
 
@@ -102,3 +106,4 @@ def test_images_that_are_alone_in_their_class_do_not_ask(count):
     asked = answers.found(evaluation, source)
     assert len(asked.classes) == 300 - 5 * count
     assert asked.classes.max() < 60
+    assert max(answers.calibrating(default_settings(), source)) < 60
