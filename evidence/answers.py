@@ -23,11 +23,11 @@ from hypjax.data import atomic
 from hypjax.retrieval import (
     Asked,
     Calibration,
+    answered_at,
     ask,
     auroc,
     calibrate_answers,
     cross_fitted,
-    deepest,
     knn,
     promise_figures,
 )
@@ -117,8 +117,8 @@ def answers(made: Calibration, asked: Asked) -> Iterator[tuple[str, np.ndarray, 
                 (1, made.guarantee(alpha, delta=DELTA, by_class=by_class)),
                 (len(ranked), made.level_guarantee(alpha, delta=DELTA, by_class=by_class)),
             ):
-                level = deepest(ranked[:levels], -np.inf if found is None else found.threshold)
-                wrong = np.take_along_axis(asked.wrong, np.minimum(level, levels - 1)[None], axis=0)[0]
+                threshold = -np.inf if found is None else found.threshold
+                level, wrong = answered_at(ranked[:levels], asked.wrong, threshold)
                 yield f"{alpha} by {form}{', any level' * (levels > 1)}", level < levels, wrong, by_class
 
 

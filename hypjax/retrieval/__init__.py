@@ -1,7 +1,7 @@
 """Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
 
 from hypjax.retrieval.asking import Asked, answer_scores, ask
-from hypjax.retrieval.calibration import Calibration, calibrate_answers, deepest
+from hypjax.retrieval.calibration import Calibration, answered_at, calibrate_answers, deepest
 from hypjax.retrieval.clustering import kmeans, mutual_information, nmi
 from hypjax.retrieval.conformal import answer_counts, conformal_quantile
 from hypjax.retrieval.index import Index, Neighbors

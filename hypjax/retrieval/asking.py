@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from hypjax.retrieval.uncertainty import distance_ratio
 
 NEIGHBORS = 10  # that a score looks at, where there are so many
+MOST_QUERIES = 20_000  # evenly spaced: more tell nothing new
 MOST_MATES = 200  # images of a query's own class that are passed over for its nearest others
 
 

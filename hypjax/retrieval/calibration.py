@@ -67,7 +67,7 @@ class Calibration(NamedTuple):
             **fitted,
             **arrays,
             "rankings": [one.as_dict() for one in self.rankings],
-            "present_below": self.present_below,
+            "present_below": _finite(self.present_below),
         }
 
     @classmethod
@@ -141,9 +141,8 @@ class Calibration(NamedTuple):
         Returns:
             `threshold` is that chance; None where nothing is proven.
         """
-        levels = np.stack([deepest(self.ranked, chance) for chance in CHANCES])
+        levels, wrong = map(np.stack, zip(*(answered_at(self.ranked, self.wrong, c) for c in CHANCES), strict=True))
         answered = levels < len(self.ranked)
-        wrong = np.take_along_axis(self.wrong, np.minimum(levels, len(self.ranked) - 1), axis=0)
         starts = sorted({int(np.clip(np.searchsorted(CHANCES, alpha * f), 0, len(CHANCES) - 1)) for f in FACTORS})
         unit = self.classes if by_class else None
         return certify_rules(CHANCES, answered, wrong, alpha=alpha, delta=delta, classes=unit, starts=starts)
@@ -162,6 +161,20 @@ def deepest(ranked: Float[np.ndarray, "levels n"], most: float) -> Int[np.ndarra
     """
     sure = ranked <= most
     return np.where(sure.any(0), sure.argmax(0), len(ranked))
+
+
+def answered_at(
+    ranked: Float[np.ndarray, "levels n"], wrong: Bool[np.ndarray, "any n"], most: float
+) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    """The `deepest` level of each query, and whether its first answer is wrong there; at the last one where at none.
+
+    Args:
+        ranked: The chance of being wrong at each level, classes first.
+        wrong: Whether it is, at these levels and perhaps others above them.
+        most: How large the chance may be.
+    """
+    level = deepest(ranked, most)
+    return level, np.take_along_axis(wrong, np.minimum(level, len(ranked) - 1)[None], axis=0)[0]
 
 
 def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from hypjax.retrieval.asking import Asked
-from hypjax.retrieval.calibration import Calibration, deepest
+from hypjax.retrieval.calibration import Calibration, answered_at
 from hypjax.retrieval.probability import calibration_error
 from hypjax.retrieval.uncertainty import auroc, false_positive_rate, risk_coverage
 
@@ -74,9 +74,8 @@ def promise_figures(
             if not level_names:
                 continue
             found = calibration.level_guarantee(alpha, delta=delta, by_class=by_class)
-            level = deepest(score, -np.inf if found is None else found.threshold)
+            level, missed = answered_at(score, asked.wrong, -np.inf if found is None else found.threshold)
             given = level < len(names)
-            missed = np.take_along_axis(asked.wrong, np.minimum(level, len(names) - 1)[None], axis=0)[0]
             figures[f"level_coverage_by_{form}@{alpha:g}"] = given.mean()
             figures[f"level_error_by_{form}@{alpha:g}"] = error(given, missed, asked.classes if by_class else None)
             if not by_class:
@@ -102,8 +101,6 @@ def error(
         wrong: Which are wrong.
         classes: Of each query, to weigh alike; None for queries that do.
     """
-    weights: Float[np.ndarray, n] = np.ones(len(given))
-    if classes is not None:
-        weights = 1 / np.bincount(classes)[classes]
+    weights = np.ones(len(given)) if classes is None else 1 / np.bincount(classes)[classes]
     total = weights[given].sum()
     return float(weights[given & wrong].sum() / total) if total else 0.0

@@ -15,12 +15,11 @@ from ml_collections import ConfigDict
 from hypjax.data.source import Source
 from hypjax.data.split import Splits, hash_order
 from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, knn, promise_figures, relevant_counts
-from hypjax.retrieval.asking import MOST_MATES, NEIGHBORS
+from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
 from hypjax.retrieval.promises import RISKS
 from hypjax.training.evaluation import Evaluation
 
 FORMAT = "hypjax calibration of a run 1"
-MOST = 20_000  # queries, evenly spaced: more tell nothing new
 PROVEN_FOR = {"class": "new classes", "image": "new images"}
 FEWEST = 8  # classes to calibrate on
 
@@ -130,7 +129,7 @@ def found(evaluation: Evaluation, source: Source) -> Asked | None:
     chosen = np.flatnonzero(relevant_counts(labels, gallery, exclude=own) > 0)
     if not len(chosen) or len(answering) <= NEIGHBORS:
         return None
-    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST)).astype(int))]
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_QUERIES)).astype(int))]
     rows, labels = asking[chosen], labels[chosen]
     points, embedded = evaluation.embedded.points, evaluation.embedded
     mates = min(int(np.bincount(gallery).max()), MOST_MATES)

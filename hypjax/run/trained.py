@@ -88,7 +88,7 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
         config.data.shorter_side,
         variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),
-        held if (held := run.calibration) and held["step"] == step else None,
+        held if (held := run.calibration) and held.get("step") == step else None,
     )
 
 

@@ -26,13 +26,12 @@ from hypjax.retrieval import (
     deepest,
     relevant_counts,
 )
-from hypjax.retrieval.asking import MOST_MATES, NEIGHBORS
+from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.searching import nearest
 
 FORMAT = "hypjax calibration 2"
-MOST = 20_000  # queries, evenly spaced: more tell nothing new
 
 
 class Calibrated(NamedTuple):
@@ -99,7 +98,7 @@ def make(
     labels = labeling.labels
     may_ask = ~np.isin(np.array(labeling.class_names, np.str_), np.array([*without], np.str_))[labels]
     asking = np.flatnonzero(may_ask & (relevant_counts(labels, labels, exclude=np.arange(len(labels))) > 0))
-    asking = asking[np.linspace(0, len(asking) - 1, min(len(asking), MOST)).round().astype(int)]
+    asking = asking[np.linspace(0, len(asking) - 1, min(len(asking), MOST_QUERIES)).round().astype(int)]
     classes = len(np.unique(labels[asking]))
     if classes < 4:
         raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
