@@ -30,7 +30,7 @@ from hypjax.show import pages
 from hypjax.stores import calibrations, embeddings, rows
 from hypjax.stores.calibrations import Word
 from hypjax.stores.embeddings import Embeddings
-from hypjax.stores.searching import nearest
+from hypjax.stores.gallery import searcher
 
 
 class Queries(NamedTuple):
@@ -219,7 +219,7 @@ def ask(
             f"python -m hypjax.calibrate --index {values.index}"
         )
     k = values.k
-    found, distances = nearest(index, points, exclude, max(k, calibrations.NEIGHBORS), space=model.space)
+    found, distances = searcher(index, model.space)(points, exclude, max(k, calibrations.NEIGHBORS))
     if calibrated is None or found.shape[1] < 2:
         words = calibrations.before_search(index, uncertainty)
         if words:

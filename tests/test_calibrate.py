@@ -11,7 +11,7 @@ from hypjax.data.errors import DataError, UsageError
 from hypjax.data.unlabeled import Picture
 from hypjax.retrieval import auroc, calibration_error
 from hypjax.stores import calibrations, embeddings
-from hypjax.stores.searching import nearest
+from hypjax.stores.gallery import searcher
 
 ABOUT = {"model": "m", "run": "r", "step": 1, "root": "photos", "geometry": "euclidean", "distance": "geodesic"}
 ABOUT |= {"curvature": None, "format": embeddings.FORMAT}
@@ -52,7 +52,7 @@ def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     own = np.repeat(np.arange(1600), 3)
     labels = np.array([int(picture.path.split("/")[0].split()[1]) for picture in held.pictures])
     points, uncertainty = world.images(labels[own])
-    found, distances = nearest(held, points, own, calibrations.NEIGHBORS)
+    found, distances = searcher(held)(points, own, calibrations.NEIGHBORS)
     wrong = labels[found[:, 0]] != labels[own]
     words = calibrations.judge(made, uncertainty, found, distances, 0.3)
     p, given = np.array([word.probability for word in words]), np.array([word.given for word in words])
@@ -78,7 +78,7 @@ def test_what_the_index_has_nothing_of_is_noticed(tmp_path):
             ("gone", kept, made.labels[:, ~own], np.full(4, -1)),
             ("there", held, made.labels, np.flatnonzero(own)),
         ):
-            found, distances = nearest(index, held.points[own], exclude, calibrations.NEIGHBORS)
+            found, distances = searcher(index)(held.points[own], exclude, calibrations.NEIGHBORS)
             judged = made._replace(labels=labels)
             words = calibrations.judge(judged, held.uncertainty[own], found, distances)
             noticed[name] += [word.unlike for word in words]
@@ -130,7 +130,7 @@ def test_an_image_whose_class_is_unsure_is_told_the_group_above(tmp_path):
     names = [f"pair {c // 2}/class {c}/{i}.png" for c in range(120) for i in range(4)]
     path = index_of(tmp_path / "photos.npz", classes=120, names=names, world=world)
     made, held = calibrate.calibrate(path), embeddings.read(path)
-    found, distances = nearest(held, held.points, np.arange(480), calibrations.NEIGHBORS)
+    found, distances = searcher(held)(held.points, np.arange(480), calibrations.NEIGHBORS)
     words = calibrations.judge(made, held.uncertainty, found, distances, 0.2)
     higher = np.array([word.higher for word in words])
     pair = np.array([name.split("/")[0] for name in names])

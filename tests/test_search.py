@@ -14,7 +14,7 @@ from hypjax.data.unlabeled import Picture
 from hypjax.retrieval import Probability
 from hypjax.run import Run, trained
 from hypjax.stores import embeddings
-from hypjax.stores.searching import nearest
+from hypjax.stores.gallery import searcher
 from tests.pictures import save_pictures, untrained_run
 
 
@@ -101,11 +101,11 @@ def test_a_hybrid_distance_is_searched_without_an_index():
     pictures = [Picture(name, 1, 1) for name in ("a.png", "b.png", "c.png")]
     index = embeddings.Embeddings(points, points[:, 0], pictures, [], about)
     space = SimpleNamespace(distance=lambda x, y: abs(x[:, 1:] - y[:, 1:].T))
-    indices, distances = nearest(index, points[[0, 1]], np.array([-1, 1]), 2, space=space)
+    indices, distances = searcher(index, space)(points[[0, 1]], np.array([-1, 1]), 2)
     np.testing.assert_array_equal(indices, [[0, 2], [2, 0]])
     np.testing.assert_array_equal(distances, [[0, 1], [1, 2]])
     with pytest.raises(UsageError, match="a hybrid distance has no order of inner products"):
-        nearest(index, points[[0, 1]], np.array([-1, 1]), 2)
+        searcher(index)(points[[0, 1]], np.array([-1, 1]), 2)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from hypjax.retrieval import (
 from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
-from hypjax.stores.searching import nearest
+from hypjax.stores.gallery import searcher
 
 FORMAT = "hypjax calibration 2"
 
@@ -103,7 +103,7 @@ def make(
     if classes < 4:
         raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
     mates = min(int(np.bincount(labels)[labels[asking]].max()), MOST_MATES)
-    found, distances = nearest(index, np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
+    found, distances = searcher(index)(np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
     levels = [dense(np.array(of_classes)) for _, of_classes in labeling.levels]
     ancestors = np.stack([numbers for _, numbers in levels], axis=1) if levels else None
     asked = ask(index.uncertainty[asking], distances, labels[found], labels[asking], ancestors)
