@@ -13,6 +13,8 @@ from hypjax.geometry import Manifold
 from hypjax.retrieval.neighbors import knn
 
 ROUNDS = 64  # of seeding, at most
+DOUBT = 1e-5  # of a distance, more than its rounding
+SEEDED = 2**12  # points whose distances to the starts of a round are held at a time
 GATHERED = 2**16  # points that are laid out for midpoints at a time
 
 
@@ -79,8 +81,9 @@ def kmeans(
     """Cluster points by Lloyd's iteration: each to the nearest center, each center to the midpoint of its points.
 
     In hyperbolic space and on the sphere the midpoint has the least sum of sinh²(√c d/2), or sin²(d/2), of which
-    distances are a growing function: so no iteration makes that sum larger. Points are assigned in blocks, and
-    n × clusters is never held. A cluster that loses all its points keeps its center.
+    distances are a growing function: so no iteration makes that sum larger. A point looks at all centers again only
+    where one that moved, or its own that did, could have changed what is nearest [ours]. n × clusters is never held.
+    A cluster that loses all its points keeps its center.
 
     The starts are those of k-means|| without oversampling: in at most 64 rounds, equally many points of each drawn,
     without replacement, in proportion to the squared distance from those of earlier rounds. Up to 64 clusters that is
@@ -113,42 +116,76 @@ def kmeans(
         raise ValueError(f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}")
     points = jnp.asarray(points)
     centers = points[_spread_starts(points, manifold, jax.random.key(seed), clusters)]
-    assigned = _nearest(points, centers, manifold)
+    assigned, others = _nearest(points, centers, manifold)
+    touched = np.ones(clusters, bool)
     for _ in range(iterations):
-        centers = _midpoints(points, assigned, centers, manifold)
-        before, assigned = assigned, _nearest(points, centers, manifold)
-        if np.array_equal(before, assigned):
+        before, centers = centers, _midpoints(points, assigned, centers, manifold, touched)
+        moved = np.flatnonzero(np.any(np.asarray(centers != before), axis=1))
+        # No other center is nearer than `others`: each that moves is measured again. Where the own one may be farther
+        # than that, all are.
+        others = np.minimum(others, _rivals(points, centers, moved, assigned, manifold))
+        own = np.asarray(_own(points, centers, assigned, manifold))
+        doubtful = np.flatnonzero(~(own < (1 - DOUBT) * others))
+        if not len(doubtful):
+            break
+        again, others[doubtful] = _nearest(points[doubtful], centers, manifold)
+        changed = assigned[doubtful] != again
+        touched = np.isin(np.arange(clusters), [assigned[doubtful][changed], again[changed]])
+        assigned[doubtful] = again
+        if not changed.any():
             break
     return assigned
 
 
 def _nearest(points, centers, manifold):
-    return np.asarray(knn(points, centers, k=1, distance=manifold.pairwise_dist)[0][:, 0])
+    """The nearest center of each point, and how far the second is."""
+    k = min(2, len(centers))
+    found, distances = knn(points, centers, k=k, distance=manifold.pairwise_dist)
+    return np.array(found[:, 0]), np.array(distances[:, 1]) if k == 2 else np.full(len(points), np.inf, np.float32)
+
+
+def _rivals(points, centers, moved, assigned, manifold):
+    """How far the nearest of the moved centers is that is not the point's own."""
+    if not len(moved):
+        return np.inf
+    found, distances = knn(points, centers[moved], k=min(2, len(moved)), distance=manifold.pairwise_dist)
+    return np.min(np.where(moved[found] == assigned[:, None], np.inf, distances), axis=1).astype(np.float32)
+
+
+@jax.jit
+def _own(points, centers, assigned, manifold):
+    return manifold.dist(points, centers[assigned])
 
 
 @functools.partial(jax.jit, static_argnames="clusters")
 def _spread_starts(points, manifold, key, clusters):
     """Rows of the starts [clusters]."""
-    batch = -(-clusters // ROUNDS)
+    batch, size = -(-clusters // ROUNDS), min(SEEDED, len(points))
+    filled = jnp.pad(points, ((0, -len(points) % size), (0, 0)), mode="edge")
+    blocks = filled.reshape(-1, size, points.shape[1])
 
     def draw(sqdist, key):
         # The largest sums of log weight and Gumbel noise are a draw in proportion to the weights.
         rows = lax.top_k(jnp.log(sqdist) + jax.random.gumbel(key, sqdist.shape, sqdist.dtype), batch)[1]
-        _, distance = knn(points, points[rows], k=1, distance=manifold.pairwise_dist)
-        return jnp.minimum(sqdist, jnp.square(distance[:, 0])), rows
+        nearest = lax.map(lambda some: jnp.min(manifold.pairwise_dist(some, points[rows]), axis=1), blocks)
+        return jnp.minimum(sqdist, jnp.square(nearest.reshape(-1)[: len(points)])), rows
 
     # Before the first round all points are equally far away.
     everywhere = jnp.full(len(points), jnp.finfo(points.dtype).max, points.dtype)
     return lax.scan(draw, everywhere, jax.random.split(key, -(-clusters // batch)))[1].reshape(-1)[:clusters]
 
 
-def _midpoints(points, assigned, centers, manifold):
-    """The clusters' midpoints; those of similar size side by side, filled up with points that weigh nothing."""
+def _midpoints(points, assigned, centers, manifold, touched):
+    """The midpoints of the clusters that were touched.
+
+    Those of similar size lie side by side, filled up with points that weigh nothing.
+    """
     order, sizes = np.argsort(assigned, kind="stable"), np.bincount(assigned, minlength=len(centers))
     starts = np.cumsum(sizes) - sizes
     widths = 4 ** np.ceil(np.log2(np.maximum(sizes, 16)) / 2).astype(int)
-    for width in np.unique(widths[sizes > 0]):
-        members, place = np.flatnonzero((widths == width) & (sizes > 0)), np.arange(width)[None]
+    touched = touched & (sizes > 0)
+    for width in np.unique(widths[touched]):
+        members, place = np.flatnonzero((widths == width) & touched), np.arange(width)[None]
         step = max(1, min(len(centers), GATHERED // width))
         for first in range(0, len(members), step):
             chosen = np.resize(members[first : first + step], step)  # repeated: each width is one shape

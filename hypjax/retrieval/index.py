@@ -1,27 +1,33 @@
-"""Exact neighbors of any geometry through inner products, which any index of them can serve, FAISS for one.
+"""Exact neighbors in the four geometries through inner products, which is as fast as a search can be.
 
 The lift orders a gallery by inner products (see `hypjax.retrieval.lift`), but in float32 it loses digits. So an index
 takes more candidates than asked for, measures them in float64 without cancellation, and knows by how much a product may
-be wrong: as long as an item that is no candidate could still be among the k nearest, it takes more. The order is
-therefore that of exact distances, whatever the radius [ours].
+be wrong: where an item that is no candidate could still be among the k nearest, the products are taken again in
+float64, and if need be more candidates. The order is therefore that of exact distances, whatever the radius [ours].
 """
 
-import itertools
+import contextlib
+import functools
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
-from hypjax.geometry import Manifold, Sphere, numerics
-from hypjax.retrieval.lift import HYPERBOLIC, flatten, lift_gallery, lift_queries
-from hypjax.retrieval.neighbors import knn
+from hypjax.geometry import Lorentz, Manifold, Sphere
+from hypjax.retrieval.lift import HYPERBOLIC, Flattened, coordinates, flatten, lift, require_finite
+from hypjax.retrieval.rows import Rows
+from hypjax.retrieval.scan import SLAB, Slab, padded, rounded, scan
 
 SPARE = 32  # candidates beyond k at first
-ROUNDING = 2.0**-24  # half a unit in the last place of float32, relative
-BLOCK = 2**24  # float64 coordinates that are measured at a time
+BLOCK = 2**21  # coordinates that are lifted at a time
+GATHERED = 2**24  # coordinates of candidates that are laid out at a time
 PAIRS = 2**22  # of a query and a candidate that are held at a time
+FAR = float(np.finfo(np.float32).max)  # a lifted coordinate that makes a product the largest
+WHOLE = 4  # a gallery of so many times the candidates is measured whole
 
 
 class Neighbors(NamedTuple):
@@ -48,49 +54,28 @@ class Index:
         ([[0, 2]], [[0.285, 0.469]])
 
     Args:
-        points: Points [m, .] of the manifold, float32.
+        points: Points [m, .] of the manifold, float32 or float64. They are not copied.
         manifold: `Poincare`, `Lorentz`, `Euclidean` or `Sphere`.
-        distance: `geodesic`; on the sphere also `cosine`, 1 − ⟨x, y⟩.
-        backend: `faiss` for an IndexFlatIP, `arrays` for JAX, or `auto` for FAISS where it is installed. Both find
-            the same; on a TPU the bound takes for granted that a product at the highest precision is a float32 one.
+        distance: `geodesic`; on the sphere also `cosine`, 1 − ⟨x, y⟩ of the unit vectors.
 
     Raises:
         ValueError: An unknown name, no point, or as `lift_gallery`.
-        ImportError: FAISS is asked for and not installed.
     """
 
     def __init__(
-        self,
-        points: Float[Array | np.ndarray, "m d"],
-        manifold: Manifold,
-        *,
-        distance: str = "geodesic",
-        backend: str = "auto",
+        self, points: Float[Array | np.ndarray, "m d"], manifold: Manifold, *, distance: str = "geodesic"
     ) -> None:
         if distance != "geodesic" and not (distance == "cosine" and isinstance(manifold, Sphere)):
             raise ValueError(f"distance {distance!r} of {manifold} has no inner product; use retrieval.knn")
-        if backend not in ("auto", "faiss", "arrays"):
-            raise ValueError(f"backend {backend!r} is unknown; there are: auto, faiss, arrays")
         if len(points) == 0:
             raise ValueError("an index needs at least one point")
-        self.points = np.asarray(points, np.float32)
-        self.manifold, self.distance = manifold, distance
-        self._longest = 0.0
-        faiss = None if backend == "arrays" else _faiss(required=backend == "faiss")
-        self.backend = "arrays" if faiss is None else "faiss"
-        lifted = self._lifted()
-        self._candidates = _by_arrays(lifted, len(points)) if faiss is None else _by_faiss(faiss, lifted)
+        self.points = np.asarray(points)
+        require_finite(self.points)
+        self._products = Products(self.points, manifold, cosine=distance == "cosine")
+        self._products.keep()
 
     def __len__(self) -> int:
         return len(self.points)
-
-    def _lifted(self) -> Iterator[np.ndarray]:
-        """The lifted points in blocks, since lifting takes several float64 copies; their greatest length on the way."""
-        step = max(1, BLOCK // self.points.shape[1])
-        for start in range(0, len(self.points), step):
-            block = lift_gallery(self.points[start : start + step], self.manifold)
-            self._longest = max(self._longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
-            yield block
 
     def search(
         self,
@@ -102,7 +87,7 @@ class Index:
         """Find the k nearest points of each query, in the order of their exact distances.
 
         Args:
-            queries: Points of the same manifold, float32.
+            queries: Points of the same manifold.
             k: Neighbors for each query, 1 ≤ k ≤ the points left to it.
             exclude: For each query a row that must not be found, −1 for none.
 
@@ -112,7 +97,7 @@ class Index:
         Raises:
             ValueError: k is out of range, there is no query, or as `lift_gallery`.
         """
-        queries = np.asarray(queries, np.float32)
+        queries = np.asarray(queries)
         n, m = len(queries), len(self.points)
         excluded = np.full(n, -1) if exclude is None else np.asarray(exclude)
         available = m - bool((excluded >= 0).any())
@@ -120,108 +105,178 @@ class Index:
             raise ValueError(f"queries of shape {queries.shape} for an index of shape {self.points.shape}")
         if not 1 <= k <= available:
             raise ValueError(f"k={k} neighbors asked for, but each query has {available} points to choose from")
-        lifted = lift_queries(queries, self.manifold)
-        slack = self._slack(lifted)
-        indices, distances = np.empty((n, k), np.int64), np.empty((n, k))
-        todo = [(np.arange(n), k + SPARE)]
+        require_finite(queries)
+        return Neighbors(*self._products.nearest(queries, k, excluded, index=np.int64, distance=np.float64))
+
+
+class Products:
+    """The search by inner products, of a gallery that lies in memory or is read slab by slab.
+
+    Args:
+        gallery: Points [m, .] or `Rows` of them. One that is not finite is infinitely far from all.
+        manifold: One of the four.
+        cosine: On the sphere, of vectors of any length.
+    """
+
+    def __init__(self, gallery: np.ndarray | Rows, manifold: Manifold, *, cosine: bool = False) -> None:
+        self._gallery, self._manifold, self._cosine = gallery, manifold, cosine
+        self._kept: list[Slab] | None = None
+        self._longest = 0.0
+
+    def keep(self) -> None:
+        """Keeps the lifted gallery, for many searches."""
+        self._kept = [Slab(jnp.asarray(slab.items), slab.size) for slab in self._slabs(np.float32)]
+
+    def nearest(
+        self, queries: np.ndarray, k: int, exclude: np.ndarray, *, index: type, distance: type
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [n, k] and distances [n, k] of these types, in the order of exact distances."""
+        rows: np.ndarray = np.empty((len(queries), k), index)
+        distances: np.ndarray = np.empty((len(queries), k), distance)
+        precise = False
+        for start in range(0, len(queries), max(1, PAIRS // (k + SPARE))):
+            part = slice(start, start + max(1, PAIRS // (k + SPARE)))
+            found, gaps, precise = self._some(queries[part], k, exclude[part], precise)
+            rows[part], distances[part] = found, self._distance(gaps)
+        return rows, distances
+
+    def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray, precise: bool):
+        """Rows and gaps of as many queries as are held at a time; and whether products of float32 are too coarse."""
+        n, m = len(queries), len(self._gallery)
+        rows, gaps = np.empty((n, k), np.int64), np.empty((n, k))
+        todo, coarse = [(np.arange(n), k + SPARE, precise)], precise
         while todo:
-            pending, width = todo.pop()
-            width = min(width, m)
+            pending, width, wide = todo.pop()
+            width = width if WHOLE * width < m else m
             at_once = max(1, PAIRS // width)
             if len(pending) > at_once:
-                todo.append((pending[at_once:], width))
+                todo.append((pending[at_once:], width, wide))
                 pending = pending[:at_once]
-            rows, last = self._rows(lifted[pending], width)
-            gap = self._gaps(queries[pending], rows)
-            gap[rows == excluded[pending, None]] = np.inf
-            order = np.lexsort((rows, gap), axis=1)[:, :k]
-            nearest = np.take_along_axis(gap, order, axis=1)
-            # The product of what is no candidate is at most `last`, give or take what rounding may have done to it.
-            certain = self._product(queries[pending], nearest[:, -1]) > last + slack[pending]
-            done = pending[certain]
-            indices[done] = np.take_along_axis(rows, order, axis=1)[certain]
-            distances[done] = self._distance(nearest[certain])
+            asking, excluded = queries[pending], exclude[pending]
+            if width == m:
+                candidates, bound = np.broadcast_to(np.arange(m), (len(pending), m)), np.full(len(pending), np.inf)
+            else:
+                candidates, bound = self._candidates(asking, width, np.float64 if wide else np.float32)
+            gap = self._gaps(asking, candidates)
+            gap[candidates == excluded[:, None]] = np.nan  # behind all
+            found, gap = _first(candidates, gap, k)
+            certain = (gap[:, -1] < bound) | np.isinf(bound)
+            rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
-                todo.append((pending[~certain], 4 * width))
-        return Neighbors(indices, distances)
+                # Wide already, it is a matter of very many that lie equally far.
+                coarse |= certain.mean() < 0.5
+                todo.append((pending[~certain], 4 * width if wide else width, True))
+        return rows, gaps, coarse
 
-    def _rows(self, lifted: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates [n, width] of each query, and the smallest of their products [n]; −inf when none is left out."""
-        if width == len(self.points):
-            return np.tile(np.arange(width), (len(lifted), 1)), np.full(len(lifted), -np.inf)
-        return self._candidates(lifted, width)
+    def _candidates(self, queries: np.ndarray, width: int, dtype: type):
+        """Candidates [n, width] of each query, and a bound [n] below which no gap of another can lie.
 
-    def _slack(self, lifted: np.ndarray) -> np.ndarray:
-        """How far a float32 product may be off, its vectors rounded and summed in any order: (terms + 4) u ‖a‖‖b‖."""
-        lengths = np.linalg.norm(lifted.astype(np.float64), axis=1)
-        return 1.01 * (lifted.shape[1] + 4) * ROUNDING * lengths * self._longest
+        A product of vectors that were rounded to u, summed in any order, is off by at most (terms + 4) u ‖a‖‖b‖.
+        """
+        hyperbolic = isinstance(self._manifold, HYPERBOLIC)
+        lifted = lift(queries, self._manifold, cosine=self._cosine)
+        lost = np.isinf(lifted[:, 0])
+        offset = np.where(lost, np.inf, -1.0 if hyperbolic else lifted[:, 0])
+        lifted[:, 0] = -lifted[:, 0] if hyperbolic else -1
+        lifted[lost] = 0
+        asking: np.ndarray = np.concatenate([-lifted, offset[:, None]], axis=1).astype(dtype)
+        wide = dtype is np.float64
+        with _float64() if wide else contextlib.nullcontext():
+            slabs = self._slabs(dtype) if self._kept is None or wide else iter(self._kept)
+            rows, scores = scan(asking, slabs, k=width, host=wide)
+        last = scores.max(axis=1).astype(np.float64)
+        lengths = np.linalg.norm(lifted, axis=1) * self._longest + np.where(lost, 0, np.abs(offset))
+        slack = 1.01 * (asking.shape[1] + 4) * np.finfo(dtype).eps / 2 * lengths + 2.0**-23 * np.abs(last)
+        # Where the last candidate is infinitely far, all that is not is among them; if it is no overflow.
+        endless = np.where(lengths < 1e30, np.inf, -np.inf)
+        return rows, np.where(last < FAR, (last - slack) * (0.5 if hyperbolic else 2), endless)
+
+    def _slabs(self, dtype: type) -> Iterator[Slab]:
+        """The lifted gallery and a coordinate 1, slab by slab; the greatest length of its vectors on the way."""
+        for start in range(0, len(self._gallery), SLAB):
+            slab = np.asarray(self._gallery[start : start + SLAB])
+            lifted = np.zeros((rounded(len(slab)), coordinates(slab[:1], self._manifold).shape[1] + 2), dtype)
+            lifted[len(slab) :, 0] = FAR  # what fills a slab up, or is not finite
+            for part in _parts(slab):
+                block = lift(slab[part], self._manifold, cosine=self._cosine)
+                lost = np.isinf(block[:, 0])
+                block[lost, 0] = 0
+                self._longest = max(self._longest, np.sqrt(np.einsum("ij,ij->i", block, block).max()))
+                block[lost, 0] = FAR
+                lifted[part, :-1], lifted[part, -1] = block, 1
+            yield Slab(lifted, len(slab))
+
+    @functools.cached_property
+    def _factors(self) -> Flattened:
+        """Those of a gallery in memory."""
+        gallery = np.asarray(self._gallery)
+        parts = [flatten(gallery[part], self._manifold, cosine=self._cosine) for part in _parts(gallery)]
+        return Flattened(*(np.concatenate(side) for side in zip(*parts, strict=True)))
 
     def _gaps(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Σ(b' − b)² a' a in float64 for the candidates [n, width] of each query: what every distance grows with."""
-        base, stretch = flatten(queries, self.manifold)
+        """(‖b' − b‖² + e' + e) a' a in float64 for the candidates [n, width]: what every distance grows with."""
+        (n, width), d = rows.shape, queries.shape[1]
+        whole = isinstance(self._gallery, np.ndarray) and rows.size >= len(self._gallery)
+        size = 1 << min((n - 1).bit_length(), max(0, (GATHERED // (width * d)).bit_length() - 1))
+        measure = functools.partial(_gaps, skip=int(isinstance(self._manifold, Lorentz)))
+        of_queries = flatten(queries, self._manifold, cosine=self._cosine)
         gaps = np.empty(rows.shape)
-        step = max(1, BLOCK // self.points.shape[1])
-        for i in range(len(rows)):
-            for start in range(0, rows.shape[1], step):
-                part = slice(start, start + step)
-                others, stretches = flatten(self.points[rows[i, part]], self.manifold)
-                gaps[i, part] = np.sum(np.square(others - base[i]), axis=1) * stretches * stretch[i]
+        with _float64():
+            held = jax.device_put((self._gallery, self._factors)) if whole else None
+            for start in range(0, n, size):
+                part = slice(start, start + size)
+                chosen = padded(rows[part], size)
+                if held is None:
+                    points = np.asarray(self._gallery[chosen.reshape(-1)])
+                    others = points, flatten(points, self._manifold, cosine=self._cosine)
+                    chosen = np.arange(chosen.size).reshape(chosen.shape)
+                else:
+                    others = held
+                asking = jax.tree.map(lambda side, part=part: padded(side[part], size), (queries, of_queries))
+                gaps[part] = measure(*asking, *others, chosen)[: n - start]
         return gaps
 
-    def _product(self, queries: np.ndarray, gap: np.ndarray) -> np.ndarray:
-        """The exact inner product of lifted vectors that belongs to a gap."""
-        if isinstance(self.manifold, HYPERBOLIC):
-            return -1 - 2 * gap
-        return (np.sum(np.square(queries.astype(np.float64)), axis=1) - gap) / 2
-
     def _distance(self, gap: np.ndarray) -> np.ndarray:
-        if isinstance(self.manifold, HYPERBOLIC):
-            return 2 / np.sqrt(float(np.asarray(self.manifold.c))) * np.arcsinh(np.sqrt(gap))
-        if self.distance == "cosine":
+        if isinstance(self._manifold, HYPERBOLIC):
+            return 2 / np.sqrt(float(np.asarray(self._manifold.c))) * np.arcsinh(np.sqrt(gap))
+        if self._cosine:
             return gap / 2
-        if isinstance(self.manifold, Sphere):
+        if isinstance(self._manifold, Sphere):
             return 2 * np.arcsin(np.minimum(np.sqrt(gap) / 2, 1))
         return np.sqrt(gap)
 
 
-def _faiss(*, required: bool) -> Any:
-    try:
-        return import_module("faiss")
-    except ImportError as error:
-        if required:
-            raise ImportError('faiss is not installed: pip install -e ".[search]"') from error
-        return None
+@functools.partial(jax.jit, static_argnames="skip")
+def _gaps(queries, of_queries, points, of_points, rows, *, skip):
+    def measure(asking):
+        query, (scale, stretch, excess), chosen = asking
+        factors = jax.tree.map(lambda side: side[chosen], of_points)
+        # Of what was float32, the difference of two coordinates loses nothing in float64.
+        apart = factors.scale[:, None] * points[chosen, skip:].astype(jnp.float64) - (scale * query[skip:])[None]
+        excess = excess + factors.excess
+        gap = (jnp.sum(jnp.square(apart), axis=1) + excess) * factors.stretch * stretch
+        return jnp.where(jnp.isinf(excess), jnp.inf, gap)
+
+    return lax.map(measure, (queries, of_queries, rows))
 
 
-def _by_faiss(faiss: Any, lifted: Iterator[np.ndarray]):
-    first = next(lifted)
-    flat = faiss.IndexFlatIP(first.shape[1])
-    for block in itertools.chain([first], lifted):
-        flat.add(block)
-
-    def candidates(queries, width):
-        products, rows = flat.search(queries, width)
-        return rows, products[:, -1].astype(np.float64)
-
-    return candidates
+def _first(rows: np.ndarray, gap: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k smallest gaps of each query, of equal ones the lower row first."""
+    order = np.argsort(gap, axis=1, kind="stable")[:, : k + 1]
+    nearest = np.take_along_axis(gap, order, axis=1)
+    tied = (nearest[:, 1:] == nearest[:, :-1]).any(axis=1)
+    order[tied] = np.lexsort((rows[tied], gap[tied]), axis=1)[:, : k + 1]
+    order = order[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(gap, order, axis=1)
 
 
-def _by_arrays(blocks: Iterator[np.ndarray], count: int):
-    first = next(blocks)
-    lifted, done = np.empty((count, first.shape[1]), np.float32), 0
-    for block in itertools.chain([first], blocks):
-        lifted[done : done + len(block)] = block
-        done += len(block)
-
-    def candidates(queries, width):
-        n = len(queries)
-        # What is left for another round is any number of queries: few shapes, few compilations.
-        padded = np.resize(queries, (1 << (n - 1).bit_length(), queries.shape[1]))
-        rows, negative = knn(padded, lifted, k=width, distance=_negative_product)
-        return np.asarray(rows, np.int64)[:n], -np.asarray(negative, np.float64)[:n, -1]
-
-    return candidates
+def _parts(points: np.ndarray) -> Iterator[slice]:
+    """Slices of as many points as are worked on in float64 at a time."""
+    step = max(1, BLOCK // points.shape[1])
+    return (slice(start, min(start + step, len(points))) for start in range(0, len(points), step))
 
 
-def _negative_product(x, y):
-    return -numerics.matmul(x, y.T)
+@contextlib.contextmanager
+def _float64() -> Iterator[None]:
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        yield

@@ -7,12 +7,29 @@ So an index for inner products, such as a vector database, serves every geometry
 radius ρ its products are e^{2ρ} and cancel. What it finds is to be measured again; `hypjax.retrieval.Index` does.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Array, Float
 
 from hypjax.geometry import Euclidean, Lorentz, Manifold, Poincare, Sphere
 
 HYPERBOLIC, FLAT = (Poincare, Lorentz), (Euclidean, Sphere)
+
+
+class Flattened(NamedTuple):
+    """Points as factors of float64, with which their distance grows with (‖b' − b‖² + e' + e) a' a.
+
+    Attributes:
+        scale: Of coordinates, b = scale · x; on the sheet x is the space part [n].
+        stretch: a [n].
+        excess: e: 0; of the zero vector under the cosine, which is at a right angle to all, 1; inf where a coordinate
+            is not finite [n].
+    """
+
+    scale: Float[np.ndarray, "n"]
+    stretch: Float[np.ndarray, "n"]
+    excess: Float[np.ndarray, "n"]
 
 
 def lift_gallery(points: Float[Array | np.ndarray, "m d"], manifold: Manifold) -> Float[np.ndarray, "m d1"]:
@@ -38,12 +55,8 @@ def lift_gallery(points: Float[Array | np.ndarray, "m d"], manifold: Manifold) -
         ValueError: Another manifold, a curvature that is not positive, points that are not finite or not inside the
             ball.
     """
-    base, stretch = flatten(points, manifold)
-    if isinstance(manifold, HYPERBOLIC):
-        first, rest = 2 * stretch - 1, 2 * stretch[:, None] * base
-    else:
-        first, rest = np.sum(np.square(base), axis=1) / 2, base
-    return np.concatenate([first[:, None], rest], axis=1).astype(np.float32)
+    require_finite(points)
+    return lift(points, manifold).astype(np.float32)
 
 
 def lift_queries(points: Float[Array | np.ndarray, "n d"], manifold: Manifold) -> Float[np.ndarray, "n d1"]:
@@ -64,22 +77,64 @@ def lift_queries(points: Float[Array | np.ndarray, "n d"], manifold: Manifold) -
     return lifted
 
 
-def flatten(points, manifold: Manifold) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates b and stretch a in float64 with which d is a growing function of ‖b − b'‖² a a'."""
+def require_finite(points: Float[Array | np.ndarray, "n d"]) -> None:
+    """Checks that all coordinates are finite.
+
+    Raises:
+        ValueError: Some are not.
+    """
+    if not np.isfinite(points).all():
+        raise ValueError("points must be finite; some are not")
+
+
+def lift(points: Float[Array | np.ndarray, "m d"], manifold: Manifold, *, cosine: bool = False) -> np.ndarray:
+    """What `lift_gallery` gives, in float64; (inf, 0) where a coordinate is not finite."""
+    scale, stretch, excess = flatten(points, manifold, cosine=cosine)
+    base = scale[:, None] * coordinates(points, manifold)
+    lost = np.isinf(excess)
+    base[lost] = 0
+    if isinstance(manifold, HYPERBOLIC):
+        first, rest = 2 * stretch - 1, 2 * stretch[:, None] * base
+    else:
+        first, rest = (np.einsum("ij,ij->i", base, base) + excess) / 2, base
+    return np.concatenate([np.where(lost, np.inf, first)[:, None], rest], axis=1)
+
+
+def coordinates(points: Float[Array | np.ndarray, "m d"], manifold: Manifold) -> Float[np.ndarray, "m D"]:
+    """The coordinates x that a scale belongs to, as they are."""
+    return np.asarray(points)[:, 1:] if isinstance(manifold, Lorentz) else np.asarray(points)
+
+
+def flatten(points: Float[Array | np.ndarray, "m d"], manifold: Manifold, *, cosine: bool = False) -> Flattened:
+    """The factors of points, in float64.
+
+    Args:
+        points: Of the manifold.
+        manifold: One of four.
+        cosine: On the sphere, vectors of any length that are compared by their angle.
+
+    Raises:
+        ValueError: As `lift_gallery`, but for points that are not finite.
+    """
     if not isinstance(manifold, HYPERBOLIC + FLAT):
         raise ValueError(f"no inner product orders the points of {manifold}; use retrieval.knn")
-    x = np.asarray(points, np.float64)
-    if not np.isfinite(x).all():
-        raise ValueError("points must be finite; some are not")
+    x = coordinates(points, manifold).astype(np.float64)
+    square = np.einsum("ij,ij->i", x, x)
+    finite = np.isfinite(points).all(axis=1)
+    excess, one = np.where(finite, 0.0, np.inf), np.ones(len(x))
+    square[~finite] = 0
     if not isinstance(manifold, HYPERBOLIC):
-        return x, np.ones(len(x))
+        zero = finite & (square == 0)
+        return (
+            Flattened(1 / np.sqrt(np.where(square > 0, square, 1)), one, excess + zero)
+            if cosine
+            else Flattened(one, one, excess)
+        )
     c = float(np.asarray(manifold.c))
     if isinstance(manifold, Lorentz):
-        space = np.sqrt(c) * x[:, 1:]
-        stretch = (1 + np.sqrt(1 + np.sum(np.square(space), axis=1))) / 2
-        return space / (2 * stretch[:, None]), stretch
-    base = np.sqrt(c) * x
-    gap = 1 - np.sum(np.square(base), axis=1)
+        stretch = (1 + np.sqrt(1 + c * square)) / 2
+        return Flattened(np.sqrt(c) / (2 * stretch), stretch, excess)
+    gap = 1 - c * square
     if (gap <= 0).any():
         raise ValueError(f"points must lie inside the ball of radius 1/√c = {1 / np.sqrt(c):.4g}; some do not")
-    return base, 1 / gap
+    return Flattened(np.sqrt(c) * one, 1 / gap, excess)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
-from hypjax.retrieval.neighbors import as_argument
+from hypjax.retrieval.scan import as_argument
 
 Distance = Callable[[Array, Array], Array]
 _ROOM = 8  # classes of up to 8, 64, 512, … points are computed alike

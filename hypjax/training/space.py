@@ -16,7 +16,7 @@ from hypjax import losses
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
 from hypjax.geometry import Lorentz, Manifold, Poincare, Sphere, named, sphere
-from hypjax.retrieval.neighbors import as_argument
+from hypjax.retrieval.scan import as_argument
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
 

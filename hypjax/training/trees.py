@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
 from hypjax.retrieval import Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
-from hypjax.retrieval.neighbors import as_argument
+from hypjax.retrieval.scan import as_argument
 from hypjax.training.space import Space
 
 _distances = jax.jit(lambda distance, x, y: distance(x, y))

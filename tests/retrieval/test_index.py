@@ -1,22 +1,12 @@
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hypjax.geometry import Euclidean, Poincare, Product, lorentz, named, poincare
 from hypjax.retrieval import Index, knn, lift_gallery, lift_queries
-from hypjax.retrieval.index import SPARE
+from hypjax.retrieval.index import SPARE, Products
 
-BACKENDS = ["arrays", "faiss"]
 BALL_LIMIT = 1 - 1e-5  # of the radius, in float32
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if request.param == "faiss":
-        pytest.importorskip("faiss")
-    return request.param
 
 
 def directions(n, d, seed):
@@ -73,7 +63,7 @@ def agree(found, expected):
 @pytest.mark.parametrize("share", [0.3, 0.95, BALL_LIMIT])
 @pytest.mark.parametrize("c", [0.1, 1.0])
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
-def test_the_order_is_that_of_exact_hyperbolic_distances(geometry, c, share, backend):
+def test_the_order_is_that_of_exact_hyperbolic_distances(geometry, c, share):
     gallery, queries = in_ball(400, 8, c, share, 0), in_ball(9, 8, c, share, 2)
     # Neighbors so near to each other that the lift cannot tell them apart.
     gallery[300:] = in_ball(1, 8, c, share, 5) * (1 + 1e-6 * np.random.default_rng(6).normal(size=(100, 8)))
@@ -81,20 +71,20 @@ def test_the_order_is_that_of_exact_hyperbolic_distances(geometry, c, share, bac
     queries[0] = gallery[300]
     if geometry == "lorentz":
         gallery, queries = on_sheet(gallery, c), on_sheet(queries, c)
-    index = Index(gallery, named(geometry, c), backend=backend)
+    index = Index(gallery, named(geometry, c))
     agree(index.search(queries, 10), by_sorting(geometry, queries, gallery, 10, c))
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "sphere"])
-def test_the_order_is_that_of_exact_flat_distances(geometry, backend):
+def test_the_order_is_that_of_exact_flat_distances(geometry):
     gallery, queries = directions(500, 6, 0).astype(np.float32), directions(7, 6, 1).astype(np.float32)
     if geometry == "euclidean":
         gallery, queries = gallery + 30, queries + 30  # far from the origin, where products cancel
-    index = Index(gallery, named(geometry), backend=backend)
+    index = Index(gallery, named(geometry))
     agree(index.search(queries, 5), by_sorting(geometry, queries, gallery, 5, None))
 
 
-def test_more_candidates_are_taken_where_rounding_hides_the_nearest(backend):
+def test_more_candidates_are_taken_where_rounding_hides_the_nearest():
     """At the rim of the ball float32 products order hundreds of points wrongly; the index still finds the nearest."""
     c = 1.0
     gallery = in_ball(1, 3, c, BALL_LIMIT, 0) * np.ones((300, 1), np.float32)
@@ -104,22 +94,22 @@ def test_more_candidates_are_taken_where_rounding_hides_the_nearest(backend):
     order, _ = expected = by_sorting("poincare", gallery[:1], gallery, 5, c)
     first = np.argsort(-products[0], kind="stable")[: 5 + SPARE]
     assert not set(order[0].tolist()) <= set(first.tolist())  # else this test shows nothing
-    agree(Index(gallery, named("poincare", c), backend=backend).search(gallery[:1], 5), expected)
+    agree(Index(gallery, named("poincare", c)).search(gallery[:1], 5), expected)
 
 
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
-def test_points_are_told_apart_beyond_what_a_product_can(geometry, backend):
+def test_points_are_told_apart_beyond_what_a_product_can(geometry):
     c, origin = 0.5, np.zeros((1, 6), np.float32)
     gallery = (0.3 / np.sqrt(c) * directions(400, 6, 0)).astype(np.float32)  # one radius, but for rounding
     if geometry == "lorentz":
         gallery, origin = on_sheet(gallery, c), on_sheet(origin, c)
-    index = Index(gallery, named(geometry, c), backend=backend)
+    index = Index(gallery, named(geometry, c))
     agree(index.search(origin, 10), by_sorting(geometry, origin, gallery, 10, c))
 
 
-def test_duplicates_are_found_by_row_and_the_excluded_one_is_not(backend):
+def test_duplicates_are_found_by_row_and_the_excluded_one_is_not():
     gallery = np.repeat(in_ball(3, 4, 0.5, 0.8, 0), 60, axis=0)
-    index = Index(gallery, named("poincare", 0.5), backend=backend)
+    index = Index(gallery, named("poincare", 0.5))
     exclude = np.array([0, 70])
     found = index.search(gallery[exclude], 4, exclude=exclude)
     np.testing.assert_array_equal(found.indices, [[1, 2, 3, 4], [60, 61, 62, 63]])
@@ -127,18 +117,18 @@ def test_duplicates_are_found_by_row_and_the_excluded_one_is_not(backend):
     assert index.search(gallery[:1], 180).indices[0].tolist()[:60] == list(range(60))
 
 
-def test_it_finds_what_knn_finds(backend):
+def test_it_finds_what_knn_finds():
     c = 0.1
     gallery, queries = in_ball(300, 5, c, 0.9, 0), in_ball(6, 5, c, 0.9, 1)
     indices, distances = knn(queries, gallery, k=7, distance=lambda x, y: poincare.pairwise_dist(x, y, c=c))
-    found = Index(gallery, named("poincare", c), backend=backend).search(queries, 7)
+    found = Index(gallery, named("poincare", c)).search(queries, 7)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-5)
 
 
 def test_cosine_distances_on_the_sphere():
     gallery = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    found = Index(gallery, named("sphere"), distance="cosine", backend="arrays").search(gallery[:1], 2)
+    found = Index(gallery, named("sphere"), distance="cosine").search(gallery[:1], 2)
     np.testing.assert_allclose(found.distances, [[0, 1]])
 
 
@@ -151,21 +141,12 @@ def test_the_product_of_lifted_points_is_the_cosh_of_their_distance(geometry):
     np.testing.assert_allclose(-product, np.cosh(np.sqrt(c) * expected), rtol=1e-5)
 
 
-def test_the_search_does_not_need_faiss(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
-    points = directions(4, 3, 0).astype(np.float32)
-    assert Index(points, named("sphere")).backend == "arrays"
-    with pytest.raises(ImportError, match=r"pip install .*\[search\]"):
-        Index(points, named("sphere"), backend="faiss")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"manifold": Product((Euclidean(),), (2,))}, "use retrieval.knn"),
         ({"manifold": Poincare(2.0)}, r"inside the ball of radius 1/√c = 0.7071"),
         ({"manifold": Euclidean(), "distance": "hybrid"}, "use retrieval.knn"),
-        ({"manifold": Euclidean(), "backend": "annoy"}, "'annoy' is unknown"),
     ],
 )
 def test_what_makes_no_index_is_refused(options, message):
@@ -175,7 +156,7 @@ def test_what_makes_no_index_is_refused(options, message):
 
 def test_impossible_searches_are_refused():
     points = directions(4, 3, 0).astype(np.float32)
-    index = Index(points, named("sphere"), backend="arrays")
+    index = Index(points, named("sphere"))
     with pytest.raises(ValueError, match=r"k=5 .* 4 points"):
         index.search(points, 5)
     with pytest.raises(ValueError, match=r"k=4 .* 3 points"):
@@ -186,3 +167,32 @@ def test_impossible_searches_are_refused():
         Index(points[:0], named("sphere"))
     with pytest.raises(ValueError, match="shape"):
         index.search(points[:, :2], 1)
+
+
+@pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
+def test_tight_clusters_far_out_are_not_measured_one_by_one(geometry, monkeypatch):
+    """At radius 6 products of float32 tell nothing within a cluster; those of float64 do: few candidates suffice."""
+    rng = np.random.default_rng(0)
+    shapes: list[tuple[int, int]] = []
+    centers = directions(30, 16, 0)[rng.integers(0, 30, 1500)]
+    space = named(geometry, 1.0)
+    tangent = 3 * (centers + 0.0003 * rng.normal(size=(1500, 16)))  # 2 artanh(‖x‖) = 6
+    points = np.asarray(space.embed(jnp.asarray(tangent, jnp.float32)))
+    index, measured = Index(points, space), Products._gaps
+
+    def counted(self, queries, rows):
+        shapes.append(rows.shape)
+        return measured(self, queries, rows)
+
+    monkeypatch.setattr(Products, "_gaps", counted)
+    agree(index.search(points[:50], 10), by_sorting(geometry, points[:50], points, 10, 1.0))
+    first, second = shapes  # by products of float32, then of float64 for those that they left in doubt
+    assert first == (50, 10 + SPARE)
+    assert second[1] == 10 + SPARE
+
+
+def test_coordinates_of_float64_are_taken_as_they_are():
+    """Points that are one point in float32."""
+    points = 0.5 + 1e-12 * np.random.default_rng(0).normal(size=(300, 4))
+    index = Index(points, named("poincare", 0.5))
+    agree(index.search(points[:7], 3), by_sorting("poincare", points[:7], points, 3, 0.5))
