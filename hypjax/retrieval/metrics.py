@@ -175,10 +175,10 @@ def _right(neighbor_labels, labels):
 
 
 def _right_within_r(neighbor_labels, labels, relevant):
-    columns, most = neighbor_labels.shape[1], np.max(relevant, initial=0)
+    columns, most = neighbor_labels.shape[1], int(np.max(relevant, initial=0))
     if most > columns:
         raise ValueError(f"a query has {most} right answers but {columns} neighbors are given: ask for k={most}")
-    return _right(neighbor_labels, labels) & (np.arange(columns) < np.asarray(relevant)[:, None])
+    return _right(neighbor_labels[:, :most], labels) & (np.arange(most) < np.asarray(relevant)[:, None])
 
 
 def _mean_over_relevant(found, relevant):

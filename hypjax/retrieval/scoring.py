@@ -99,7 +99,8 @@ def retrieval_figures(
     available = len(items) - (exclude is not None)
     k = max(*ks, min(available, max(2, hierarchy_neighbors, int(relevant.max(initial=0)))))
     indices, distances = (np.asarray(part) for part in knn(embeddings, items, k=k, distance=distance, exclude=exclude))
-    neighbor_labels = item_labels[indices]
+    small = np.abs(item_labels).max() < 2**31  # [n, k] of them are the most that is held here
+    neighbor_labels = (item_labels.astype(np.int32) if small else item_labels)[indices]
     valid = relevant > 0
     wrong = neighbor_labels[:, 0] != labels
 
