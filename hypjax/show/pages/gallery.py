@@ -12,7 +12,7 @@ from PIL import Image
 
 from hypjax.data import atomic
 from hypjax.data.places import as_path
-from hypjax.show.pages import html
+from hypjax.show import html
 
 SIDE = 224  # pixels of a thumbnail's longer side: sharp at twice the width it is shown at
 
