@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from hypjax.config import command_line
+from hypjax.data import files
 from hypjax.data.errors import UsageError
 from hypjax.run import Run, status, trained
+
+if TYPE_CHECKING:
+    from hypjax.serving.resident import Resident
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -38,21 +43,28 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--host={values.host} lets others ask: give a --token that they must know, or HYPJAX_TOKEN")
     if not 0 < values.max_upload <= 1000:
         raise UsageError(f"--max_upload must lie in (0, 1000] MB, not {values.max_upload}")
+    if not 0 <= values.port < 2**16:
+        raise UsageError(f"--port must lie in [0, 65535], not {values.port}")
     try:
         from hypjax.serving import application, resident, server
     except ModuleNotFoundError as error:
         raise UsageError(f'{error.name} is not installed: pip install -e ".[serve]"') from error
-    listening = server.bound(values.host, values.port)
-    run = Run.open(values.workdir)
-    if run.takes_features:
-        raise UsageError(f"{values.workdir} takes features; what is served are searches with pictures")
-    model = trained.load(run)
-    held = resident.Resident(model, values.index, workdir=values.workdir, images=values.images or "")
-    if held.snapshot.notice:
-        print(f"answers are not judged: {held.snapshot.notice}", flush=True)
-    app = application.create_app(held, token=token, max_upload=int(values.max_upload * 1e6))
-    images = f"{len(held.snapshot.gallery):,} images of {held.root.name}"
-    server.run(app, listening, ready=lambda where: print(f"{where} searches {images}; Ctrl-C ends it", flush=True))
+    with server.bound(values.host, values.port) as listening:  # before the model is loaded, which takes seconds
+        run = Run.open(values.workdir)
+        if run.takes_features:
+            raise UsageError(f"{values.workdir} takes features; what is served are searches with pictures")
+        held = resident.Resident(trained.load(run), values.index, workdir=values.workdir, images=values.images or "")
+        app = application.create_app(held, token=token, max_upload=int(values.max_upload * 1e6))
+        server.run(app, listening, ready=lambda where: announce(where, held))
+
+
+def announce(where: str, held: Resident) -> None:
+    """Says where what is served."""
+    snapshot = held.snapshot
+    if snapshot.notice:
+        print(f"answers are not judged: {snapshot.notice}")
+    images = files.printable(f"{len(snapshot.gallery):,} images of {held.root.name}")
+    print(f"{where} searches {images}; Ctrl-C ends it", flush=True)
 
 
 if __name__ == "__main__":

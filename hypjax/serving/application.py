@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -25,6 +26,7 @@ from hypjax.serving.batching import Batcher, Full
 from hypjax.serving.exchange import Limits
 from hypjax.serving.guarding import Guard
 from hypjax.serving.meters import Meters, resident_bytes
+from hypjax.serving.replies import Answer
 from hypjax.serving.resident import Resident
 from hypjax.serving.thumbnails import SIDES, Thumbnails
 
@@ -154,8 +156,12 @@ class _Server:
 
     async def _keep_looking(self) -> None:
         while True:
+            try:
+                await asyncio.to_thread(self._resident.refresh)
+                await asyncio.to_thread(overview.world, self._resident.snapshot)  # no request is to wait for it
+            except Exception:  # it is looked at again, whatever was the matter
+                logging.getLogger("uvicorn.error").exception("the index could not be looked at")
             await asyncio.sleep(self._look)
-            await asyncio.to_thread(self._resident.refresh)
 
     async def index(self, request: Request) -> Response:
         """The page."""
@@ -173,7 +179,7 @@ class _Server:
 
     async def about(self, request: Request) -> Response:
         """What the index is."""
-        return JSONResponse(await asyncio.to_thread(overview.about, self._resident))
+        return Answer(await asyncio.to_thread(overview.about, self._resident))
 
     async def map(self, request: Request) -> Response:
         """Where the images lie."""
@@ -197,7 +203,7 @@ class _Server:
         fields = await uploads.fields_of(request)
         question = uploads.question_of(fields)
         reply = await self._asked(question, uploads.picture_of(fields))
-        return JSONResponse(await asyncio.to_thread(replies.found_of, reply, question))
+        return Answer(await asyncio.to_thread(replies.found_of, reply, question))
 
     async def embed(self, request: Request) -> Response:
         """The embedding of a picture."""
@@ -205,7 +211,7 @@ class _Server:
         if picture is None:
             raise HTTPException(400, "send a form (multipart/form-data) with a field `image`")
         reply = await self._asked(Question(), picture)
-        return JSONResponse({"point": reply.point.tolist(), "uncertainty": reply.uncertainty})
+        return Answer({"point": reply.point.tolist(), "uncertainty": reply.uncertainty})
 
     async def _asked(self, question: Question, picture: UploadFile | None) -> Reply:
         if picture is not None:
@@ -227,15 +233,13 @@ class _Server:
         if limit != int(limit) or not 1 <= limit <= overview.MOST_QUEUED:
             raise HTTPException(400, f"limit must be a whole number from 1 to {overview.MOST_QUEUED:,}")
         items = await asyncio.to_thread(overview.queue, self._resident.snapshot, int(limit))
-        return JSONResponse({"items": items})
+        return Answer({"items": items})
 
     async def healthz(self, request: Request) -> Response:
         """That the server is well, and what it is not well about."""
         snapshot = self._resident.snapshot
         notices = [notice for notice in (self._resident.notice, snapshot.notice) if notice]
-        return JSONResponse(
-            {"status": "ok", "count": len(snapshot.gallery), "changes": snapshot.changes, "notices": notices}
-        )
+        return Answer({"status": "ok", "count": len(snapshot.gallery), "changes": snapshot.changes, "notices": notices})
 
     async def metrics(self, request: Request) -> Response:
         """What was counted."""
@@ -251,7 +255,7 @@ class _Server:
 
     async def openapi(self, request: Request) -> Response:
         """What the addresses are, for programs."""
-        return JSONResponse(openapi.DOCUMENT)
+        return Answer(openapi.DOCUMENT)
 
     async def docs(self, request: Request) -> Response:
         """The same for people."""

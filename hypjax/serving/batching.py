@@ -35,10 +35,15 @@ class Batcher(Generic[Q, R]):
         waiting: int,
         seen: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self._answer, self._most, self._waiting, self._seen = answer, most, waiting, seen
+        self._answer, self._most, self._most_waiting, self._seen = answer, most, waiting, seen
         self._queue: SimpleQueue[tuple[Q, Future[R]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="answering", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Questions that nobody has begun to answer."""
+        return self._queue.qsize()
 
     async def ask(self, question: Q) -> R:
         """The answer to a question.
@@ -46,8 +51,8 @@ class Batcher(Generic[Q, R]):
         Raises:
           Full: too many wait.
         """
-        if self._queue.qsize() >= self._waiting:
-            raise Full(f"{self._waiting} questions wait already; ask again in a while")
+        if self.waiting >= self._most_waiting:
+            raise Full(f"{self._most_waiting} questions wait already; ask again in a while")
         promised: Future[R] = Future()
         self._queue.put((question, promised))
         return await asyncio.wrap_future(promised)

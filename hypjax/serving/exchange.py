@@ -69,7 +69,7 @@ class Exchange:
         sent = dict(scope["headers"])
         self._announced = int(sent.get(b"content-length", b"0"))  # h11 has seen to it that it is a number
         self._whole = not self._announced and b"transfer-encoding" not in sent
-        self._bytes, self._began = 0, time.monotonic()
+        self._bytes, self._began, self._late = 0, time.monotonic(), False
 
     async def receive(self) -> Message:
         """The next part of the body.
@@ -83,6 +83,7 @@ class Exchange:
         try:
             message = await asyncio.wait_for(self._receive(), due - time.monotonic())
         except TimeoutError:
+            self._late = True
             raise HTTPException(408, f"the body came too slowly: {self._bytes:,} bytes so far") from None
         size = len(message.get("body", b""))
         self._bytes += size
@@ -102,7 +103,7 @@ class Exchange:
             more = [(name, value) for name, value in self._headers if name not in given]
             closing = [] if self._whole else [(b"connection", b"close")]
             await self._send({**message, "headers": [*message["headers"], *more, *closing]})
-        elif self._whole or message.get("more_body", False):
+        elif self._whole or self._late or message.get("more_body", False):
             await self._send(message)
         else:
             await self._send({**message, "more_body": True})

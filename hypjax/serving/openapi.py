@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import hypjax
-from hypjax.show.pages import html
+from hypjax.show import html
 
 POLICY = html.POLICY
 NUMBER, TEXT, TRUTH = {"type": "number"}, {"type": "string"}, {"type": "boolean"}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from hypjax.data.folder import read_folders
 from hypjax.retrieval.promises import RISKS
 from hypjax.serving.resident import Resident, Snapshot
+from hypjax.show import explore
 from hypjax.stores import answers, calibrations
 from hypjax.stores.gallery import label_of
 
@@ -26,20 +23,13 @@ _making = threading.Lock()
 def about(resident: Resident) -> dict[str, Any]:
     """What the index is and what made it."""
     snapshot = resident.snapshot
-    with _making:
-        if "about" not in snapshot.made:
-            snapshot.made["about"] = _about(resident, snapshot)
-        return snapshot.made["about"]
-
-
-def _about(resident: Resident, snapshot: Snapshot) -> dict[str, Any]:
     said = snapshot.gallery.about
     return {
         **{name: said.get(name) for name in ("run", "step", "geometry", "curvature", "distance")},
         "count": len(snapshot.gallery),
         "calibrated": snapshot.calibrated is not None,
         "risks": list(RISKS),
-        "levels": [name for name, _, _ in levels_of(snapshot.gallery.sample(MOST_SHOWN).paths)],
+        "levels": [level["name"] for level in world(snapshot)["levels"]],
         "folder": resident.root.name,
         "changes": snapshot.changes,
     }
@@ -50,13 +40,12 @@ def world(snapshot: Snapshot) -> dict[str, Any]:
     with _making:
         if "world" not in snapshot.made:
             said, sample = snapshot.gallery.about, snapshot.gallery.sample(MOST_SHOWN)
-            snapshot.made["world"] = import_module("hypjax.show.explore").world(
+            snapshot.made["world"] = explore.world(
                 sample.points,
                 sample.paths,
                 sample.uncertainty,
                 geometry=said["geometry"],
                 curvature=said["curvature"],
-                levels=levels_of(sample.paths),
                 limit=MOST_SHOWN,
             )
         return snapshot.made["world"]
@@ -70,29 +59,9 @@ def world_text(snapshot: Snapshot) -> bytes:
 
 
 def place(snapshot: Snapshot, point: np.ndarray) -> tuple[float | None, float | None]:
-    """Where a point [.] lies on the map, once that is made."""
-    return None, None
-
-
-def levels_of(paths: Sequence[str]) -> list[tuple[str, list[str], np.ndarray]]:
-    """The hierarchy that images lie in by their folders, finest first; nothing where some lie in none.
-
-    Returns:
-      Of each level its name, what there is at it, and which of these each image is [n].
-
-    Examples:
-      >>> [(name, names, codes.tolist()) for name, names, codes in levels_of(["a/x/1.png", "a/y/2.png", "b/z/3.png"])]
-      [('class', ['a/x', 'a/y', 'b/z'], [0, 1, 2]), ('folder 1', ['a', 'b'], [0, 0, 1])]
-    """
-    folders = [PurePosixPath(path).parent.parts for path in paths]
-    if not folders or () in folders:
-        return []
-    found = read_folders(Path(), folders)
-    levels = [("class", found.class_names, found.labels)]
-    for name, of_classes in found.levels:
-        names, codes = np.unique(of_classes, return_inverse=True)
-        levels.append((name, [str(one) for one in names], codes.astype(np.int32)[found.labels]))
-    return levels
+    """Where a point [.] lies on the map; nowhere until that is made."""
+    made = snapshot.made.get("world")
+    return explore.place(point, made) if made else (None, None)
 
 
 def queue(snapshot: Snapshot, limit: int) -> list[dict[str, Any]]:

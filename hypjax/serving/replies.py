@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -13,6 +14,14 @@ from hypjax.serving import overview
 from hypjax.serving.answering import Missing, Question, Reply
 from hypjax.serving.batching import Full
 from hypjax.stores import calibrations
+
+
+class Answer(JSONResponse):
+    """JSON of ASCII, in which names of files are whole that are no UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        """The content as bytes."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def found_of(reply: Reply, question: Question) -> dict[str, Any]:
@@ -45,12 +54,12 @@ async def refused(request: Request, error: Exception) -> Response:
     """What who asked can mend, as one line."""
     if isinstance(error, HTTPException):
         headers = {**(error.headers or {})}
-        return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, headers)
+        return Answer({"error": " ".join(error.detail.split())}, error.status_code, headers)
     status = 503 if isinstance(error, Full) else 404 if isinstance(error, Missing) else 400
     headers = {"Retry-After": "1"} if status == 503 else {}
-    return JSONResponse({"error": " ".join(str(error).split()) or "the request was broken off"}, status, headers)
+    return Answer({"error": " ".join(str(error).split()) or "the request was broken off"}, status, headers)
 
 
 async def failed(request: Request, error: Exception) -> Response:
     """What nobody foresaw: who asked is told no more than that, the log has all of it."""
-    return JSONResponse({"error": "the server failed at this; its log says how"}, 500)
+    return Answer({"error": "the server failed at this; its log says how"}, 500)

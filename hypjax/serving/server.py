@@ -68,7 +68,7 @@ def bound(host: str, port: int) -> socket.socket:
         except OSError:
             made.close()
             raise
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
             f"nothing can be served at {host} port {port} ({reason}); --port=0 takes a free one"
@@ -83,6 +83,7 @@ def create_server(app: ASGIApp) -> Server:
         app,
         http=Connection,
         ws="none",
+        log_config=None,  # which would close the handlers of whoever logs already
         log_level="error",
         access_log=False,
         server_header=False,
@@ -114,8 +115,7 @@ def run(app: ASGIApp, listening: socket.socket, *, ready: Callable[[str], None])
             ready(address(listening))
         await serving
 
-    with listening:
-        asyncio.run(serve())
+    asyncio.run(serve())
     if server.ended_by is not None:
         raise Stopped(server.ended_by)
 
