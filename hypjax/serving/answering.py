@@ -14,7 +14,7 @@ from hypjax.stores import answers
 from hypjax.stores.answers import Answer
 from hypjax.training import sharding
 
-SIZES = (1, 4, 16)  # of batches, for each device: what is compiled
+SIZES = (1, 2, 4, 8, 16)  # of batches, for each device: what is compiled
 UNKNOWN = float("nan")
 
 
