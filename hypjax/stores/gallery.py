@@ -101,7 +101,7 @@ class FileGallery:
         self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
     ) -> list[list[Hit]]:
         """As `Gallery.nearest`."""
-        exclude = np.array([self.row_of.get(path, -1) for path in leave_out or [""] * len(points)])
+        exclude = np.array([self.row_of.get(path, -1) if path else -1 for path in leave_out or [""] * len(points)])
         return self.hits(*self.search(points, exclude, k, where))
 
     def hits(self, rows: np.ndarray, distances: np.ndarray) -> list[list[Hit]]:

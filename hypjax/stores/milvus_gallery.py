@@ -80,7 +80,7 @@ class MilvusGallery:
         if strange := next((path for path in paths if leaves_its_folder(path)), None):
             raise UsageError(f"{self._collection.address} holds the path {strange!r}, which leaves its folder")
         place = {path: row for row, path in enumerate(paths)}
-        exclude = np.array([place.get(path, -1) for path in left_out])
+        exclude = np.array([place.get(path, -1) if path else -1 for path in left_out])
         k = min(k, len(paths) - bool((exclude >= 0).any()))
         if k < 1:
             return [[] for _ in points]
