@@ -12,7 +12,7 @@ from hypjax.retrieval.promises import RISKS
 from hypjax.serving.resident import Resident, Snapshot
 from hypjax.show import explore
 from hypjax.stores import answers, calibrations
-from hypjax.stores.gallery import label_of
+from hypjax.stores.hits import label_of
 
 MOST_SHOWN = 20_000  # images of a map
 MOST_QUEUED = 1_000

@@ -10,7 +10,8 @@ from hypjax.data.errors import UsageError
 from hypjax.run.trained import Trained
 from hypjax.stores import answers, calibrations
 from hypjax.stores.calibrations import Calibrated
-from hypjax.stores.gallery import FileGallery, Gallery, open_gallery
+from hypjax.stores.gallery import FileGallery, open_gallery
+from hypjax.stores.hits import Gallery
 
 
 class Snapshot(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from hypjax.data.errors import UsageError
 from hypjax.stores import calibrations
 from hypjax.stores.calibrations import Calibrated, Word
-from hypjax.stores.gallery import Gallery, Hit
+from hypjax.stores.hits import Gallery, Hit
 
 
 class Answer(NamedTuple):
@@ -38,7 +38,7 @@ def answer(
 ) -> list[Answer]:
     """Searches, and judges each first answer: by the calibration of the gallery, or by that of the run.
 
-    A calibration is of the whole gallery: where only a part of it is searched, it is not used.
+    Both are of a whole gallery: where only a part of it is searched, nothing is said.
 
     Args:
       gallery: what is searched.
@@ -63,7 +63,7 @@ def answer(
         if np.isfinite(u) and judged and calibrated is not None and len(hits) > 1:
             rows, distances = (np.array([[getattr(hit, name) for hit in hits]]) for name in ("row", "distance"))
             words = calibrations.judge(calibrated, np.array([u]), rows, distances, risk)
-        elif np.isfinite(u):
+        elif np.isfinite(u) and not where:
             words = calibrations.before_search(gallery.about, np.array([u]))
         answers.append(Answer(hits[: k[row]], words[0] if words else None))
     return answers

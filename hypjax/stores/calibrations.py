@@ -29,7 +29,9 @@ from hypjax.retrieval import (
 from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
-from hypjax.stores.gallery import searcher
+from hypjax.stores.gallery import FileGallery, searcher
+from hypjax.stores.hits import Gallery
+from hypjax.stores.milvus_client import SCHEME
 
 FORMAT = "hypjax calibration 2"
 
@@ -151,6 +153,33 @@ def read(index: Path) -> Calibrated | None:
     return held
 
 
+def of_search(gallery: Gallery, index: str, *, where: str, risk: float | None) -> Calibrated | None:
+    """What is known of the answers to a search; None where it is nothing.
+
+    Args:
+      gallery: that is searched.
+      index: its name.
+      where: the filter; among what it leaves, other answers are wrong than in the whole.
+      risk: the share of answers that may be wrong; None where none was named.
+
+    Raises:
+      UsageError: a risk where nothing is known, or a calibration that is damaged or of another index.
+    """
+    in_file = isinstance(gallery, FileGallery)
+    calibrated = read(Path(index)) if in_file and not where else None
+    if risk is None or calibrated is not None:
+        return calibrated
+    if not in_file:
+        raise UsageError(
+            f"--risk needs a file that hypjax.calibrate calibrates, such as photos.npz; {index} is a database"
+        )
+    if where:
+        raise UsageError("--risk holds for the whole index, not for what --where leaves of it; give one of them")
+    raise UsageError(
+        f"--risk needs to know how often {index} answers wrongly: first python -m hypjax.calibrate --index {index}"
+    )
+
+
 def judge(
     calibrated: Calibrated,
     uncertainty: np.ndarray,
@@ -192,10 +221,10 @@ def before_search(about: Mapping[str, Any], uncertainty: np.ndarray) -> list[Wor
 
 def hint(about: Mapping[str, Any], name: str) -> str:
     """That those chances are of another gallery, as a line."""
+    better = "" if name.startswith(SCHEME) else f" Better: python -m hypjax.calibrate --index {name}"
     return (
-        f"{name} is not calibrated: chances are told from u alone, as learned among "
-        f"{about['p_wrong']['size']:,} images; among more of them more is wrong. Better: python -m "
-        f"hypjax.calibrate --index {name}"
+        f"{name} is not calibrated: chances are told from u alone, as learned among {about['p_wrong']['size']:,} "
+        f"images; among more of them more is wrong.{better}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,74 +14,13 @@ from hypjax.data.errors import UsageError
 from hypjax.retrieval import Index, Probability, knn
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import Embeddings
+from hypjax.stores.hits import Gallery, Hit, Sample, label_of
+from hypjax.stores.milvus_client import SCHEME
+from hypjax.stores.milvus_gallery import MilvusGallery
 from hypjax.stores.where import read_filter
 from hypjax.training.space import Distance, Space
 
 FILTERS = 4  # of which a file's gallery keeps the rows
-
-
-class Hit(NamedTuple):
-    """One image that a query found.
-
-    Attributes:
-      path: below the folder that was embedded.
-      distance: in the model's space.
-      uncertainty: in [0, 1].
-      row: in the file of embeddings; −1 in a database, which has no rows.
-    """
-
-    path: str
-    distance: float
-    uncertainty: float
-    row: int = -1
-
-
-class Sample(NamedTuple):
-    """Some images of a gallery, for a map of it.
-
-    Attributes:
-      paths: of n files.
-      points: of the geometry, float32 [n, .].
-      uncertainty: in [0, 1], float32 [n].
-    """
-
-    paths: Sequence[str]
-    points: np.ndarray
-    uncertainty: np.ndarray
-
-
-class Gallery(Protocol):
-    """Embedded images that can be searched.
-
-    Attributes:
-      about: how they were made: `model` (a fingerprint), `root`, `geometry`, `distance`, `curvature`, …
-    """
-
-    about: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        """How many images there are."""
-
-    def nearest(
-        self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
-    ) -> list[list[Hit]]:
-        """The nearest images of each query, in the order of exact distances.
-
-        Args:
-          points: that ask [n, .].
-          k: images, at most; fewer where there are no more.
-          leave_out: path that each query must not find, "" for none; none by default.
-          where: what an image must fulfil to be found, such as `uncertainty < 0.4`.
-
-        Raises:
-          UsageError: a filter that cannot be read, or nothing is left to be found.
-        """
-
-    def find(self, path: str) -> tuple[np.ndarray, float] | None:
-        """Point [.] and uncertainty of an image, None where it is not there."""
-
-    def sample(self, limit: int) -> Sample:
-        """So many images at most, of all parts of the gallery; the same ones again, as long as nothing changes."""
 
 
 class FileGallery:
@@ -89,13 +28,14 @@ class FileGallery:
 
     Args:
       path: of the file.
-      space: of the model that made it; needed for a hybrid distance, which no inner product orders by.
+      space: of the model that made it; needed for a hybrid distance, which no inner product orders by, when it is
+        searched for the first time.
     """
 
     def __init__(self, path: Path, *, space: Space | None = None) -> None:
         self.embeddings = embeddings.read(path)
         self.about: Mapping[str, Any] = self.embeddings.about
-        self._space = space
+        self.space = space
         self._filtered: dict[str, tuple[np.ndarray, Any]] = {}  # the last filters
 
     def __len__(self) -> int:
@@ -150,19 +90,22 @@ class FileGallery:
             held = self.embeddings._replace(points=self.embeddings.points[chosen])
             while len(self._filtered) >= FILTERS:
                 self._filtered.pop(next(iter(self._filtered)), None)
-            self._filtered[where] = (chosen, searcher(held, self._space) if len(chosen) else None)
+            self._filtered[where] = (chosen, searcher(held, self.space) if len(chosen) else None)
         return self._filtered[where]
 
     @cached_property
     def _all(self) -> tuple[np.ndarray, Any]:
-        return np.arange(len(self)), searcher(self.embeddings, self._space)
+        return np.arange(len(self)), searcher(self.embeddings, self.space)
 
     def nearest(
         self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
     ) -> list[list[Hit]]:
         """As `Gallery.nearest`."""
-        exclude = np.array([self.row_of.get(path, -1) for path in leave_out or [""] * len(points)])
-        rows, distances = self.search(points, exclude, k, where)
+        exclude = np.array([self.row_of.get(path, -1) if path else -1 for path in leave_out or [""] * len(points)])
+        return self.hits(*self.search(points, exclude, k, where))
+
+    def hits(self, rows: np.ndarray, distances: np.ndarray) -> list[list[Hit]]:
+        """What `search` gives, with all that is known of it."""
         pictures, uncertainty = self.embeddings.pictures, self.embeddings.uncertainty
         return [
             [
@@ -186,18 +129,18 @@ class FileGallery:
         )
 
 
-def label_of(path: str) -> str:
-    """The folder that a picture lies in, below the one that was embedded; "" for that one itself."""
-    return path.rpartition("/")[0]
-
-
 def open_gallery(address: str, *, space: Space | None = None) -> Gallery:
-    """Opens what an address names: a file of embeddings.
+    """Opens what an address names: a file of embeddings, or a database.
 
     Args:
-      address: of the file.
+      address: of the file, or `milvus:…`, see `hypjax.stores.milvus`.
       space: as in `FileGallery`.
+
+    Raises:
+      UsageError: it is not there, or something else.
     """
+    if address.startswith(SCHEME):
+        return MilvusGallery(address)
     return FileGallery(Path(address), space=space)
 
 

@@ -108,7 +108,7 @@ class _Reader:
             value: Any = found[kind]
             if kind == "text":
                 value = re.sub(r"\\(.)", r"\1", value[1:-1])
-                if not value.isprintable() and any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+                if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
                     self._fail("a control character", found.start(kind))
             elif kind == "number":
                 value = float(np.float32(min(max(float(value), -3e38), 3e38)))
