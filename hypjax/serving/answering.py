@@ -128,6 +128,8 @@ class Answering:
 
 def _not_kept(question: Question, placed: Reply) -> str:
     """Why a risk cannot be kept to; "" where it can."""
+    if not placed.snapshot.in_file:
+        return "hypjax.calibrate calibrates files, and this index is a database"
     if placed.snapshot.calibrated is None:
         return placed.snapshot.notice or "the index is not calibrated: python -m hypjax.calibrate --index FILE"
     if question.where:

@@ -58,6 +58,7 @@ def create_app(
     """
     answering = Answering(resident)
     answering.warm_up()
+    overview.world(resident.snapshot)  # which every search names a place in
     server = _Server(resident, answering, static_files(), look)
     routes = [Route(path, server.route(answer), methods=[method]) for method, path, answer in server.routes()]
     app = Starlette(
@@ -141,9 +142,11 @@ class _Server:
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """What works while the server does: the thread that answers, and what looks after the index."""
-        self._batcher: Batcher[Question, Reply] = Batcher(
-            self._answering, most=self._answering.most, waiting=WAITING, seen=self.meters.batch
-        )
+        # A new filter takes a second for 100,000 images, in which those who ask without one are answered all the same.
+        self._batchers: dict[bool, Batcher[Question, Reply]] = {
+            filtered: Batcher(self._answering, most=self._answering.most, waiting=WAITING, seen=self.meters.batch)
+            for filtered in (False, True)
+        }
         looking = asyncio.create_task(self._keep_looking())
         try:
             yield
@@ -151,7 +154,8 @@ class _Server:
             looking.cancel()
             with suppress(asyncio.CancelledError):
                 await looking
-            await asyncio.to_thread(self._batcher.close)
+            for batcher in self._batchers.values():
+                await asyncio.to_thread(batcher.close)
             self._decoders.shutdown(cancel_futures=True)
 
     async def _keep_looking(self) -> None:
@@ -225,7 +229,7 @@ class _Server:
             finally:
                 self._decoding -= 1
             question = replace(question, view=view)
-        return await self._batcher.ask(question)
+        return await self._batchers[bool(question.where)].ask(question)
 
     async def queue(self, request: Request) -> Response:
         """What the model is least sure of."""

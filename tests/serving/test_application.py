@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hypjax import embed
 from hypjax.serving import application, openapi
 from hypjax.stores import embeddings
 from tests.serving.asking import get, post_json, post_picture, request, served
@@ -266,3 +267,21 @@ def wait(port, changes, notice=""):
         if health["changes"] == changes and notice in "".join(health["notices"]):
             return health
     raise AssertionError(health)
+
+
+@pytest.mark.slow
+def test_a_database_is_served_as_a_file_is(indexed, port, tmp_path):
+    address = f"milvus:{tmp_path / 'photos.db'}"
+    embed.main(["embed", f"--workdir={indexed.workdir}", f"--images={indexed.photos}", f"--out={address}"])
+    with served(application.create_app(indexed.hold(address), look=0.02)) as other:
+        for sent in ({"path": "class 3/1.png", "k": 5}, {"path": "class 3/1.png", "where": 'label == "class 4"'}):
+            in_file, in_database = (post_json(at, "/search", sent)[2] for at in (port, other))
+            told = [[(hit["path"], hit["distance"]) for hit in found["neighbors"]] for found in (in_file, in_database)]
+            assert [path for path, _ in told[0]] == [path for path, _ in told[1]]
+            np.testing.assert_allclose([far for _, far in told[0]], [far for _, far in told[1]], atol=1e-5)
+        status, _, refused = post_json(other, "/search", {"path": "class 3/1.png", "risk": 0.1})
+        assert (status, "this index is a database" in refused["error"]) == (400, True)
+        assert sorted(get(other, "/map")[2]["paths"]) == sorted(get(port, "/map")[2]["paths"])
+        queued = [[item["path"] for item in get(at, "/queue")[2]["items"]] for at in (port, other)]
+        assert queued[0] == queued[1]
+        assert get(other, "/image?path=class%203/1.png")[0] == 200
