@@ -21,6 +21,7 @@ FLOORS = [
     },
     {"run": set()},
     {"stores": set()},
+    {"serving": set()},
 ]
 
 

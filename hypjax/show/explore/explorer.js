@@ -29,7 +29,7 @@ export function element(tag, properties = {}, ...children) {
  * @param {object} world paths, x, y, uncertainty, levels, how
  * @param {{thumbnail: function(number), open: function(number), leave: function()}} told thumbnail: of a point; open: one
  *   was chosen; leave: the selection is to go
- * @returns {Disk} the disk; `say` puts words into its line
+ * @returns {Disk} the disk; `say` puts words into its line, `unlight` lets no group stand out
  */
 export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
   const count = world.paths.length.toLocaleString("en");
@@ -48,12 +48,20 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
   root.replaceChildren(bar, stage, legend, status);
   const disk = new Disk(canvas, world, thumbnail);
   disk.say = (words) => (status.textContent = words);
-  disk.lightGroup = (code) => light(disk, legend, code);
-  bar.append(levelChoice(disk, legend), radiusChoice(disk));
-  stage.append(buttons(disk));
+  disk.unlight = () => light(disk, legend, null);
+  bar.append(levelChoice(disk, legend), radiusChoice(disk), buttons(disk));
   control(disk, { open, leave, point: (index) => disk.say(index < 0 ? "" : describe(world, index)) });
   fillLegend(disk, legend);
   return disk;
+}
+
+/**
+ * The end of a path: file and folder.
+ * @param {string} path of a picture
+ * @returns {string} its last two parts
+ */
+export function ending(path) {
+  return path.split("/").slice(-2).join("/");
 }
 
 /**

@@ -64,12 +64,12 @@ export function drawThumbnails(disk, pen) {
   const { view, order, viewX: x, viewY: y } = disk;
   const first = [disk.selected, ...disk.neighbors].filter((index) => index >= 0);
   const found = new Map();
-  const has = (index) => {
-    if (disk.lit && !disk.lit[index]) return false;
+  const picture = (index) => {
+    if (disk.lit && !disk.lit[index]) return null;
     if (!found.has(index)) found.set(index, disk.thumbnail(index));
-    return found.get(index) !== null;
+    return found.get(index);
   };
-  const shown = layOut({ first, order, x, y, view, has });
+  const shown = layOut({ first, order, x, y, view, picture }).filter(({ index }) => found.get(index));
   for (const { index, left, top, side } of shown) {
     const { image, left: sourceX, top: sourceY, width, height } = found.get(index);
     const edge = index === disk.selected ? 3 : 1.5;
