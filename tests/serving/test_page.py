@@ -17,6 +17,7 @@ import hypjax
 from hypjax.data.listing import ListedImages
 from hypjax.geometry import poincare
 from hypjax.show import explore
+from tests import programs
 from tests.pictures import save_pictures
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -256,6 +257,16 @@ def test_a_drag_moves_the_plane_by_an_isometry(opens, address, answers):
     page.wait_for_function("document.querySelector('.disk canvas').disk.view.zoom > 2")
 
 
+def save(page, answers, folder):
+    """Saves the listing into a copy of the pictures, where a user puts it; its path."""
+    with page.expect_download() as saved:
+        page.click("text=Save listing")
+    listing = folder / "my photos" / saved.value.suggested_filename
+    shutil.copytree(answers.root, listing.parent)
+    saved.value.save_as(listing)
+    return listing
+
+
 def test_marks_become_a_listing_that_training_reads(opens, address, answers, tmp_path):
     page = opens(address)
     page.click("#tab-queue")
@@ -271,11 +282,7 @@ def test_marks_become_a_listing_that_training_reads(opens, address, answers, tmp
     page.reload()
     page.click("#tab-queue")
     playwright.expect(page.locator(".mark:not(:empty)")).to_have_text(["✓ right", "✗ wrong", '✎ owl, "snowy"'])
-    with page.expect_download() as saved:
-        page.click("text=Save listing")
-    listing = tmp_path / "my photos" / saved.value.suggested_filename
-    shutil.copytree(answers.root, listing.parent)
-    saved.value.save_as(listing)
+    listing = save(page, answers, tmp_path)
     labels = {row["path"]: row["label"] for row in csv.DictReader(listing.read_text("utf-8").splitlines())}
     wrong, renamed = answers.paths[1], answers.paths[2]
     assert labels == {path: path.split("/")[0] for path in answers.paths if path != wrong} | {renamed: 'owl, "snowy"'}
@@ -287,6 +294,18 @@ def test_marks_become_a_listing_that_training_reads(opens, address, answers, tmp
         page.click("text=Save listing")
     lines = Path(saved.value.path()).read_text().splitlines()
     assert lines == ["path,label", "class 0/0.png,class 0", 'class 0/2.png,"owl, ""snowy"""']
+
+
+@pytest.mark.slow
+def test_training_takes_the_listing(opens, address, answers, tmp_path):
+    page = opens(address)
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".queue")).to_be_focused()
+    page.keyboard.press("w")
+    listing = save(page, answers, tmp_path)
+    status, out, err = programs.run(*programs.tiny(listing, tmp_path / "run", *programs.LIGHT))
+    assert status == 0, err
+    assert "train 5 images of 2 classes, validation 5 of 2, test 9 of 3" in out  # 19 of 20, one is wrong
 
 
 def test_names_are_text_wherever_they_stand(opens, address, answers):
@@ -354,4 +373,4 @@ def test_it_fits_a_phone_and_asks_for_a_token(opens, serve, answers):
         page.click(f"#tab-{tab}")
         playwright.expect(page.locator(f"#{tab}")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert disk(page, "disk.view.width") > 300
+    page.wait_for_function("document.querySelector('.disk canvas').disk.view.width > 300")

@@ -31,8 +31,10 @@ async function send(path, options) {
     throw new Refusal("The server does not answer.");
   }
   if (response.status === 401) {
-    asking ??= askToken().finally(() => (asking = null));
-    await asking;
+    if (sessionStorage.getItem(TOKEN) === token) {
+      asking ??= askToken().finally(() => (asking = null));
+      await asking;
+    }
     return send(path, options);
   }
   if (!response.ok) throw new Refusal(await reason(response));

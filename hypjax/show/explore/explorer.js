@@ -56,12 +56,12 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
 }
 
 /**
- * The end of a path: file and folder.
+ * The end of a path: folder and file, between which a line may break.
  * @param {string} path of a picture
  * @returns {string} its last two parts
  */
 export function ending(path) {
-  return path.split("/").slice(-2).join("/");
+  return path.split("/").slice(-2).join("/\u200b");
 }
 
 /**
@@ -71,9 +71,9 @@ export function ending(path) {
  * @returns {string} words
  */
 export function describe(world, index) {
-  const groups = world.levels.map((level) => level.names[level.codes[index]]);
-  const certainty = `certainty ${(1 - world.uncertainty[index]).toFixed(2)}`;
-  return [world.paths[index], groups.at(-1), certainty].filter(Boolean).join(" · ");
+  const path = world.paths[index];
+  const groups = world.levels.map((level) => level.names[level.codes[index]]).filter((name) => !path.includes(name));
+  return [path, ...new Set(groups), `certainty ${(1 - world.uncertainty[index]).toFixed(2)}`].join(" · ");
 }
 
 function levelChoice(disk, legend) {

@@ -14,8 +14,8 @@ export function standalone() {
     if (!sheet.complete || !sheet.naturalWidth) return undefined;
     const { side, columns } = thumbnails;
     const place = tile.get(index);
-    const left = side * (place % columns);
-    return { image: sheet, left, top: side * Math.floor(place / columns), width: side, height: side };
+    const [left, top] = [side * (place % columns) + 0.5, side * Math.floor(place / columns) + 0.5];
+    return { image: sheet, left, top, width: side - 1, height: side - 1 };
   };
   const open = (index, moves = true) => {
     const near = world.neighbors?.[index] ?? [];
