@@ -3,6 +3,7 @@
 const TOKEN = "hypjax:token";
 const AT_ONCE = 6;
 const KEPT = 800; // pictures
+const HOPELESS = 24; // failures in a row, after which the disk asks no more
 
 let asking = null; // the token is asked for once, however many requests wait for it
 
@@ -68,6 +69,7 @@ export class Pictures {
     this.shown = []; // asked for by elements, first come first served
     this.waiting = []; // asked for by the disk, which may have moved on
     this.running = 0;
+    this.failures = 0;
   }
 
   /**
@@ -76,8 +78,9 @@ export class Pictures {
    * @returns {?HTMLImageElement} undefined while it is on its way, null where there is none
    */
   now(path) {
-    const entry = this.held.get(path) ?? this.want(path, this.waiting);
-    return entry.image;
+    const held = this.held.get(path);
+    if (held) return held.image;
+    return this.failures < HOPELESS ? this.want(path, this.waiting).image : null;
   }
 
   /**
@@ -112,9 +115,12 @@ export class Pictures {
       image.src = URL.createObjectURL(await response.blob());
       await image.decode();
       entry.image = image;
+      this.failures = 0;
       this.loaded();
     } catch {
       entry.image = null; // its file is gone
+      this.failures++;
+      this.loaded();
     }
     entry.resolve();
     this.running--;

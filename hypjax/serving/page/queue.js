@@ -86,7 +86,7 @@ export class Queue {
       made.addEventListener("click", () => this.mark(verdict));
       return made;
     };
-    const chance = typeof wrong === "number" ? ` · its first answer is wrong with ${Math.round(100 * wrong)} %` : "";
+    const chance = typeof wrong === "number" ? ` · ${Math.round(100 * wrong)} % that its first answer is wrong` : "";
     this.name.hidden = true;
     const words = element("div", { className: "words" },
       element("p", { className: "muted" }, `${this.at + 1} of ${this.items.length}${chance}`),
