@@ -28,6 +28,7 @@ PACKAGE = Path(hypjax.__file__).parent
 FOLDERS = (PACKAGE / "serving" / "page", PACKAGE / "show" / "explore")
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'"
+PATIENCE = 15_000  # milliseconds, on a busy machine
 EVIL = "<img src=x onerror=document.title='gone'>.png"
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -152,6 +153,7 @@ def serve(answers):
 
 @pytest.fixture(scope="module")
 def browser():
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield started
@@ -173,10 +175,11 @@ def opens(browser):
             browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options)
         )
         page = contexts[-1].new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         page.goto(url)
+        page.locator(".disk canvas, #token[open]").wait_for()
         return page
 
     yield start
@@ -190,6 +193,15 @@ def neighbors(page, count):
     cards = page.locator(".neighbors button")
     playwright.expect(cards).to_have_count(count)
     return [card.get_attribute("title") for card in cards.all()]
+
+
+def eventually(page, expression):
+    """Waits for an expression to be true; the page's policy would not let Playwright's own waiting evaluate it."""
+    for _ in range(250):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(expression)
 
 
 def disk(page, expression):
@@ -230,7 +242,6 @@ def test_a_picture_finds_its_like_and_one_goes_on_from_there(opens, address, ans
 
 def test_a_drag_moves_the_plane_by_an_isometry(opens, address, answers):
     page = opens(address)
-    page.locator(".disk canvas").wait_for()
     start, end = [0.35, 0.2], [-0.3, 0.45]
     box = page.locator(".disk canvas").bounding_box()
     points = disk(page, f"[disk.view.toScreen(...{start}), disk.view.toScreen(...{end})]")
@@ -250,11 +261,11 @@ def test_a_drag_moves_the_plane_by_an_isometry(opens, address, answers):
         before = np.array([disk(page, "[...disk.x]"), disk(page, "[...disk.y]")]).T
         shift = np.broadcast_to([a.real, a.imag], before.shape)
         wanted = np.asarray(poincare.mobius_add(jax.numpy.asarray(shift), jax.numpy.asarray(before), c=1.0))
-    page.wait_for_function("document.querySelector('.disk canvas').disk.waiting === false")
+    eventually(page, "document.querySelector('.disk canvas').disk.waiting === false")
     after = np.array([disk(page, "[...disk.viewX]"), disk(page, "[...disk.viewY]")]).T
     np.testing.assert_allclose(after, wanted, atol=1e-9)
     page.mouse.wheel(0, -600)
-    page.wait_for_function("document.querySelector('.disk canvas').disk.view.zoom > 2")
+    eventually(page, "document.querySelector('.disk canvas').disk.view.zoom > 2")
 
 
 def save(page, answers, folder):
@@ -324,7 +335,6 @@ def test_names_are_text_wherever_they_stand(opens, address, answers):
 
 def test_everything_is_reached_by_keys(opens, address, answers):
     page = opens(address)
-    page.locator(".disk canvas").wait_for()
     page.focus("#tab-found")
     page.keyboard.press("ArrowRight")
     playwright.expect(page.locator("#tab-tree")).to_be_focused()
@@ -368,9 +378,9 @@ def test_it_fits_a_phone_and_asks_for_a_token(opens, serve, answers):
     playwright.expect(page.locator("#camera")).to_be_visible()
     page.set_input_files("#shot", answers.root / "class 2" / "0.png")
     assert neighbors(page, 5)[0] == "class 2/0.png"
-    page.wait_for_function("document.querySelector('.neighbors img').naturalWidth > 0")
+    eventually(page, "document.querySelector('.neighbors img').naturalWidth > 0")
     for tab in ("found", "tree", "queue", "disk"):
         page.click(f"#tab-{tab}")
         playwright.expect(page.locator(f"#{tab}")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.wait_for_function("document.querySelector('.disk canvas').disk.view.width > 300")
+    eventually(page, "document.querySelector('.disk canvas').disk.view.width > 300")

@@ -57,7 +57,7 @@ function tell({ folder, count, run, step, geometry, curvature, calibrated, risks
 function watchIndex(about) {
   addEventListener("focus", async () => {
     const now = await ask("about").catch(() => about);
-    if (now.changes !== about.changes) fail(new Refusal("The index has changed since: reload the page to see all of it."));
+    if (now.changes !== about.changes) fail(new Refusal("The index has changed: reload the page to see all."));
   });
 }
 
@@ -87,7 +87,8 @@ async function start() {
     look(index, near, index < 0 && typeof query.x === "number" ? query : null);
     if (document.body.dataset.view !== "disk") show("found");
   };
-  const queue = new Queue($("queue"), { about, world, pictures, failed: fail, look: (path) => look(row.get(path) ?? -1) });
+  const lookAt = (path) => look(row.get(path) ?? -1);
+  const queue = new Queue($("queue"), { about, world, pictures, failed: fail, look: lookAt });
   const show = tabs((name) => name === "queue" && queue.open());
   const search = new Search($("found"), pictures, { found, failed: fail });
   new Tree($("tree"), world, pictures, {

@@ -11,8 +11,8 @@ const SIGNS = { right: "✓", wrong: "✗", renamed: "✎" };
 export class Queue {
   /**
    * @param {HTMLElement} root takes it
-   * @param {{about: object, world: object, pictures: Pictures, look: function(string), failed: function(Error)}} given what
-   *   is indexed; look: shows a picture in the disk; failed: told of a failure
+   * @param {{about: object, world: object, pictures: Pictures, look: function(string), failed: function(Error)}} given
+   *   what is indexed; look: shows a picture in the disk; failed: told of a failure
    */
   constructor(root, given) {
     Object.assign(this, { root, ...given, items: null, at: 0 });
@@ -43,7 +43,8 @@ export class Queue {
 
   build() {
     this.card = element("div", { className: "card" });
-    this.list = element("ol", { role: "listbox", tabIndex: 0, className: "queue", "aria-label": "Least certain first" });
+    const look = { className: "queue", "aria-label": "Least certain first" };
+    this.list = element("ol", { role: "listbox", tabIndex: 0, ...look });
     this.items.forEach((item, i) => {
       const image = element("img", { alt: "", loading: "lazy" });
       this.pictures.show(image, item.path);
@@ -154,7 +155,8 @@ export class Queue {
   save() {
     const listed = rows(this.marks, this.labels, this.others.checked);
     const name = "listing.csv";
-    const link = element("a", { href: URL.createObjectURL(new Blob([csv(listed)], { type: "text/csv" })), download: name });
+    const href = URL.createObjectURL(new Blob([csv(listed)], { type: "text/csv" }));
+    const link = element("a", { href, download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     const { folder } = this.about;

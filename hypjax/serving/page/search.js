@@ -8,7 +8,7 @@ export class Search {
   /**
    * @param {HTMLElement} root takes what is found
    * @param {Pictures} pictures of the index
-   * @param {{found: function(object, object), failed: function(Error)}} told of an answer with its query, or of a failure
+   * @param {{found: function(object, object), failed: function(Error)}} told of an answer and its query, or a failure
    */
   constructor(root, pictures, told) {
     Object.assign(this, { root, pictures, told, files: new Map(), number: 0 });

@@ -27,8 +27,8 @@ export function element(tag, properties = {}, ...children) {
  * Puts a disk into an element.
  * @param {HTMLElement} root takes it
  * @param {object} world paths, x, y, uncertainty, levels, how
- * @param {{thumbnail: function(number), open: function(number), leave: function()}} told thumbnail: of a point; open: one
- *   was chosen; leave: the selection is to go
+ * @param {{thumbnail: function(number), open: function(number), leave: function()}} told thumbnail: of a point; open:
+ *   one was chosen; leave: the selection is to go
  * @returns {Disk} the disk; `say` puts words into its line, `unlight` lets no group stand out
  */
 export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
@@ -38,7 +38,7 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
     role: "application",
     "aria-label": `Poincaré disk of ${count} pictures`,
     "aria-description":
-      "Arrows walk, plus and minus magnify, Home goes back, Tab goes through the pictures in the middle, Enter opens one.",
+      "Arrows walk, plus and minus magnify, Home goes back, Tab goes through pictures in the middle, Enter opens one.",
   });
   const status = element("p", { className: "disk-status", role: "status", "aria-live": "polite" });
   const legend = element("div", { className: "disk-legend", role: "group", "aria-label": "Groups" });

@@ -27,7 +27,8 @@ export function standalone() {
   const card = (index, rank) => {
     const picture = element("canvas", { width: 96, height: 96, "aria-hidden": "true" });
     const drawn = thumbnail(index);
-    if (drawn) picture.getContext("2d").drawImage(drawn.image, drawn.left, drawn.top, drawn.width, drawn.height, 0, 0, 96, 96);
+    const pen = picture.getContext("2d");
+    if (drawn) pen.drawImage(drawn.image, drawn.left, drawn.top, drawn.width, drawn.height, 0, 0, 96, 96);
     const name = element("span", {}, `${rank + 1}. ${ending(world.paths[index])}`);
     const made = element("button", { type: "button" }, ...(drawn ? [picture] : []), name);
     made.addEventListener("click", () => open(index));

@@ -7,7 +7,7 @@ const CELL = 8;
 /**
  * Thumbnails that do not cover one another: those asked for first come first, the others keep their order, so that none
  * flickers while the plane moves.
- * @param {object} scene first, order: indices; x, y: places in the disk; view; picture: of a point, null where it has none
+ * @param {object} scene first, order: indices; x, y: places in the disk; view; picture: of a point, null for none
  * @returns {{index: number, left: number, top: number, side: number}[]} squares on the screen, the first on top
  */
 export function layOut({ first, order, x, y, view, picture }) {
