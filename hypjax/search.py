@@ -221,9 +221,9 @@ def ask(
     k = values.k
     found, distances = searcher(index, model.space)(points, exclude, max(k, calibrations.NEIGHBORS))
     if calibrated is None or found.shape[1] < 2:
-        words = calibrations.before_search(index, uncertainty)
+        words = calibrations.before_search(index.about, uncertainty)
         if words:
-            print(calibrations.hint(index, values.index), end="\n\n")
+            print(calibrations.hint(index.about, values.index), end="\n\n")
         return Answers(found[:, :k], distances[:, :k], words)
     if values.risk is not None:
         print(calibrations.promise(calibrated, values.risk), end="\n\n")

@@ -181,20 +181,20 @@ def judge(
     return [Word(*word) for word in zip(told.tolist(), given, unlike.tolist(), higher, enough, strict=True)]
 
 
-def before_search(index: Embeddings, uncertainty: np.ndarray) -> list[Word]:
+def before_search(about: Mapping[str, Any], uncertainty: np.ndarray) -> list[Word]:
     """What the run's own calibration says of queries by their u alone, kept by the index; empty where there is none."""
-    told = index.about.get("p_wrong")
+    told = about.get("p_wrong")
     if not told:
         return []
     chances = Probability.from_dict(told["of_u"])(uncertainty[:, None])
     return [Word(chance, None, False) for chance in chances.tolist()]
 
 
-def hint(index: Embeddings, name: str) -> str:
+def hint(about: Mapping[str, Any], name: str) -> str:
     """That those chances are of another gallery, as a line."""
     return (
         f"{name} is not calibrated: chances are told from u alone, as learned among "
-        f"{index.about['p_wrong']['size']:,} images; among more of them more is wrong. Better: python -m "
+        f"{about['p_wrong']['size']:,} images; among more of them more is wrong. Better: python -m "
         f"hypjax.calibrate --index {name}"
     )
 

@@ -11,10 +11,13 @@ import numpy as np
 
 from hypjax import geometry
 from hypjax.data.errors import UsageError
-from hypjax.retrieval import Index, knn
+from hypjax.retrieval import Index, Probability, knn
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import Embeddings
+from hypjax.stores.where import read_filter
 from hypjax.training.space import Distance, Space
+
+FILTERS = 4  # of which a file's gallery keeps the rows
 
 
 class Hit(NamedTuple):
@@ -31,6 +34,20 @@ class Hit(NamedTuple):
     distance: float
     uncertainty: float
     row: int = -1
+
+
+class Sample(NamedTuple):
+    """Some images of a gallery, for a map of it.
+
+    Attributes:
+      paths: of n files.
+      points: of the geometry, float32 [n, .].
+      uncertainty: in [0, 1], float32 [n].
+    """
+
+    paths: Sequence[str]
+    points: np.ndarray
+    uncertainty: np.ndarray
 
 
 class Gallery(Protocol):
@@ -63,6 +80,9 @@ class Gallery(Protocol):
     def find(self, path: str) -> tuple[np.ndarray, float] | None:
         """Point [.] and uncertainty of an image, None where it is not there."""
 
+    def sample(self, limit: int) -> Sample:
+        """So many images at most, of all parts of the gallery; the same ones again, as long as nothing changes."""
+
 
 class FileGallery:
     """A file of embeddings, held ready for searches.
@@ -76,6 +96,7 @@ class FileGallery:
         self.embeddings = embeddings.read(path)
         self.about: Mapping[str, Any] = self.embeddings.about
         self._space = space
+        self._filtered: dict[str, tuple[np.ndarray, Any]] = {}  # the last filters
 
     def __len__(self) -> int:
         return len(self.embeddings.points)
@@ -86,15 +107,62 @@ class FileGallery:
         return {picture.path: row for row, picture in enumerate(self.embeddings.pictures)}
 
     @cached_property
-    def _search(self) -> Any:
-        return searcher(self.embeddings, self._space)
+    def columns(self) -> dict[str, np.ndarray]:
+        """What a filter may name, [n] each: path, uncertainty, p_wrong of a calibrated run, label of files."""
+        paths, u = [picture.path for picture in self.embeddings.pictures], self.embeddings.uncertainty
+        columns = {"path": np.array(paths, np.str_), "uncertainty": u}
+        if told := self.about.get("p_wrong"):
+            columns["p_wrong"] = Probability.from_dict(told["of_u"])(u[:, None]).astype(np.float32)
+        if not self.about.get("rows"):
+            columns["label"] = np.array([label_of(path) for path in paths], np.str_)
+        return columns
+
+    def search(self, points: np.ndarray, exclude: np.ndarray, k: int, where: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """The nearest rows, in the order of exact distances.
+
+        Args:
+          points: that ask [n, .].
+          exclude: row that each must not find, −1 for none [n].
+          k: rows, at most.
+          where: as in `Gallery.nearest`.
+
+        Returns:
+          Rows [n, k] and distances [n, k].
+
+        Raises:
+          UsageError: as `Gallery.nearest`.
+        """
+        chosen, search = self._among(where)
+        if not len(chosen):
+            raise UsageError(f"nothing in the index fulfills {where}")
+        place = np.full(len(self) + 1, -1)  # of a row among those chosen; the last is for −1
+        place[chosen] = np.arange(len(chosen))
+        rows, distances = search(points, place[exclude], k)
+        return chosen[rows], distances
+
+    def _among(self, where: str) -> tuple[np.ndarray, Any]:
+        """The rows that fulfill a filter, and what searches them."""
+        if not where:
+            return self._all
+        if where not in self._filtered:
+            columns = self.columns
+            chosen = np.flatnonzero(read_filter(where, list(columns)).mask(columns))
+            held = self.embeddings._replace(points=self.embeddings.points[chosen])
+            while len(self._filtered) >= FILTERS:
+                self._filtered.pop(next(iter(self._filtered)), None)
+            self._filtered[where] = (chosen, searcher(held, self._space) if len(chosen) else None)
+        return self._filtered[where]
+
+    @cached_property
+    def _all(self) -> tuple[np.ndarray, Any]:
+        return np.arange(len(self)), searcher(self.embeddings, self._space)
 
     def nearest(
         self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
     ) -> list[list[Hit]]:
         """As `Gallery.nearest`."""
         exclude = np.array([self.row_of.get(path, -1) for path in leave_out or [""] * len(points)])
-        rows, distances = self._search(points, exclude, k)
+        rows, distances = self.search(points, exclude, k, where)
         pictures, uncertainty = self.embeddings.pictures, self.embeddings.uncertainty
         return [
             [
@@ -108,6 +176,19 @@ class FileGallery:
         """As `Gallery.find`."""
         row = self.row_of.get(path)
         return None if row is None else (self.embeddings.points[row], float(self.embeddings.uncertainty[row]))
+
+    def sample(self, limit: int) -> Sample:
+        """As `Gallery.sample`: rows at equal steps."""
+        chosen = np.linspace(0, len(self) - 1, min(limit, len(self))).round().astype(int)
+        pictures = self.embeddings.pictures
+        return Sample(
+            [pictures[row].path for row in chosen], self.embeddings.points[chosen], self.embeddings.uncertainty[chosen]
+        )
+
+
+def label_of(path: str) -> str:
+    """The folder that a picture lies in, below the one that was embedded; "" for that one itself."""
+    return path.rpartition("/")[0]
 
 
 def open_gallery(address: str, *, space: Space | None = None) -> Gallery:
