@@ -8,8 +8,8 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDo
 /**
  * Lets a disk be dragged, magnified and walked in.
  * @param {Disk} disk that is moved
- * @param {{open: function(number), point: function(number), leave: function()}} told open: a point was chosen; point: one
- *   is pointed at by key, or −1; leave: the selection is to go
+ * @param {{open: function(number), point: function(number), leave: function()}} told open: a point was chosen; point:
+ *   one is pointed at by key, or −1; leave: the selection is to go
  */
 export function control(disk, told) {
   followPointers(disk, told);

@@ -13,7 +13,7 @@ export class Disk {
    * @param {HTMLCanvasElement} canvas to draw on; its `disk` is this from now on
    * @param {object} world paths, x, y, uncertainty, levels
    * @param {function(number): ?{image: CanvasImageSource, left: number, top: number, width: number, height: number}}
-   *   thumbnail of a point, null where there is none yet
+   *   thumbnail of a point: null where it has none, undefined while it is on its way
    */
   constructor(canvas, world, thumbnail = () => null) {
     Object.assign(this, { canvas, world, thumbnail });

@@ -27,9 +27,9 @@ export function element(tag, properties = {}, ...children) {
  * Puts a disk into an element.
  * @param {HTMLElement} root takes it
  * @param {object} world paths, x, y, uncertainty, levels, how
- * @param {{thumbnail: function(number), open: function(number), leave: function()}} told thumbnail: of a point; open: one
- *   was chosen; leave: the selection is to go
- * @returns {Disk} the disk; `say` puts words into its line
+ * @param {{thumbnail: function(number), open: function(number), leave: function()}} told thumbnail: of a point; open:
+ *   one was chosen; leave: the selection is to go
+ * @returns {Disk} the disk; `say` puts words into its line, `unlight` lets no group stand out
  */
 export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
   const count = world.paths.length.toLocaleString("en");
@@ -38,7 +38,7 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
     role: "application",
     "aria-label": `Poincaré disk of ${count} pictures`,
     "aria-description":
-      "Arrows walk, plus and minus magnify, Home goes back, Tab goes through the pictures in the middle, Enter opens one.",
+      "Arrows walk, plus and minus magnify, Home goes back, Tab goes through pictures in the middle, Enter opens one.",
   });
   const status = element("p", { className: "disk-status", role: "status", "aria-live": "polite" });
   const legend = element("div", { className: "disk-legend", role: "group", "aria-label": "Groups" });
@@ -48,12 +48,20 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
   root.replaceChildren(bar, stage, legend, status);
   const disk = new Disk(canvas, world, thumbnail);
   disk.say = (words) => (status.textContent = words);
-  disk.lightGroup = (code) => light(disk, legend, code);
-  bar.append(levelChoice(disk, legend), radiusChoice(disk));
-  stage.append(buttons(disk));
+  disk.unlight = () => light(disk, legend, null);
+  bar.append(levelChoice(disk, legend), radiusChoice(disk), buttons(disk));
   control(disk, { open, leave, point: (index) => disk.say(index < 0 ? "" : describe(world, index)) });
   fillLegend(disk, legend);
   return disk;
+}
+
+/**
+ * The end of a path: folder and file, between which a line may break.
+ * @param {string} path of a picture
+ * @returns {string} its last two parts
+ */
+export function ending(path) {
+  return path.split("/").slice(-2).join("/\u200b");
 }
 
 /**
@@ -63,9 +71,9 @@ export function explorer(root, world, { thumbnail, open, leave = () => {} }) {
  * @returns {string} words
  */
 export function describe(world, index) {
-  const groups = world.levels.map((level) => level.names[level.codes[index]]);
-  const certainty = `certainty ${(1 - world.uncertainty[index]).toFixed(2)}`;
-  return [world.paths[index], groups.at(-1), certainty].filter(Boolean).join(" · ");
+  const path = world.paths[index];
+  const groups = world.levels.map((level) => level.names[level.codes[index]]).filter((name) => !path.includes(name));
+  return [path, ...new Set(groups), `certainty ${(1 - world.uncertainty[index]).toFixed(2)}`].join(" · ");
 }
 
 function levelChoice(disk, legend) {

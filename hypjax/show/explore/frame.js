@@ -64,12 +64,12 @@ export function drawThumbnails(disk, pen) {
   const { view, order, viewX: x, viewY: y } = disk;
   const first = [disk.selected, ...disk.neighbors].filter((index) => index >= 0);
   const found = new Map();
-  const has = (index) => {
-    if (disk.lit && !disk.lit[index]) return false;
+  const picture = (index) => {
+    if (disk.lit && !disk.lit[index]) return null;
     if (!found.has(index)) found.set(index, disk.thumbnail(index));
-    return found.get(index) !== null;
+    return found.get(index);
   };
-  const shown = layOut({ first, order, x, y, view, has });
+  const shown = layOut({ first, order, x, y, view, picture }).filter(({ index }) => found.get(index));
   for (const { index, left, top, side } of shown) {
     const { image, left: sourceX, top: sourceY, width, height } = found.get(index);
     const edge = index === disk.selected ? 3 : 1.5;
@@ -102,17 +102,19 @@ export function drawMarks(disk, pen) {
     around(focus, 9, disk.ink.accent, 3);
   }
   if (disk.pointed < 0) return;
-  around(place(disk.pointed), 8, disk.ink.text, 2);
+  if (!shown.has(disk.pointed)) around(place(disk.pointed), 8, disk.ink.text, 2);
   drawLabel(disk, pen, place(disk.pointed), disk.world.paths[disk.pointed]);
 }
 
 function drawLabel(disk, pen, place, path) {
   const [x, y] = disk.view.toScreen(...place);
+  const over = disk.thumbnails.find(({ index }) => index === disk.pointed);
+  const reach = over ? over.side / 2 + 6 : 16;
   const text = path.split("/").slice(-2).join("/");
   pen.font = "500 13px system-ui, sans-serif";
   const width = Math.min(pen.measureText(text).width, disk.view.width - 24) + 16;
   const left = Math.min(Math.max(4, x - width / 2), disk.view.width - width - 4);
-  const top = y > 60 ? y - 44 : y + 20;
+  const top = y - reach - 24 > 4 ? y - reach - 24 : y + reach;
   pen.fillStyle = disk.ink.text;
   pen.beginPath();
   pen.roundRect(left, top, width, 24, 6);

@@ -1,5 +1,5 @@
-// The Poincaré disk of curvature −1. A point is two numbers x, y with x² + y² < 1, read as z = x + iy; an isometry that
-// keeps orientation is z → (αz + β)/(β̄z + ᾱ) with |α|² − |β|² = 1, held as [Re α, Im α, Re β, Im β].
+// The Poincaré disk of curvature −1. A point is two numbers x, y with x² + y² < 1, read as z = x + iy; an isometry
+// that keeps orientation is z → (αz + β)/(β̄z + ᾱ) with |α|² − |β|² = 1, held as [Re α, Im α, Re β, Im β].
 
 /** The isometry that moves nothing. */
 export const IDENTITY = Object.freeze([1, 0, 0, 0]);
@@ -16,8 +16,8 @@ export function translation(x, y) {
 }
 
 /**
- * One isometry after another. What rounding did to |α|² − |β|² = 1 is mended from β alone: the difference of two large
- * squares would lose what is to be mended.
+ * One isometry after another. What rounding did to |α|² − |β|² = 1 is mended from β alone: the difference of two
+ * large squares would lose what is to be mended.
  * @param {number[]} f done second
  * @param {number[]} g done first
  * @returns {number[]} f ∘ g

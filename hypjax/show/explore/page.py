@@ -44,7 +44,10 @@ def page(world: Mapping[str, Any], *, title: str = "Embeddings in the Poincaré 
       title: of the page.
     """
     shown = part(world)
-    lead = f"{len(world['paths']):,} pictures; {world['how']}."
+    lead = (
+        f"{len(world['paths']):,} pictures; {world['how']}. Where points stand in a narrow ring, distances from the "
+        "origin are drawn apart in their order, until the true radius is asked for."
+    )
     body = [f"<h1>{html.text(title)}</h1>", f'<p class="lead">{html.text(lead)}</p>', shown.body]
     return html.document(title, body, style=shown.style, script=shown.script)
 

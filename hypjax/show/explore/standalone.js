@@ -1,6 +1,6 @@
 // The disk on a page of its own: all that it shows lies in the page.
 
-import { describe, element, explorer } from "./explorer.js";
+import { describe, element, ending, explorer } from "./explorer.js";
 
 /** Fills the page from the world that is written into it. */
 export function standalone() {
@@ -10,11 +10,12 @@ export function standalone() {
   const sheet = new Image();
   const tile = new Map(thumbnails?.of.map((index, place) => [index, place]));
   const thumbnail = (index) => {
-    if (!tile.has(index) || !sheet.complete || !sheet.naturalWidth) return null;
+    if (!tile.has(index)) return null;
+    if (!sheet.complete || !sheet.naturalWidth) return undefined;
     const { side, columns } = thumbnails;
     const place = tile.get(index);
-    const left = side * (place % columns);
-    return { image: sheet, left, top: side * Math.floor(place / columns), width: side, height: side };
+    const [left, top] = [side * (place % columns) + 0.5, side * Math.floor(place / columns) + 0.5];
+    return { image: sheet, left, top, width: side - 1, height: side - 1 };
   };
   const open = (index, moves = true) => {
     const near = world.neighbors?.[index] ?? [];
@@ -26,8 +27,9 @@ export function standalone() {
   const card = (index, rank) => {
     const picture = element("canvas", { width: 96, height: 96, "aria-hidden": "true" });
     const drawn = thumbnail(index);
-    if (drawn) picture.getContext("2d").drawImage(drawn.image, drawn.left, drawn.top, drawn.width, drawn.height, 0, 0, 96, 96);
-    const name = element("span", {}, `${rank + 1}. ${world.paths[index]}`);
+    const pen = picture.getContext("2d");
+    if (drawn) pen.drawImage(drawn.image, drawn.left, drawn.top, drawn.width, drawn.height, 0, 0, 96, 96);
+    const name = element("span", {}, `${rank + 1}. ${ending(world.paths[index])}`);
     const made = element("button", { type: "button" }, ...(drawn ? [picture] : []), name);
     made.addEventListener("click", () => open(index));
     return made;

@@ -188,7 +188,9 @@ def walk(disk: explore.Part) -> Iterator[str]:
     yield "<h2>Walk in the disk</h2>"
     yield (
         "<p>Drag, and the whole plane moves so that what you hold stays under your hand; distances stay what they are. "
-        "A click on a point joins it to its nearest images. Large dots are certain, small and pale ones are not.</p>"
+        "A click on a point joins it to its nearest images. Large dots are certain, small and pale ones are not. "
+        "Where points stand in a narrow ring, distances from the origin are drawn apart in their order, until the true "
+        "radius is asked for.</p>"
     )
     yield disk.body
 
