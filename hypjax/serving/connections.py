@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import resource
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,7 +20,7 @@ SPARE = 128  # files that are open besides
 class Connection(H11Protocol):
     """A connection that is closed where its request or its reader is too slow.
 
-    Where there are too many, the one whose request has been awaited for longest makes room for a new one.
+    Where there are too many, the one that has asked nothing for longest makes room for a new one.
     """
 
     most = MOST
@@ -28,19 +28,25 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the head of a request."""
         super().connection_made(transport)
-        self.awaited: float | None = self.loop.time()  # since when a head is awaited; None while one is answered
-        self._unsent, self._moved = 0, self.loop.time()
+        self.idle = self.loop.time()  # since when nothing is answered; ∞ while something is
+        self._awaited: float | None = self.idle  # since when a head is awaited, of which a part may be there
+        self._unsent, self._moved = 0, self.idle
         self._look = self.loop.call_later(LOOK, self._watch)
         if len(self.connections) > self.most:
-            self._make_room()
+            min(self.connections, key=lambda held: getattr(held, "idle", math.inf)).give_way()  # type: ignore[union-attr]
 
     def data_received(self, data: bytes) -> None:
         """Takes what came."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
-            self.awaited = None
-        elif self.awaited is None:
-            self.awaited = self.loop.time()
+            self._awaited, self.idle = None, math.inf
+        elif self._awaited is None:
+            self._awaited = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request, if one comes."""
+        self.idle = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Looks at it no more."""
@@ -58,6 +64,11 @@ class Connection(H11Protocol):
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
 
+    def give_way(self) -> None:
+        """Makes room for another connection."""
+        self.connections.discard(self)
+        self.refuse(503, "Service Unavailable", "too many connections")
+
     def _watch(self) -> None:
         now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
         if unsent < self._unsent or not unsent:
@@ -66,16 +77,9 @@ class Connection(H11Protocol):
         if now - self._moved > STUCK:
             self.transport.abort()
             return
-        if self.awaited is not None and now - self.awaited > HEAD and not self.transport.is_closing():
+        if self._awaited is not None and now - self._awaited > HEAD and not self.transport.is_closing():
             self.refuse(408, "Request Timeout", f"the head of the request took more than {HEAD:g} seconds")
         self._look = self.loop.call_later(LOOK, self._watch)
-
-    def _make_room(self) -> None:
-        waiting: list[Any] = [held for held in self.connections if getattr(held, "awaited", None) is not None]
-        oldest = min(waiting, key=lambda held: held.awaited)
-        oldest.refuse(503, "Service Unavailable", "too many connections")
-        oldest.awaited = None
-        oldest.connections.discard(oldest)
 
 
 def allow_files() -> int:

@@ -75,15 +75,17 @@ def queue(snapshot: Snapshot, limit: int) -> list[dict[str, Any]]:
       limit: so many at most.
     """
     with _making:
-        if ("queue", limit) not in snapshot.made:
-            snapshot.made["queue", limit] = _queue(snapshot, limit)
-        return snapshot.made["queue", limit]
+        items = snapshot.made.setdefault("queue", [])
+        if len(items) < limit:
+            items += _queue(snapshot, len(items), limit)
+        return items[:limit]
 
 
-def _queue(snapshot: Snapshot, limit: int) -> list[dict[str, Any]]:
+def _queue(snapshot: Snapshot, first: int, limit: int) -> list[dict[str, Any]]:
+    """Those from the first on."""
     gallery = snapshot.gallery
     sample = gallery.sample(len(gallery) if snapshot.in_file else MOST_SHOWN)
-    order = np.argsort(-sample.uncertainty, kind="stable")[:limit]
+    order = np.argsort(-sample.uncertainty, kind="stable")[first:limit]
     chances: list[float | None] = []
     for start in range(0, len(order), AT_ONCE):
         rows = order[start : start + AT_ONCE]

@@ -5,9 +5,17 @@ import pytest
 
 from hypjax import calibrate, embed
 from hypjax.run import Run, trained
-from hypjax.serving import application, resident
+from hypjax.serving import answering, application, resident
 from tests.pictures import save_pictures, untrained_run
 from tests.serving.asking import served
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_sizes():
+    """Two sizes of batches in place of five, each of which takes a while to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answering, "SIZES", (1, 2))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -180,15 +180,15 @@ def test_what_is_too_large_is_refused_while_it_comes(port):
 @pytest.mark.parametrize(
     "sent",
     [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /\r\n\r\n",
         b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"a" * 2_000_000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"a" * 100_000,
     ],
 )
 def test_what_is_no_http_is_refused(port, sent):
-    head, _, body = talk(port, sent + b"\r\n\r\n").partition(b"\r\n\r\n")
+    head, _, body = talk(port, sent).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request")
     assert json.loads(body)["error"].startswith("this is no HTTP request")
 
