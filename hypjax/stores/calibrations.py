@@ -34,6 +34,7 @@ from hypjax.stores.hits import Gallery
 from hypjax.stores.milvus_client import SCHEME
 
 FORMAT = "hypjax calibration 2"
+MOST_RISKS = 100  # for which what is proven is kept
 
 
 class Calibrated(NamedTuple):
@@ -44,12 +45,14 @@ class Calibrated(NamedTuple):
       labels: of each row of the index, at each level of the hierarchy, the classes first [levels, n].
       names: of what they number, at each level above the classes.
       about: `index`, a digest of what is searched; `queries` and `classes` that it was made from; `share_wrong`.
+      proven: what `guaranteed` has found, by risk.
     """
 
     calibration: Calibration
     labels: np.ndarray
     names: list[list[str]]
     about: dict[str, Any]
+    proven: dict[float, Guarantee | None]
 
 
 class Word(NamedTuple):
@@ -118,7 +121,7 @@ def make(
     }
     of_rows = np.stack([labels, *(numbers[labels] for _, numbers in levels)]).astype(np.int32)
     names = [[str(name) for name in kept] for kept, _ in levels]
-    return Calibrated(calibrate_answers(asked, seed=seed), of_rows, names, about)
+    return Calibrated(calibrate_answers(asked, seed=seed), of_rows, names, about, {})
 
 
 def write(path: Path, calibrated: Calibrated) -> None:
@@ -144,7 +147,7 @@ def read(index: Path) -> Calibrated | None:
             labels, about = file["labels"], json.loads(str(file["about"]))
         if about.pop("format", "") != FORMAT:
             raise ValueError(f"it does not say that it is {FORMAT!r}")
-        held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about)
+        held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about, {})
         same = about["index"] == digest(index)
     except DAMAGE as error:
         raise UsageError(f"{path} is no whole calibration ({' '.join(str(error).split())[:120]}); {anew}") from error
@@ -230,8 +233,12 @@ def hint(about: Mapping[str, Any], name: str) -> str:
 
 def guaranteed(calibrated: Calibrated, risk: float) -> Guarantee | None:
     """What is proven: of answers at the deepest level that is sure enough, where a hierarchy is known, else of all."""
-    made = calibrated.calibration
-    return made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
+    made, proven = calibrated.calibration, calibrated.proven
+    if risk not in proven:
+        if len(proven) >= MOST_RISKS:
+            proven.clear()
+        proven[risk] = made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
+    return proven[risk]
 
 
 def name_at(calibrated: Calibrated, level: int, row: int) -> str:
