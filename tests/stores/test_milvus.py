@@ -125,6 +125,25 @@ def test_where_products_cannot_tell_more_is_asked_for(tmp_path, monkeypatch):
     database.close()
 
 
+def test_an_index_of_distances_in_the_place_of_products_serves_too(tmp_path):
+    whole, address = made([f"{i:03}.png" for i in range(300)]), f"milvus:{tmp_path}/a.db"
+    embeddings.write(tmp_path / "a.npz", whole)
+    keep(address, whole)
+    collection = Collection(address)
+    client = collection._client
+    client.release_collection("pictures")
+    client.drop_index("pictures", "lifted")
+    index = client.prepare_index_params()
+    index.add_index("lifted", index_type="FLAT", metric_type="L2")
+    client.create_index("pictures", index)
+    database, queries = open_gallery(address), made(["a", "b", "c"], seed=1).points
+    assert found(database, queries, 5) == found(FileGallery(tmp_path / "a.npz"), queries, 5)
+    assert keep(address, whole)[0] == 0  # which leaves it as it is
+    database = open_gallery(address)
+    assert database._collection.metric == "L2"
+    database.close()
+
+
 def test_what_was_added_changed_and_removed_is_noticed(tmp_path, monkeypatch):
     address, whole = f"milvus:{tmp_path}/a.db", made([f"{i}.png" for i in range(60)])
     assert keep(address, whole)[0] == 60
@@ -141,7 +160,7 @@ def test_what_was_added_changed_and_removed_is_noticed(tmp_path, monkeypatch):
     assert set(rows) == {f"{i}.png" for i in range(20, 80)}
     np.testing.assert_array_equal(rows["30.png"]["point"], later.points[10])
     np.testing.assert_array_equal(rows["31.png"]["point"], whole.points[31])
-    monkeypatch.setattr(milvus, "MOST", 7)  # rows that come at a time
+    monkeypatch.setattr(milvus, "MOST", 1)  # rows that come at a time
     assert set(held(address)) == set(rows)
 
 
