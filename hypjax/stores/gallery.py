@@ -129,18 +129,19 @@ class FileGallery:
         )
 
 
-def open_gallery(address: str, *, space: Space | None = None) -> Gallery:
+def open_gallery(address: str, *, space: Space | None = None, lagging: bool = False) -> Gallery:
     """Opens what an address names: a file of embeddings, or a database.
 
     Args:
       address: of the file, or `milvus:…`, see `hypjax.stores.milvus`.
       space: as in `FileGallery`.
+      lagging: as in `hypjax.stores.milvus.Collection`; of no account for a file.
 
     Raises:
       UsageError: it is not there, or something else.
     """
     if address.startswith(SCHEME):
-        return MilvusGallery(address)
+        return MilvusGallery(address, lagging=lagging)
     return FileGallery(Path(address), space=space)
 
 

@@ -27,9 +27,9 @@ from hypjax.stores.milvus_client import LONGEST, client_class, parse, quoted_pat
 ABOUT = "hypjax.about"
 """The property of a collection that says how its rows were made, as JSON."""
 FORMAT = "hypjax embeddings in Milvus 1"
-MOST = 16384  # rows that Milvus gives at a time
-PAGE = MOST // 4  # rows that are expected of a page
+MOST = 16384  # rows that a server gives at a time; Lite, which looks at every row each time, gives more
 LOTS = 2**32  # numbers that are drawn for paths
+NAMED = 2**12  # paths that an expression names
 CHUNK = 2**20  # numbers that are sent at a time
 TIMEOUT = 60.0  # seconds that a server may take to be reached
 
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
       path: of the image.
       point: of the geometry [.].
       uncertainty: in [0, 1].
-      product: of its lifted vector and the query's.
+      product: of its lifted vector and the query's; under an index of the metric L2 the square of their distance.
     """
 
     path: str
@@ -62,26 +62,31 @@ class Collection:
       address: its name, `milvus:…`.
       about: how its rows were made; None as long as it is not there.
       coordinates: of a point; 0 as long as it is not there.
+      metric: of its index: IP, the inner product, or L2 of one that a user put in its place.
 
     Args:
       address: as above.
       create: whether it may be created; else it must be there.
+      lagging: whether a server's answers may be five seconds behind what was written; then none has to wait for what
+        is being written, 0.2 s in Milvus 2.3.
 
     Raises:
       UsageError: no such address, nothing there, in use, out of reach, or something else.
     """
 
-    def __init__(self, address: str, *, create: bool = False) -> None:
+    def __init__(self, address: str, *, create: bool = False, lagging: bool = False) -> None:
         self.address = address
+        self._level = "Bounded" if lagging else "Strong"
         uri, self._name = parse(address)
         self.lite = "://" not in uri
+        self._most = 8 * MOST if self.lite else MOST
         if self.lite and not create and not Path(uri).is_dir():
             raise UsageError(f"{address} does not exist: python -m hypjax.embed --out {address} makes it")
         client = client_class()
         self._uri, token = uri, os.environ.get("MILVUS_TOKEN", "")
         with self._answering("cannot be opened"):
             self._client = client(start_lite(address, Path(uri)) if self.lite else uri, token=token, timeout=TIMEOUT)
-        self.coordinates = 0
+        self.coordinates, self.metric = 0, "IP"
         self.about = self._read_about()
         if self.about is None and not create:
             raise UsageError(f"{address} holds nothing yet: python -m hypjax.embed --out {address} fills it")
@@ -140,6 +145,7 @@ class Collection:
                 index.add_index("lifted", index_type="FLAT", metric_type="IP")
                 self._client.create_index(self._name, index)
             self._client.load_collection(self._name)
+            self.metric = str(self._client.describe_index(self._name, "lifted")["metric_type"])
 
     def describe(self, about: dict[str, Any]) -> None:
         """Has it say how its rows were made."""
@@ -155,35 +161,44 @@ class Collection:
         if self.about is None:
             return 0
         with self._answering():
-            return int(self._client.query(self._name, filter=expression, output_fields=["count(*)"])[0]["count(*)"])
+            found = self._client.query(
+                self._name, filter=expression, output_fields=["count(*)"], consistency_level=self._level
+            )
+        return int(found[0]["count(*)"])
 
     def rows(self, expression: str, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Some columns of the rows that fulfill an expression, MOST at most."""
+        """Some columns of the rows that fulfill an expression, at most what comes at a time."""
         with self._answering():
-            found = self._client.query(self._name, filter=expression, output_fields=list(names), limit=MOST)
+            found = self._client.query(
+                self._name,
+                filter=expression,
+                output_fields=list(names),
+                limit=self._most,
+                consistency_level=self._level,
+            )
         return [dict(row) for row in found]
 
     def scan(self, names: Sequence[str], first: int = 0, last: int = LOTS) -> Iterator[dict[str, Any]]:
         """Some columns of all rows whose lots lie in [first, last), in pages of lots.
 
-        A server gives no more than MOST rows at once, and to go on behind a path a path would have to be quoted right.
+        No more than MOST rows come at a time, and to go on behind a path a path would have to be quoted right.
         """
         if self.about is None:
             return
-        pages = max(1, self.count() * (last - first) // LOTS // PAGE)
+        pages = max(1, self.count() * (last - first) // LOTS // (self._most // 2))
         bounds = [first + (last - first) * page // pages for page in range(pages + 1)]
         todo = [*itertools.pairwise(bounds)][::-1]
         while todo:
             low, high = todo.pop()
             found = self.rows(f"lot >= {low} and lot < {high}", names)
-            if len(found) == MOST and high - low > 1:
+            if len(found) == self._most and high - low > 1:
                 middle = (low + high) // 2
                 todo += [(middle, high), (low, middle)]
             else:
                 yield from found
 
     def search(self, lifted: np.ndarray, limit: int, expression: str = "") -> list[list[Candidate]]:
-        """The rows whose lifted vectors have the greatest products with each query.
+        """The rows whose lifted vectors have the greatest products with each query, or the smallest distances from it.
 
         Args:
           lifted: queries [n, .].
@@ -198,7 +213,8 @@ class Collection:
                 filter=expression,
                 limit=limit,
                 output_fields=["path", "point", "uncertainty"],
-                search_params={"metric_type": "IP"},
+                search_params={"metric_type": self.metric},
+                consistency_level=self._level,
             )
         return [
             [
@@ -218,9 +234,9 @@ class Collection:
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes rows."""
-        for start in range(0, len(paths), PAGE):
+        for start in range(0, len(paths), NAMED):
             with self._answering():
-                self._client.delete(self._name, filter=f"path in [{quoted_paths(paths[start : start + PAGE])}]")
+                self._client.delete(self._name, filter=f"path in [{quoted_paths(paths[start : start + NAMED])}]")
 
     def close(self) -> None:
         """Lets go of it; a folder is then free for other processes."""

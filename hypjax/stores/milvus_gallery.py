@@ -10,7 +10,7 @@ import numpy as np
 from hypjax import geometry
 from hypjax.data.errors import UsageError
 from hypjax.data.unlabeled import leaves_its_folder
-from hypjax.retrieval import Index, lift_queries
+from hypjax.retrieval import Index, lift_gallery, lift_queries
 from hypjax.retrieval.index import ROUNDING, SPARE
 from hypjax.stores.hits import Hit, Sample
 from hypjax.stores.milvus import LOTS, MOST, Candidate, Collection, lot_of
@@ -21,14 +21,16 @@ from hypjax.stores.where import read_filter
 class MilvusGallery:
     """A collection, held open for searches.
 
-    Under a FLAT index the order is that of exact distances, as in a file; an approximate one may miss an image.
+    Under the index that it is made with, FLAT, the order is that of exact distances, as in a file. An approximate one
+    may miss an image; it should be of the metric L2, since between images products of lifted vectors mean nothing.
 
     Args:
       address: `milvus:…`.
+      lagging: as in `Collection`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._collection = Collection(address)
+    def __init__(self, address: str, *, lagging: bool = False) -> None:
+        self._collection = Collection(address, lagging=lagging)
         self.about: Mapping[str, Any] = self._collection.about or {}
         self._manifold = geometry.named(self.about["geometry"], self.about["curvature"])
         self._columns = ["path", "uncertainty", *(["p_wrong"] if self.about.get("p_wrong") else []), "label"]
@@ -46,9 +48,10 @@ class MilvusGallery:
         """As `Gallery.nearest`."""
         points, left_out = np.asarray(points, np.float32), list(leave_out or [""] * len(points))
         expression = read_filter(where, self._columns).expression if where else ""
-        lifted = lift_queries(points, self._manifold)
+        products = self._collection.metric == "IP"
+        lifted = (lift_queries if products else lift_gallery)(points, self._manifold)
         found: dict[int, list[Hit]] = {}
-        todo = [(np.arange(len(points)), k + SPARE)] if len(points) else []
+        todo = [(np.arange(len(points)), k + SPARE if products else 4 * (k + SPARE))] if len(points) else []
         while todo:
             pending, width = todo.pop()
             width = min(width, MOST)
@@ -58,7 +61,8 @@ class MilvusGallery:
             proposed = self._collection.search(lifted[pending], width, expression)
             hits = self._ranked(points[pending], proposed, k, [left_out[i] for i in pending])
             sure = [
-                len(of) < width
+                not products
+                or len(of) < width
                 or width == MOST
                 or self._is_sure(points[i], lifted[i], nearest[-1].distance, of[-1].product)
                 for i, nearest, of in zip(pending, hits, proposed, strict=True)

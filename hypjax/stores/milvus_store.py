@@ -13,7 +13,7 @@ from hypjax.data.unlabeled import Picture
 from hypjax.retrieval import Probability, lift_gallery
 from hypjax.stores.embeddings import Embeddings, require_same
 from hypjax.stores.hits import label_of
-from hypjax.stores.milvus import LOTS, PAGE, Collection, lot_of
+from hypjax.stores.milvus import LOTS, NAMED, Collection, lot_of
 from hypjax.stores.milvus_client import LONGEST, can_be_kept, quoted_paths
 
 
@@ -128,8 +128,8 @@ class MilvusStore:
         """Removes what is not among the pictures, and has the collection say how its rows were made."""
         wanted = {picture.path for picture in pictures}
         self._remove([path for path in self._held if path not in wanted])
-        for start in range(0, len(self._stale), PAGE):
-            self._refresh(self._stale[start : start + PAGE])
+        for start in range(0, len(self._stale), NAMED):
+            self._refresh(self._stale[start : start + NAMED])
         if self._collection.about is not None and self._collection.about != self.about:
             self._collection.describe(self.about)
         kept = [picture for picture in pictures if picture.path in self._held]

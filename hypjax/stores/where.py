@@ -13,6 +13,7 @@ anew.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -70,7 +71,7 @@ def read_filter(text: str, columns: Sequence[str]) -> Filter:
     Examples:
       >>> chosen = read_filter("not uncertainty > .5 and path like 'a/%'", ["path", "uncertainty"])
       >>> chosen.expression
-      '((not (uncertainty > 0.5)) and (path like "a/%"))'
+      '((not (uncertainty > 0.5)) and (path >= "a/" and path < "a0"))'
       >>> chosen.mask({"path": np.array(["a/b", "c"]), "uncertainty": np.array([0.1, 0.2])}).tolist()
       [True, False]
 
@@ -203,13 +204,12 @@ class _Reader:
         start = self._words[self._at].start
         if name not in TEXT:
             self._fail(f"like is for text, and {name} is a number,", start)
-        value = self._value(name)
-        pattern = value.replace("\\", "\\\\").replace("_", "\\_")  # there, an underscore would be any character
+        parts = self._value(name).split("%")
 
         def mask(columns: Columns) -> np.ndarray:
-            return np.fromiter((_fits(text, value.split("%")) for text in columns[name]), bool, len(columns[name]))
+            return np.fromiter((_fits(text, parts) for text in columns[name]), bool, len(columns[name]))
 
-        return Filter(mask, f"({name} like {_quoted(pattern)})")
+        return Filter(mask, f"({_liked(name, parts)})")
 
     def _among(self, name: str) -> Filter:
         self._need("[")
@@ -245,6 +245,30 @@ def _fits(text: str, parts: Sequence[str]) -> bool:
             return False
         at = found + len(part)
     return at <= end
+
+
+def _liked(name: str, parts: Sequence[str]) -> str:
+    """What `_fits` tells, said so that every version of Milvus takes it, but for patterns that are more than a prefix.
+
+    Versions differ in whether an underscore is a wildcard, and how it is not to be one.
+    """
+    first, *others = parts
+    if not others:
+        return f"{name} == {quoted(first)}"
+    if any(others):
+        pattern = "%".join(parts).replace("\\", "\\\\").replace("_", "\\_")
+        return f"{name} like {quoted(pattern)}"
+    following = _following(first)
+    return f"{name} >= {quoted(first)}" + (f" and {name} < {quoted(following)}" if following else "")
+
+
+def _following(prefix: str) -> str:
+    """The first text behind all that begin so; "" where there is none."""
+    rest = prefix.rstrip(chr(sys.maxunicode))
+    if not rest:
+        return ""
+    code = ord(rest[-1]) + 1
+    return rest[:-1] + chr(0xE000 if code == 0xD800 else code)  # between them are no characters
 
 
 def _negated(chosen: Filter) -> Filter:

@@ -10,66 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypjax import embed, geometry, search
 from hypjax.data.errors import UsageError
 from hypjax.data.unlabeled import Picture
-from hypjax.retrieval import Probability
 from hypjax.stores import embeddings, milvus
 from hypjax.stores.embeddings import Embeddings
 from hypjax.stores.gallery import FileGallery, open_gallery
 from hypjax.stores.milvus import Collection
-from hypjax.stores.milvus_store import WHOLE, MilvusStore, Share
+from hypjax.stores.milvus_store import MilvusStore, Share
+from tests.databases import ABOUT, CALIBRATED, HOSTILE, OF_U, found, held, keep, made, require_equal
 from tests.filters import PATHS, filters
 from tests.killing import embed_until
 from tests.pictures import save_pictures, untrained_run
 
 pytest.importorskip("pymilvus")
-OF_U = Probability(np.array([0.5]), 1.0, np.array([0.45]), np.array([0.01]))
-ABOUT = {"model": "m", "run": "hyp_uml", "step": 3, "root": "/photos", "hypjax": "0", "uncertainty": "norm"}
-ABOUT |= {"geometry": "poincare", "distance": "geodesic", "curvature": 0.5}
-CALIBRATED = {"p_wrong": {"of_u": OF_U.as_dict(), "size": 9, "classes": 3}}
-HOSTILE = [
-    "a\nb\r.png",
-    "100%_é𝄞.png",
-    '") or (uncertainty >= 0.png',
-    "tab\t.png",
-    " .png",
-    "\x01.png",
-]
-
-
-def made(names, about=ABOUT, seed=0, spread=0.4):
-    """What a model might make of pictures."""
-    rng = np.random.default_rng(seed)
-    space = geometry.named(about["geometry"], about["curvature"])
-    points = np.asarray(space.embed(spread * rng.normal(size=(len(names), 6)).astype(np.float32)), np.float32)
-    uncertainty = rng.integers(0, 5, len(names)).astype(np.float32) / 4
-    return Embeddings(points, uncertainty, [Picture(name, i, 7) for i, name in enumerate(names)], [], about)
-
-
-def keep(address, whole, share=WHOLE):
-    """Fills a collection with what `made` made, as `fill` does."""
-    store = MilvusStore(address, whole.about, share)
-    missing = set(store.missing([picture for picture in whole.pictures if picture in share]))
-    rows = np.array([picture in missing for picture in whole.pictures], bool)
-    part = whole._replace(points=whole.points[rows], uncertainty=whole.uncertainty[rows])
-    store.add(part._replace(pictures=[picture for picture in whole.pictures if picture in missing]))
-    filled = store.finish([picture for picture in whole.pictures if picture in share])
-    store.close()
-    return int(rows.sum()), filled
-
-
-def held(address):
-    """What a collection holds, by path; there are no doubles."""
-    collection = Collection(address)
-    rows = list(collection.scan(["path", "size", "point", "lifted", "uncertainty", "p_wrong", "label"]))
-    assert collection.count() == len({row["path"] for row in rows}) == len(rows)
-    collection.close()
-    return {row["path"]: row for row in rows}
-
-
-def require_equal(address, whole):
-    rows = held(address)
-    assert set(rows) == {picture.path for picture in whole.pictures}
-    np.testing.assert_array_equal([rows[picture.path]["point"] for picture in whole.pictures], whole.points)
-    assert [rows[picture.path]["uncertainty"] for picture in whole.pictures] == whole.uncertainty.tolist()
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +33,6 @@ def pair(tmp_path_factory):
     database = open_gallery(f"milvus:{root}/a.db")
     yield FileGallery(root / "a.npz"), database
     database.close()
-
-
-def found(gallery, *args, **more):
-    return [
-        [(hit.path, round(hit.distance, 9), hit.uncertainty) for hit in of] for of in gallery.nearest(*args, **more)
-    ]
 
 
 def test_a_database_finds_what_a_file_does(pair):
@@ -180,6 +125,25 @@ def test_where_products_cannot_tell_more_is_asked_for(tmp_path, monkeypatch):
     database.close()
 
 
+def test_an_index_of_distances_in_the_place_of_products_serves_too(tmp_path):
+    whole, address = made([f"{i:03}.png" for i in range(300)]), f"milvus:{tmp_path}/a.db"
+    embeddings.write(tmp_path / "a.npz", whole)
+    keep(address, whole)
+    collection = Collection(address)
+    client = collection._client
+    client.release_collection("pictures")
+    client.drop_index("pictures", "lifted")
+    index = client.prepare_index_params()
+    index.add_index("lifted", index_type="FLAT", metric_type="L2")
+    client.create_index("pictures", index)
+    database, queries = open_gallery(address), made(["a", "b", "c"], seed=1).points
+    assert found(database, queries, 5) == found(FileGallery(tmp_path / "a.npz"), queries, 5)
+    assert keep(address, whole)[0] == 0  # which leaves it as it is
+    database = open_gallery(address)
+    assert database._collection.metric == "L2"
+    database.close()
+
+
 def test_what_was_added_changed_and_removed_is_noticed(tmp_path, monkeypatch):
     address, whole = f"milvus:{tmp_path}/a.db", made([f"{i}.png" for i in range(60)])
     assert keep(address, whole)[0] == 60
@@ -196,7 +160,7 @@ def test_what_was_added_changed_and_removed_is_noticed(tmp_path, monkeypatch):
     assert set(rows) == {f"{i}.png" for i in range(20, 80)}
     np.testing.assert_array_equal(rows["30.png"]["point"], later.points[10])
     np.testing.assert_array_equal(rows["31.png"]["point"], whole.points[31])
-    monkeypatch.setattr(milvus, "MOST", 7)  # rows that come at a time
+    monkeypatch.setattr(milvus, "MOST", 1)  # rows that come at a time
     assert set(held(address)) == set(rows)
 
 
@@ -322,10 +286,7 @@ def test_killed_at_any_time_it_ends_with_every_picture_once(parts, more, photos,
     assert parts * 2 <= kept < 40
     assert kept <= len(held(address)) <= kept + 2  # what was told to be kept is, and at most the part that was not told
     embed.main(["embed", f"--workdir={workdir}", f"--images={folder}", f"--out={address}"])
-    rows = held(address)
-    assert set(rows) == {picture.path for picture in whole.pictures}
-    points = np.array([rows[picture.path]["point"] for picture in whole.pictures])
-    np.testing.assert_allclose(points, whole.points, atol=1e-6)
+    require_equal(address, whole, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_a_mask_is_what_python_says_of_each_row(pair):
     expected = [bool(eval(python, {"re": re, "row": row})) for row in rows]
     read = read_filter(text, COLUMNS)
     assert read.mask(ROWS).tolist() == expected
-    # What is said to a database can be read again, but for the underscores that it would take for wildcards.
+    # What is said to a database can be read again, but that it would take underscores for wildcards.
     again = read_filter(read.expression.replace("\\\\_", "_"), COLUMNS)
     assert again.mask(ROWS).tolist() == expected
 
@@ -126,3 +126,16 @@ def test_numbers_are_written_without_exponents(text):
     expression = read_filter(f"uncertainty < {text}", COLUMNS).expression
     written = re.fullmatch(r"\(uncertainty < (-?\d+\.\d*)\)", expression)[1]
     assert np.float32(written) == np.float32(min(float(text), 3e38))
+
+
+# What follows a tilde is a control character, which a filter that is written does not hold.
+letters = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="%~")
+
+
+@given(st.text(letters, max_size=3), st.text(max_size=3))
+def test_a_prefix_is_a_range_of_texts(prefix, text):
+    quoted = '"' + prefix.replace("\\", "\\\\").replace('"', '\\"') + '%"'
+    expression = read_filter(f"path like {quoted}", COLUMNS).expression
+    assert "like" not in expression
+    rows = {"path": np.array([text, prefix, prefix + text, prefix + chr(0x10FFFF), prefix[:-1]])}
+    assert read_filter(expression, COLUMNS).mask(rows).tolist() == [row.startswith(prefix) for row in rows["path"]]
