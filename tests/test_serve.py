@@ -12,6 +12,7 @@ import pytest
 from hypjax import embed, serve
 from hypjax.data.errors import UsageError
 from hypjax.run.status import Stopped
+from hypjax.serving import answering
 from hypjax.stores import embeddings
 from tests import programs
 from tests.pictures import save_pictures, untrained_run
@@ -31,8 +32,9 @@ def run(workdir, index, *more):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_a_signal_comes(indexed, capsys, number):
+def test_it_serves_until_a_signal_comes(indexed, capsys, monkeypatch, number):
     """In this process, whose main thread it takes."""
+    monkeypatch.setattr(answering, "SIZES", (1,))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     found = []

@@ -244,7 +244,7 @@ def test_who_does_not_read_is_left(indexed, monkeypatch):
         monkeypatch.setattr(connections, name, seconds)
     with served(app) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as reader:
         reader.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        time.sleep(1)
+        time.sleep(1.5)
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while part := reader.recv(2**20):
@@ -277,7 +277,13 @@ def test_uploads_that_come_at_the_same_time_have_room_for_so_many(indexed, monke
                 for name, value in (*headers.items(), ("content-length", str(len(body)))):
                     connection.putheader(name, value)
                 connection.endheaders(body[:85_000])
-            time.sleep(0.3)
-            refused(request(port, "POST", "/search", body, headers), 503, "too many uploads at once")
-        time.sleep(0.3)
-        refused(request(port, "POST", "/search", body, headers), 415)
+            refused(until(503, request, port, "POST", "/search", body, headers), 503, "too many uploads at once")
+        refused(until(415, request, port, "POST", "/search", body, headers), 415)
+
+
+def until(status, ask, *words):
+    """Asks until an answer has a status, or for some seconds: the last answer."""
+    began = time.monotonic()
+    while (answer := ask(*words))[0] != status and time.monotonic() - began < 5:
+        time.sleep(0.02)
+    return answer
