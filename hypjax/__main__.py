@@ -1,4 +1,4 @@
-"""All programs under one name: `hypjax train|evaluate|compare|embed|calibrate|search`, each with its flags."""
+"""All programs under one name: `hypjax train|evaluate|compare|embed|calibrate|search|serve`, each with its flags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from importlib import import_module
 
-PROGRAMS = ("train", "evaluate", "compare", "embed", "calibrate", "search")
+PROGRAMS = ("train", "evaluate", "compare", "embed", "calibrate", "search", "serve")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 Looks through all of the folder's subfolders and writes one .npz that NumPy alone reads: points, uncertainty and paths.
 The same command goes on where it was stopped, and later takes in only what was added or changed since. What does not
-decode is named and left out. `python -m hypjax.search` searches the file. For a run with `data=features`, --images is a
+decode is named and left out. `python -m hypjax.search` searches the file. FILE may also be a Milvus database:
+`milvus:photos.db` in a folder of this machine, or `milvus:http://HOST:19530/COLLECTION`, which several processes fill
+with a `--share 0/4` each. For a run with `data=features`, --images is a
 file of features, whose rows are embedded.
 
 With --features it writes the encoder's features instead, as a file that `data=features` trains on, with the folders as
@@ -12,6 +14,7 @@ labels: of the encoder of --workdir, or of `--encoder NAME [--weights FILE]`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +27,10 @@ from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
 from hypjax.run import Run, status, trained
 from hypjax.stores import extracted, rows
-from hypjax.stores.embeddings import Embeddings, Store
-from hypjax.stores.filling import fill, require_place
+from hypjax.stores.embeddings import Store
+from hypjax.stores.filling import Filled, Filling, Made, fill, require_place
+from hypjax.stores.milvus_client import SCHEME
+from hypjax.stores.milvus_store import WHOLE, MilvusStore, read_share
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,7 +40,8 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "images", None, "a folder of pictures, nested at will; or a file of features", flag_values=values
     )
-    flags.DEFINE_string("out", None, "the file to write, such as photos.npz", flag_values=values)
+    flags.DEFINE_string("out", None, "the file to write, such as photos.npz, or milvus:photos.db", flag_values=values)
+    flags.DEFINE_string("share", "", "with milvus: which part of the pictures, 0/4 to 3/4", flag_values=values)
     flags.DEFINE_integer("batch", None, "images at a time; evaluation.batch of the run", flag_values=values)
     flags.DEFINE_boolean("features", False, "write the encoder's features, to train on", flag_values=values)
     flags.DEFINE_string("encoder", None, "with --features: an encoder in place of a run's", flag_values=values)
@@ -51,52 +57,64 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--{name} is missing: --{name} {example} (or another)")
     if values.weights and not values.encoder:
         raise UsageError("--weights goes with --encoder, which says what they are of")
-    images, out = as_path(values.images), as_path(values.out)
+    images, database = as_path(values.images), values.out.startswith(SCHEME)
+    if values.share and not database:
+        raise UsageError(
+            "--share goes with --out milvus:http://HOST:19530/COLLECTION, which several processes may fill"
+        )
+    if values.features and database:
+        raise UsageError(f"--features are written to a file to train on, such as photos.npz, not to {values.out}")
     if not values.features:
-        embed(as_path(values.workdir), images, out, batch=values.batch)
+        out = values.out if database else as_path(values.out)
+        embed(as_path(values.workdir), images, out, batch=values.batch, share=values.share)
     elif values.encoder:
-        extracted.by_name(values.encoder, values.weights, images, out, batch=values.batch)
+        extracted.by_name(values.encoder, values.weights, images, as_path(values.out), batch=values.batch)
     else:
-        extracted.by_run(Run.open(values.workdir), images, out, batch=values.batch)
+        extracted.by_run(Run.open(values.workdir), images, as_path(values.out), batch=values.batch)
 
 
-def embed(workdir: Path, images: Path, out: Path, *, batch: int | None = None) -> Embeddings | None:
-    """Embeds all pictures below a folder, or those that are missing in the file; or the rows of a file of features.
+def embed(workdir: Path, images: Path, out: Path | str, *, batch: int | None = None, share: str = "") -> Filled | None:
+    """Embeds all pictures below a folder, or those that are missing; or the rows of a file of features.
 
     Args:
       workdir: of a run.
       images: the folder; for a run with `data=features` the file.
-      out: the file; while it is made, shards lie in `OUT.partial/`.
+      out: the file; while it is made, shards lie in `OUT.partial/`. Or the address of a database, `milvus:…`.
       batch: images at a time; None for `evaluation.batch` of the run.
+      share: of a database, see `hypjax.stores.milvus_store.read_share`; "" for the whole.
 
     Returns:
-      What the file holds; None for rows, which may be many.
+      What it holds; None for rows, which may be many.
 
     Raises:
       UsageError: no run, or a file that is something else or was made by another model.
       DataError: no picture there, or none that decodes.
     """
-    require_place(out)
+    if isinstance(out, Path):
+        require_place(out)
     run = Run.open(workdir)
     if run.takes_features:
+        if not isinstance(out, Path):
+            raise UsageError(f"rows of features are kept in a file, such as rows.npz, not in {out}")
         rows.embed(run, images, out, batch=batch)
         return None
-    pictures = find_pictures(images)
-    model = trained.load(run, batch=batch, images=len(pictures))
+    own = read_share(share) if share else WHOLE
+    pictures = [picture for picture in find_pictures(images) if own is WHOLE or picture in own]
+    model = trained.load(run, batch=batch, images=max(1, len(pictures)))
+    about = trained.describe(model, images)
 
     def points(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for embedded, indices in model.embed(source):
             yield embedded.points, embedded.uncertainty, indices
 
-    return fill(
-        Store(out, trained.describe(model, images)),
-        points,
-        images,
-        pictures,
-        shorter_side=model.shorter_side,
-        by=f"the model of step {model.step} in {workdir}",
-        of="embeddings of {} coordinates",
-    )
+    def filled(store: Filling[Made]) -> Made:
+        by, side = f"the model of step {model.step} in {workdir}", model.shorter_side
+        return fill(store, points, images, pictures, shorter_side=side, by=by, of="embeddings of {} coordinates")
+
+    if isinstance(out, Path):
+        return filled(Store(out, about))
+    with closing(MilvusStore(out, about, own)) as store:
+        return filled(store)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Searches embedded pictures or features: `python -m hypjax.search --workdir DIR --index FILE --query IMAGE [--k 10]`.
 
-FILE is what `python -m hypjax.embed` wrote. --query may be given several times, and may be a folder; one of the indexed
-files does not find itself. The nearest images are printed with distance and uncertainty; `--out gallery.html` shows
-them too, in one page that needs no network. Where `python -m hypjax.calibrate` has calibrated the index, each query
-says how likely its first answer is wrong, and `--risk 0.1` gives only such answers of which at most a tenth is wrong.
+FILE is what `python -m hypjax.embed` wrote, be it a database, `milvus:photos.db`. --query may be given several times,
+and may be a folder; one of the indexed files does not find itself. The nearest images are printed with distance and
+uncertainty; `--out gallery.html` shows them too, in one page that needs no network. `--where 'uncertainty < 0.4 and
+path like "2024/%"'` searches among such images alone. Where `python -m hypjax.calibrate` has calibrated the index, each
+query says how likely its first answer is wrong, and `--risk 0.1` gives only such answers of which at most a tenth is
+wrong.
 
 For a run with `data=features`, --query is a file of features and --rows chooses among its rows; `--out found.npz` keeps
 what they found as arrays.
@@ -11,7 +13,7 @@ what they found as arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,10 +29,11 @@ from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
 from hypjax.run import Run, status, trained
 from hypjax.show import pages
-from hypjax.stores import calibrations, embeddings, rows
-from hypjax.stores.calibrations import Word
-from hypjax.stores.embeddings import Embeddings
-from hypjax.stores.gallery import searcher
+from hypjax.stores import answers, calibrations, embeddings, rows
+from hypjax.stores.calibrations import Calibrated, Word
+from hypjax.stores.gallery import FileGallery, open_gallery
+from hypjax.stores.hits import Gallery, Hit
+from hypjax.stores.milvus_client import SCHEME
 
 
 class Queries(NamedTuple):
@@ -47,28 +50,15 @@ class Queries(NamedTuple):
     uncertainty: np.ndarray
 
 
-class Answers(NamedTuple):
-    """What n queries found.
-
-    Attributes:
-      rows: of the index, nearest first [n, k].
-      distances: to them [n, k].
-      words: on the first of each, n where the index is calibrated, else none.
-    """
-
-    rows: np.ndarray
-    distances: np.ndarray
-    words: Sequence[Word]
-
-
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and searches."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the folder of the run that the index was made with", flag_values=values)
-    flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
+    flags.DEFINE_string("index", None, "a file of embeddings or milvus:…, from hypjax.embed", flag_values=values)
     flags.DEFINE_multi_string("query", [], "an image or a folder of images; repeatable", flag_values=values)
     flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
     flags.DEFINE_float("risk", None, "the largest share of wrong answers among those given", flag_values=values)
+    flags.DEFINE_string("where", "", "what to search among: uncertainty < 0.4 and path like 'a/%'", flag_values=values)
     flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
     flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
@@ -86,35 +76,36 @@ def main(argv: Sequence[str]) -> None:
         return
     if values.rows:
         raise UsageError("--rows chooses among rows of features; this run takes pictures")
-    index = embeddings.read(Path(values.index))
-    root = Path(values.images or index.about["root"])
+    gallery = open_gallery(values.index)
     asking = list_queries(values.query)
     model = trained.load(run, images=len(asking))
-    require_same(model, index, values)
+    require_same(model, gallery, values)
+    root = Path(values.images or gallery.about["root"])
     queries = embed_queries(model, asking)
-    row_of = {path: row for row, (path, _, _) in enumerate(index.pictures)}
-    itself = np.array([row_of.get(below(Path(path), root), -1) for path in queries.paths])
-    found = ask(model, index, queries.points, queries.uncertainty, itself, values)
-    for i, path in enumerate(queries.paths):
-        print(files.printable(table(path, i, index, queries.uncertainty[i], found)), end="\n\n")
+    itself = [below(Path(path), root) for path in queries.paths]
+    calibrated = calibrations.of_search(gallery, values.index, where=values.where, risk=values.risk)
+    most = values.k if calibrated is None else max(values.k, calibrations.NEIGHBORS)
+    found = gallery.nearest(queries.points, most, leave_out=itself, where=values.where)
+    words = say(gallery, calibrated, queries.uncertainty, lambda: as_arrays(found), values)
+    found = [hits[: values.k] for hits in found]
+    show_tables(queries.paths, queries.uncertainty, found, words, gallery)
     if values.out:
-        write_gallery(Path(values.out), index, queries, found, root, values.index)
+        write_gallery(Path(values.out), gallery, queries, found, root, values.index)
         print(f"{values.out} is written")
-        if not (root / index.pictures[int(found.rows[0, 0])].path).is_file():
+        shown = next((hits[0].path for hits in found if hits), "")
+        if not (root / shown).is_file():
             print(f"its pictures are no longer in {root}; --images=FOLDER says where they are now")
 
 
-def require_same(model: trained.Trained, index: Embeddings, values: flags.FlagValues) -> None:
-    """Checks that the model made the index.
+def require_same(model: trained.Trained, gallery: Gallery, values: flags.FlagValues) -> None:
+    """Checks that the model made what is searched, whose distance is then known.
 
     Raises:
       UsageError: another one did.
     """
-    if index.about.get("model") != model.fingerprint:
-        raise UsageError(
-            f"{values.index} was made by another model ({index.about.get('run')}, step {index.about.get('step')}) than "
-            f"{values.workdir} (step {model.step}) holds; make it anew with hypjax.embed, or give its --workdir"
-        )
+    answers.require_same(gallery.about, model.fingerprint, index=values.index, workdir=values.workdir, step=model.step)
+    if isinstance(gallery, FileGallery):
+        gallery.space = model.space
 
 
 def search_rows(run: Run, values: flags.FlagValues) -> None:
@@ -132,31 +123,37 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
     model = trained.load(run)
     source = rows.open_rows(model, path)
     asking = rows.chosen_rows(values.rows, len(source))
-    index = embeddings.read(Path(values.index))
-    require_same(model, index, values)
+    if values.index.startswith(SCHEME):
+        raise UsageError(f"rows of features are searched in a file, such as rows.npz, not in {values.index}")
+    gallery = FileGallery(Path(values.index))
+    require_same(model, gallery, values)
     parts = [embedded for embedded, _ in model.embed(subset(source, asking))]
     points, uncertainty = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "uncertainty")
     )
-    same = all(index.about.get(name) == value for name, value in rows.state_of(path).items())
-    found = ask(model, index, points, uncertainty, asking if same else np.full(len(asking), -1), values)
+    same = all(gallery.about.get(name) == value for name, value in rows.state_of(path).items())
+    exclude = asking if same else np.full(len(asking), -1)
+    calibrated = calibrations.of_search(gallery, values.index, where=values.where, risk=values.risk)
+    most = values.k if calibrated is None else max(values.k, calibrations.NEIGHBORS)
+    found, distances = gallery.search(points, exclude, most, values.where)
+    words = say(gallery, calibrated, uncertainty, lambda: (found, distances), values)
+    found, distances = found[:, : values.k], distances[:, : values.k]
     if not values.out:
-        for i, row in enumerate(asking.tolist()):
-            title = f"{path} row {row} ({source.name(row)})"
-            print(files.printable(table(title, i, index, uncertainty[i], found)), end="\n\n")
+        titles = [f"{path} row {row} ({source.name(row)})" for row in asking.tolist()]
+        show_tables(titles, uncertainty, gallery.hits(found, distances), words, gallery)
         return
     with embeddings.archive(Path(values.out)) as put:
         put("rows", asking)
-        put("neighbors", found.rows)
-        put("distances", found.distances)
+        put("neighbors", found)
+        put("distances", distances)
         put("uncertainty", uncertainty)
-        if found.words:
-            put("p_wrong", np.array([word.probability for word in found.words]))
-            put("unlike", np.array([word.unlike for word in found.words]))
-        if values.risk is not None and found.words:
-            put("given", np.array([word.given for word in found.words]))
-            put("enough", np.array([word.enough for word in found.words]))
-            put("higher", np.array([word.higher for word in found.words], np.str_))
+        if words:
+            put("p_wrong", np.array([word.probability for word in words]))
+            put("unlike", np.array([word.unlike for word in words]))
+        if values.risk is not None and words:
+            put("given", np.array([word.given for word in words]))
+            put("enough", np.array([word.enough for word in words]))
+            put("higher", np.array([word.higher for word in words], np.str_))
     print(f"{values.out}: rows, neighbors, distances and uncertainty of {len(asking):,} queries")
 
 
@@ -191,44 +188,40 @@ def embed_queries(model: trained.Trained, paths: Sequence[Path]) -> Queries:
     return Queries(list(paths), points, uncertainty)
 
 
-def ask(
-    model: trained.Trained,
-    index: Embeddings,
-    points: np.ndarray,
+def say(
+    gallery: Gallery,
+    calibrated: Calibrated | None,
     uncertainty: np.ndarray,
-    exclude: np.ndarray,
+    found: Callable[[], tuple[np.ndarray, np.ndarray]],
     values: flags.FlagValues,
-) -> Answers:
-    """Searches, and says of each first answer what a calibration allows to say.
+) -> Sequence[Word]:
+    """What can be said of the first answer to each query, as far as a calibration allows; prints what it promises.
 
     Args:
-      model: that made the index.
-      index: what is searched.
-      points: that ask [n, .].
-      uncertainty: of theirs [n].
-      exclude: row that each must not find, −1 for none [n].
-      values: of the command line: `index`, `k`, `risk`.
+      gallery: that was searched.
+      calibrated: it; None where it is not.
+      uncertainty: of the queries [n].
+      found: gives rows [n, k] and distances to them [n, k] of a file.
+      values: of the command line: `index`, `risk`, `where`.
 
-    Raises:
-      UsageError: a risk without a calibration, or one that is of another index.
+    Returns:
+      n words, or none.
     """
-    calibrated = calibrations.read(Path(values.index))
-    if calibrated is None and values.risk is not None:
-        raise UsageError(
-            f"--risk needs to know how often {values.index} answers wrongly: first "
-            f"python -m hypjax.calibrate --index {values.index}"
-        )
-    k = values.k
-    found, distances = searcher(index, model.space)(points, exclude, max(k, calibrations.NEIGHBORS))
-    if calibrated is None or found.shape[1] < 2:
-        words = calibrations.before_search(index, uncertainty)
-        if words:
-            print(calibrations.hint(index, values.index), end="\n\n")
-        return Answers(found[:, :k], distances[:, :k], words)
-    if values.risk is not None:
-        print(calibrations.promise(calibrated, values.risk), end="\n\n")
-    words = calibrations.judge(calibrated, uncertainty, found, distances, values.risk)
-    return Answers(found[:, :k], distances[:, :k], words)
+    if calibrated is not None:
+        indices, distances = found()
+        if indices.shape[1] > 1:
+            if values.risk is not None:
+                print(calibrations.promise(calibrated, values.risk), end="\n\n")
+            return calibrations.judge(calibrated, uncertainty, indices, distances, values.risk)
+    words = [] if values.where else calibrations.before_search(gallery.about, uncertainty)
+    if words:
+        print(calibrations.hint(gallery.about, values.index), end="\n\n")
+    return words
+
+
+def as_arrays(found: Sequence[Sequence[Hit]]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and distances [n, k] of hits."""
+    return np.array([[hit.row for hit in hits] for hits in found]), np.array([[h.distance for h in f] for f in found])
 
 
 def below(path: Path, root: Path) -> str:
@@ -237,27 +230,32 @@ def below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
 
 
-def table(title: Path | str, query: int, index: Embeddings, uncertainty: float, found: Answers) -> str:
-    """What one query found, as lines for the console."""
-    kind = "row" if index.about.get("rows") else "image"
-    said, more = f"uncertainty {uncertainty:.3f}", []
-    if found.words:
-        chance, *more = calibrations.told(found.words[query], len(index.points))
-        said += f", {chance}"
-    lines = [f"{title}  ({said})", *(f"      {line}" for line in more)]
-    lines.append(f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}")
-    for rank, (row, distance) in enumerate(
-        zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
-    ):
-        lines.append(f"{rank + 1:>4}  {distance:>9.4f}  {index.uncertainty[row]:>11.3f}  {index.pictures[row].path}")
-    return "\n".join(lines)
+def show_tables(
+    titles: Sequence[Path | str],
+    uncertainty: np.ndarray,
+    found: Sequence[Sequence[Hit]],
+    words: Sequence[Word],
+    gallery: Gallery,
+) -> None:
+    """Prints what each query found."""
+    kind, size = "row" if gallery.about.get("rows") else "image", len(gallery)
+    for i, (title, hits) in enumerate(zip(titles, found, strict=True)):
+        said, more = f"uncertainty {uncertainty[i]:.3f}", []
+        if words:
+            chance, *more = calibrations.told(words[i], size)
+            said += f", {chance}"
+        lines = [f"{title}  ({said})", *(f"      {line}" for line in more)]
+        lines.append(f"{'':>4}  {'distance':>9}  {'uncertainty':>11}  {kind}")
+        for rank, hit in enumerate(hits):
+            lines.append(f"{rank + 1:>4}  {hit.distance:>9.4f}  {hit.uncertainty:>11.3f}  {hit.path}")
+        print(files.printable("\n".join(lines)), end="\n\n")
 
 
 def write_gallery(
     out: Path,
-    index: Embeddings,
+    gallery: Gallery,
     queries: Queries,
-    found: Answers,
+    found: Sequence[Sequence[Hit]],
     root: Path,
     name: str,
 ) -> None:
@@ -267,17 +265,17 @@ def write_gallery(
             below(Path(path), root) or Path(path).name,
             float(queries.uncertainty[i]),
             partial(pixels, Path(path)),
-            [index.pictures[row].path for row in found.rows[i]],
-            found.distances[i].tolist(),
-            index.uncertainty[found.rows[i]].tolist(),
-            [partial(pixels, root / index.pictures[row].path) for row in found.rows[i]],
+            [hit.path for hit in found[i]],
+            [hit.distance for hit in found[i]],
+            [hit.uncertainty for hit in found[i]],
+            [partial(pixels, root / hit.path) for hit in found[i]],
         )
         for i, path in enumerate(queries.paths)
     ]
-    about = index.about
+    about = gallery.about
     curved = f", c = {about['curvature']:g}" if about.get("curvature") is not None else ""
     caption = (
-        f"{len(index.points):,} images of {Path(about['root']).name} ({Path(name).name}), embedded by {about['run']} "
+        f"{len(gallery):,} images of {Path(about['root']).name} ({Path(name).name}), embedded by {about['run']} "
         f"at step {about['step']}; {about['distance']} distance, {about['geometry']}{curved}"
     )
     count = "1 query" if len(searches) == 1 else f"{len(searches)} queries"

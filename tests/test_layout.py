@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "hypjax"
 FILES = sorted(ROOT.rglob("*.py"))
-PROGRAMS = {"__init__", "__main__", "train", "evaluate", "compare", "embed", "calibrate", "search"}
+PROGRAMS = {"__init__", "__main__", "train", "evaluate", "compare", "embed", "calibrate", "search", "serve"}
 # A folder imports from those of a lower floor, and from those beside it that stand in its line.
 FLOORS = [
     {"geometry": set()},
@@ -21,6 +21,7 @@ FLOORS = [
     },
     {"run": set()},
     {"stores": set()},
+    {"serving": set()},
 ]
 
 

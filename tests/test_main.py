@@ -15,7 +15,7 @@ def run(monkeypatch, *words):
 def test_all_programs_stand_under_one_name(monkeypatch, capsys):
     run(monkeypatch)
     out = capsys.readouterr().out
-    for name in ("train", "evaluate", "compare", "embed", "search"):
+    for name in ("train", "evaluate", "compare", "embed", "search", "serve"):
         assert f"\n  {name}" in out
     run(monkeypatch, "--version")
     assert capsys.readouterr().out.startswith("hypjax ")
@@ -38,5 +38,5 @@ def test_an_unknown_program_is_named(monkeypatch, capsys):
         run(monkeypatch, "trian")
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "error: unknown program 'trian'; there are: train, evaluate, compare, embed, calibrate, search\n"
+        "error: unknown program 'trian'; there are: train, evaluate, compare, embed, calibrate, search, serve\n"
     )

@@ -322,7 +322,7 @@ def test_bad_input_is_one_line_and_status_2(words, message, tmp_path):
     assert message in refused(*words, f"--workdir={tmp_path / 'run'}")
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "embed", "search"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "embed", "search", "serve"])
 def test_a_bad_word_is_one_line_and_status_2(name):
     assert "verbos" in refused("--verbos=1", module=f"hypjax.{name}")
 

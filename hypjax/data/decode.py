@@ -58,7 +58,9 @@ def shrunk(image: Image.Image, shorter_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def decode(data: bytes | Place, *, name: str, shorter_side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
+def decode(
+    data: bytes | Place, *, name: str, shorter_side: int = 0, formats: tuple[str, ...] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an encoded image to RGB.
 
     Args:
@@ -66,12 +68,13 @@ def decode(data: bytes | Place, *, name: str, shorter_side: int = 0) -> UInt8[np
       name: what to call it in the error.
       shorter_side: of a larger image, shrunk to it on the way, in pixels; 0 for as it is. A camera's JPEG takes a tenth
         of the time then.
+      formats: those that are tried, by Pillow's names; all that it knows by default.
 
     Raises:
       DataError: it does not decode, or has more than `MAX_PIXELS` pixels; the message names it.
     """
     try:
-        with _open(data) as image:
+        with _open(data, formats) as image:
             if shorter_side:
                 # Lets a JPEG decode at a half, a quarter or an eighth, not below this size; else does nothing.
                 image.draft(None, (shorter_side, shorter_side))
@@ -107,10 +110,10 @@ def _ends(path: Path, kind: str | None) -> bool:
         return ENDS.get(kind or "", b"") in file.read()
 
 
-def _open(data: bytes | Place) -> Image.Image:
+def _open(data: bytes | Place, formats: tuple[str, ...] | None = None) -> Image.Image:
     if not isinstance(data, Path):
         data = io.BytesIO(data if isinstance(data, bytes) else data.read_bytes())
-    image = Image.open(data)
+    image = Image.open(data, formats=formats)
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()

@@ -1,7 +1,7 @@
 """Image files without labels: finding them, and reading them past those that are damaged."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,11 @@ def find_pictures(root: Place) -> list[Picture]:
     if not found:
         raise DataError(f"{root} holds no images; expected {', '.join(EXTENSIONS)} files, in folders at will")
     return sorted(found, key=lambda picture: picture.path.split("/"))
+
+
+def leaves_its_folder(path: object) -> bool:
+    """Whether a path is none below a folder: what comes from elsewhere is to have no file of this machine shown."""
+    return not isinstance(path, str) or path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts
 
 
 class Files:

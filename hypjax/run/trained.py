@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 import hypjax
 from hypjax.config import models, persistence
-from hypjax.config.images import create_reader
+from hypjax.config.images import create_reader, create_view
 from hypjax.config.settings import default_settings, holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
@@ -34,6 +34,9 @@ class Trained(NamedTuple):
       step: of the checkpoint.
       space: where its embeddings live, a learned curvature put in.
       embed: a source to batches, in order: what the model makes of the images, and their indices [b] in the source.
+      embed_batch: what it makes of `image` uint8 [b, side, side, 3] or `features` [b, width]; b is a multiple of the
+        devices, and each b is compiled once.
+      view: an image uint8 [h, w, 3] to what the model sees of it [side, side, 3].
       shorter_side: to which larger images are shrunk as they are read, in pixels; 0 for none.
       width: features of a row, for a model of features; None for one of images.
       fingerprint: a digest of weights and settings; embeddings of two models are not to be compared.
@@ -44,6 +47,8 @@ class Trained(NamedTuple):
     step: int
     space: Space
     embed: Callable[[Source], Iterator[tuple[Embedded, np.ndarray]]]
+    embed_batch: Callable[[dict[str, np.ndarray]], Embedded]
+    view: Callable[[np.ndarray], np.ndarray]
     shorter_side: int
     width: int | None
     fingerprint: str
@@ -69,15 +74,20 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
     space_at = models.create_space_at(config)
     variables, step = run.restore(mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
-    reader = create_reader(config)
+    reader, see = create_reader(config), create_view(config)
+
+    def embed_batch(batch: dict[str, np.ndarray]) -> Embedded:
+        return jax.tree.map(np.asarray, embedder(variables, sharding.global_batch(batch, mesh)))
+
+    def view(image: np.ndarray) -> np.ndarray:
+        return see(image, np.random.default_rng(0))
 
     def embed(source: Source) -> Iterator[tuple[Embedded, np.ndarray]]:
         start = 0
         for read in reader(source):
             valid = read["valid"]
-            images = sharding.global_batch({name: read[name] for name in read if name in ("image", "features")}, mesh)
-            embedded = jax.tree.map(lambda rows, kept=valid: np.asarray(rows)[kept], embedder(variables, images))
-            yield embedded, start + np.arange(valid.sum())
+            embedded = embed_batch({name: read[name] for name in read if name in ("image", "features")})
+            yield jax.tree.map(lambda rows, kept=valid: rows[kept], embedded), start + np.arange(valid.sum())
             start += int(valid.sum())
 
     return Trained(
@@ -85,6 +95,8 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
         step,
         space_at(variables["objective"]),
         embed,
+        embed_batch,
+        view,
         config.data.shorter_side,
         variables["params"]["head"]["kernel"].shape[0] if holds_features(config) else None,
         fingerprint(config, variables),

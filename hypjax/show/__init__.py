@@ -1,1 +1,3 @@
 """Pictures, pages and lines for people."""
+
+from hypjax.show import explore

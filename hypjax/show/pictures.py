@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hypjax.data import atomic
+from hypjax.data.places import as_path
 from hypjax.data.source import Source, own_features
 from hypjax.geometry import Lorentz, Poincare
+from hypjax.geometry.manifold import NAMED
 from hypjax.retrieval import reliability, restrict, risk_coverage
-from hypjax.show import plots
+from hypjax.show import explore, plots
 from hypjax.show.plots import style
 from hypjax.training.evaluation import Evaluation
 
@@ -51,12 +55,13 @@ def draw(
         style.save(plots.reliability_diagram(reliability(*told, bins=10)), workdir / "reliability.png")
     for name, picture in drawn.items():
         style.save(picture(source, evaluation), workdir / f"{name}.png")
+    atomic.write_text(as_path(workdir) / explore.KEPT, json.dumps(walkable(source, evaluation), separators=(",", ":")))
 
 
 def disk(source: Source, evaluation: Evaluation) -> Figure:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
     space, count = evaluation.space, len(source)
-    shown = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
+    shown = explore.evenly(count, MOST_POINTS)
     points = evaluation.embedded.points[shown]
     if isinstance(space.manifold, Poincare | Lorentz):
         points = np.asarray(jax.jit(space.manifold.to_poincare)(points))
@@ -65,6 +70,30 @@ def disk(source: Source, evaluation: Evaluation) -> Figure:
     else:
         groups, names = source.labels, source.class_names
     return plots.disk(points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
+
+
+def walkable(source: Source, evaluation: Evaluation) -> dict[str, Any]:
+    """The disk to walk in: every level of the hierarchy, the nearest five of each image, some thumbnails."""
+    space, count = evaluation.space, len(source)
+    geometry = next((name for name, of in NAMED.items() if isinstance(space.manifold, of)), "flat")
+    levels = [("class", np.array(source.class_names, object)[source.labels])]
+    for level, name in enumerate(source.level_names):
+        levels.append((name, np.array(source.ancestor_names[level], object)[source.ancestors[source.labels, level]]))
+    names = [source.name(i) for i in range(count)]
+    points, uncertainty, curvature = evaluation.embedded.points, evaluation.embedded.uncertainty, space.curvature
+    curvature = None if curvature is None else float(np.asarray(curvature))
+    world = explore.world(points, names, uncertainty, geometry=geometry, curvature=curvature, levels=levels,
+                          limit=MOST_POINTS)  # fmt: skip
+    shown = explore.evenly(count, MOST_POINTS)
+    place = np.full(count, -1)
+    place[shown] = np.arange(len(shown))
+    near = np.full((count, 5), -1)
+    found = evaluation.retrieved.neighbors[:, :5]
+    near[evaluation.asking, : found.shape[1]] = place[evaluation.answering[found]]
+    world["neighbors"] = [[i for i in row if i >= 0] for row in near[shown].tolist()]
+    if own_features(source) is None:
+        world["thumbnails"] = explore.thumbnails(lambda i: source.image(int(shown[i])), len(shown))
+    return world
 
 
 def gallery(source: Source, evaluation: Evaluation) -> Figure:

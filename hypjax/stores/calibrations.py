@@ -29,9 +29,12 @@ from hypjax.retrieval import (
 from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import DAMAGE, Embeddings
-from hypjax.stores.gallery import searcher
+from hypjax.stores.gallery import FileGallery, searcher
+from hypjax.stores.hits import Gallery
+from hypjax.stores.milvus_client import SCHEME
 
 FORMAT = "hypjax calibration 2"
+MOST_RISKS = 100  # for which what is proven is kept
 
 
 class Calibrated(NamedTuple):
@@ -42,12 +45,14 @@ class Calibrated(NamedTuple):
       labels: of each row of the index, at each level of the hierarchy, the classes first [levels, n].
       names: of what they number, at each level above the classes.
       about: `index`, a digest of what is searched; `queries` and `classes` that it was made from; `share_wrong`.
+      proven: what `guaranteed` has found, by risk.
     """
 
     calibration: Calibration
     labels: np.ndarray
     names: list[list[str]]
     about: dict[str, Any]
+    proven: dict[float, Guarantee | None]
 
 
 class Word(NamedTuple):
@@ -116,7 +121,7 @@ def make(
     }
     of_rows = np.stack([labels, *(numbers[labels] for _, numbers in levels)]).astype(np.int32)
     names = [[str(name) for name in kept] for kept, _ in levels]
-    return Calibrated(calibrate_answers(asked, seed=seed), of_rows, names, about)
+    return Calibrated(calibrate_answers(asked, seed=seed), of_rows, names, about, {})
 
 
 def write(path: Path, calibrated: Calibrated) -> None:
@@ -142,13 +147,40 @@ def read(index: Path) -> Calibrated | None:
             labels, about = file["labels"], json.loads(str(file["about"]))
         if about.pop("format", "") != FORMAT:
             raise ValueError(f"it does not say that it is {FORMAT!r}")
-        held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about)
+        held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about, {})
         same = about["index"] == digest(index)
     except DAMAGE as error:
         raise UsageError(f"{path} is no whole calibration ({' '.join(str(error).split())[:120]}); {anew}") from error
     if not same:
         raise UsageError(f"{index} changed since {path.name} was made ({about['size']:,} images then); {anew}")
     return held
+
+
+def of_search(gallery: Gallery, index: str, *, where: str, risk: float | None) -> Calibrated | None:
+    """What is known of the answers to a search; None where it is nothing.
+
+    Args:
+      gallery: that is searched.
+      index: its name.
+      where: the filter; among what it leaves, other answers are wrong than in the whole.
+      risk: the share of answers that may be wrong; None where none was named.
+
+    Raises:
+      UsageError: a risk where nothing is known, or a calibration that is damaged or of another index.
+    """
+    in_file = isinstance(gallery, FileGallery)
+    calibrated = read(Path(index)) if in_file and not where else None
+    if risk is None or calibrated is not None:
+        return calibrated
+    if not in_file:
+        raise UsageError(
+            f"--risk needs a file that hypjax.calibrate calibrates, such as photos.npz; {index} is a database"
+        )
+    if where:
+        raise UsageError("--risk holds for the whole index, not for what --where leaves of it; give one of them")
+    raise UsageError(
+        f"--risk needs to know how often {index} answers wrongly: first python -m hypjax.calibrate --index {index}"
+    )
 
 
 def judge(
@@ -181,28 +213,32 @@ def judge(
     return [Word(*word) for word in zip(told.tolist(), given, unlike.tolist(), higher, enough, strict=True)]
 
 
-def before_search(index: Embeddings, uncertainty: np.ndarray) -> list[Word]:
+def before_search(about: Mapping[str, Any], uncertainty: np.ndarray) -> list[Word]:
     """What the run's own calibration says of queries by their u alone, kept by the index; empty where there is none."""
-    told = index.about.get("p_wrong")
+    told = about.get("p_wrong")
     if not told:
         return []
     chances = Probability.from_dict(told["of_u"])(uncertainty[:, None])
     return [Word(chance, None, False) for chance in chances.tolist()]
 
 
-def hint(index: Embeddings, name: str) -> str:
+def hint(about: Mapping[str, Any], name: str) -> str:
     """That those chances are of another gallery, as a line."""
+    better = "" if name.startswith(SCHEME) else f" Better: python -m hypjax.calibrate --index {name}"
     return (
-        f"{name} is not calibrated: chances are told from u alone, as learned among "
-        f"{index.about['p_wrong']['size']:,} images; among more of them more is wrong. Better: python -m "
-        f"hypjax.calibrate --index {name}"
+        f"{name} is not calibrated: chances are told from u alone, as learned among {about['p_wrong']['size']:,} "
+        f"images; among more of them more is wrong.{better}"
     )
 
 
 def guaranteed(calibrated: Calibrated, risk: float) -> Guarantee | None:
     """What is proven: of answers at the deepest level that is sure enough, where a hierarchy is known, else of all."""
-    made = calibrated.calibration
-    return made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
+    made, proven = calibrated.calibration, calibrated.proven
+    if risk not in proven:
+        if len(proven) >= MOST_RISKS:
+            proven.clear()
+        proven[risk] = made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
+    return proven[risk]
 
 
 def name_at(calibrated: Calibrated, level: int, row: int) -> str:

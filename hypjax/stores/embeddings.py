@@ -13,10 +13,10 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +24,11 @@ import numpy as np
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.mapped import Mapped, map_npz
-from hypjax.data.unlabeled import Picture
+from hypjax.data.unlabeled import Picture, leaves_its_folder
 from hypjax.retrieval import Probability, Rows
 
 FORMAT = "hypjax embeddings 1"
+BLOCK = 2**14  # rows that are written at a time
 SAID = ("model", "run", "step", "root", "geometry", "distance", "curvature", "skipped")  # in `about`, at least
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
@@ -49,8 +50,10 @@ class Embeddings(NamedTuple):
     skipped: Sequence[tuple[Picture, str]]
     about: dict[str, Any]
 
-
-BLOCK = 2**14  # rows that are written at a time
+    @property
+    def coordinates(self) -> int:
+        """Of each point."""
+        return self.points.shape[1]
 
 
 @contextmanager
@@ -180,14 +183,23 @@ def _read(path: Path, in_place: bool) -> Embeddings:
     if len(pictures) != len(points):
         raise ValueError(f"{len(pictures)} paths for {len(points)} points")
     shown = [] if about.get("rows") else pictures  # names of rows lead nowhere
-    if strange := next((p.path for p in shown if _leaves_its_folder(p.path)), None):
+    if strange := next((p.path for p in shown if leaves_its_folder(p.path)), None):
         raise ValueError(f"the path {strange!r} leaves its folder")
     return Embeddings(points, uncertainty, pictures, skipped, about)
 
 
-def _leaves_its_folder(path: Any) -> bool:
-    # A file from elsewhere is not to have any picture of this machine shown in a gallery.
-    return not isinstance(path, str) or path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts
+def require_same(name: Path | str, held: Mapping[str, Any], about: Mapping[str, Any], hint: str) -> None:
+    """Checks that what is there, and says `held` of itself, can be gone on with by what is to say `about`.
+
+    Raises:
+      UsageError: another model made it, or from another folder.
+    """
+    if held.get("model") != about["model"]:
+        raise UsageError(f"{name} was made by another model; {hint}")
+    root = held.get("root", "")
+    # A folder that was moved, and is no longer there, is the same folder.
+    if root != about["root"] and Path(root).exists():
+        raise UsageError(f"{name} holds the images of {root}; {hint}")
 
 
 class Store:
@@ -223,19 +235,11 @@ class Store:
                 self.notices.append(f"{path} is damaged and left out")
                 path.unlink()
                 return
-        self._require_same(part.about)
+        hint = f"choose another --out, or delete {self.path} and {self.partial.name} beside it"
+        require_same(self.path, part.about, self.about, hint)
         self._place |= {picture: (len(self._parts), row) for row, picture in enumerate(part.pictures)}
         self._reasons |= dict(part.skipped)
         self._parts.append(part)
-
-    def _require_same(self, about: dict[str, Any]) -> None:
-        hint = f"choose another --out, or delete {self.path} and {self.partial.name} beside it"
-        if about.get("model") != self.about["model"]:
-            raise UsageError(f"{self.path} was made by another model; {hint}")
-        root = about.get("root", "")
-        # A folder that was moved, and is no longer there, is the same folder.
-        if root != self.about["root"] and Path(root).exists():
-            raise UsageError(f"{self.path} holds the images of {root}; {hint}")
 
     def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
         """Those that were not looked at yet, or were changed since."""
@@ -270,6 +274,10 @@ class Store:
         self._write(self.path, Embeddings(points, uncertainty, kept, skipped, self.about))
         shutil.rmtree(self.partial, ignore_errors=True)
         return self._read(self.path)
+
+    def discard(self) -> None:
+        """Removes the file, which holds nothing."""
+        self.path.unlink()
 
     def _read(self, path: Path) -> Embeddings:
         """The whole file; shards are embeddings whatever it is."""

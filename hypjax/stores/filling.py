@@ -1,4 +1,4 @@
-"""Filling a file with what a model makes of pictures: resumed where it was stopped, with progress on the console."""
+"""Filling a file or a database with what a model makes of pictures, resumed where it was stopped, with progress."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -14,13 +15,68 @@ from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import is_remote
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import Files, Picture
-from hypjax.stores.embeddings import Embeddings, Store
+from hypjax.stores.embeddings import Embeddings
 
 KEEP_EVERY = 5.0  # seconds of work that a kill may cost
 NAMED = 10  # undecodable files that are named on the console; the file names all
 
 Embed = Callable[[Source], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 """A source to batches, in order: points [b, .], uncertainty [b] and indices [b] in the source."""
+
+
+class Filled(Protocol):
+    """What was made of pictures.
+
+    Attributes:
+      pictures: that are in it.
+      coordinates: of a point.
+      skipped: files that are no images, and why.
+    """
+
+    @property
+    def pictures(self) -> Sequence[Picture]:
+        """As above."""
+
+    @property
+    def coordinates(self) -> int:
+        """As above."""
+
+    @property
+    def skipped(self) -> Sequence[tuple[Picture, str]]:
+        """As above."""
+
+
+Made = TypeVar("Made", bound=Filled, covariant=True)
+
+
+class Filling(Protocol[Made]):
+    """What is filled: a file, or a database.
+
+    Attributes:
+      path: its name.
+      notices: lines to be told before all else.
+    """
+
+    notices: list[str]
+
+    @property
+    def path(self) -> Path | str:
+        """As above."""
+
+    def missing(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Those that were not looked at yet, or were changed since."""
+
+    def current(self, pictures: Sequence[Picture]) -> Made | None:
+        """What it holds, if it is finished and holds just these pictures; else None."""
+
+    def add(self, part: Embeddings) -> None:
+        """Keeps a part for good, so that a killed run need not do it again."""
+
+    def finish(self, pictures: Sequence[Picture]) -> Made:
+        """Leaves just these pictures, none of them missing, in it."""
+
+    def discard(self) -> None:
+        """Leaves nothing behind where no picture was one."""
 
 
 def require_place(out: Path) -> None:
@@ -36,21 +92,28 @@ def require_place(out: Path) -> None:
 
 
 def fill(
-    store: Store, embed: Embed, images: Path, pictures: Sequence[Picture], *, shorter_side: int, by: str, of: str
-) -> Embeddings:
-    """Embeds the pictures that are missing in a store and finishes its file.
+    store: Filling[Made],
+    embed: Embed,
+    images: Path,
+    pictures: Sequence[Picture],
+    *,
+    shorter_side: int,
+    by: str,
+    of: str,
+) -> Made:
+    """Embeds the pictures that are missing in a store and finishes it.
 
     Args:
-      store: of the file.
+      store: the file or the database.
       embed: what makes points of images.
       images: the folder of the pictures.
-      pictures: all that are to be in the file.
+      pictures: all that are to be in it.
       shorter_side: larger images are shrunk to it as they are read, in pixels; 0 for none.
       by: what `embed` is, for the console.
       of: what the points are, for the console.
 
     Returns:
-      What the file holds.
+      What it holds.
 
     Raises:
       DataError: none of the pictures decodes.
@@ -66,12 +129,12 @@ def fill(
     for part in embed_pictures(embed, images, missing, shorter_side=shorter_side):
         store.add(part)
     whole = store.finish(pictures)
-    report_skipped(whole)
-    if not whole.pictures:
-        store.path.unlink()
+    report_skipped(whole, isinstance(store.path, Path))
+    if pictures and not whole.pictures:
+        store.discard()
         raise DataError(f"none of the {len(pictures)} files in {images} decodes; the first: {whole.skipped[0][1]}")
     left_out = f"; {len(whole.skipped):,} files left out" if whole.skipped else ""
-    print(f"{store.path}: {len(whole.pictures):,} {of.format(whole.points.shape[1])}{left_out}")
+    print(f"{store.path}: {len(whole.pictures):,} {of.format(whole.coordinates)}{left_out}")
     return whole
 
 
@@ -145,9 +208,10 @@ class Progress:
             print()
 
 
-def report_skipped(whole: Embeddings) -> None:
-    """Names the files that were left out, the first of them at least."""
+def report_skipped(whole: Filled, kept: bool) -> None:
+    """Names the files that were left out, the first of them at least; the file that was made may keep them all."""
     for _, reason in whole.skipped[:NAMED]:
         print(files.printable(f"skipped {reason}"), file=sys.stderr)
     if len(whole.skipped) > NAMED:
-        print(f"skipped {len(whole.skipped) - NAMED} more; `about` in the file names all", file=sys.stderr)
+        hint = "; `about` in the file names all" if kept else ""
+        print(f"skipped {len(whole.skipped) - NAMED} more{hint}", file=sys.stderr)

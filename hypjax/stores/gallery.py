@@ -5,63 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from hypjax import geometry
 from hypjax.data.errors import UsageError
-from hypjax.retrieval import Index, knn
+from hypjax.retrieval import Index, Probability, knn
 from hypjax.stores import embeddings
 from hypjax.stores.embeddings import Embeddings
+from hypjax.stores.hits import Gallery, Hit, Sample, label_of
+from hypjax.stores.milvus_client import SCHEME
+from hypjax.stores.milvus_gallery import MilvusGallery
+from hypjax.stores.where import read_filter
 from hypjax.training.space import Distance, Space
 
-
-class Hit(NamedTuple):
-    """One image that a query found.
-
-    Attributes:
-      path: below the folder that was embedded.
-      distance: in the model's space.
-      uncertainty: in [0, 1].
-      row: in the file of embeddings; −1 in a database, which has no rows.
-    """
-
-    path: str
-    distance: float
-    uncertainty: float
-    row: int = -1
-
-
-class Gallery(Protocol):
-    """Embedded images that can be searched.
-
-    Attributes:
-      about: how they were made: `model` (a fingerprint), `root`, `geometry`, `distance`, `curvature`, …
-    """
-
-    about: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        """How many images there are."""
-
-    def nearest(
-        self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
-    ) -> list[list[Hit]]:
-        """The nearest images of each query, in the order of exact distances.
-
-        Args:
-          points: that ask [n, .].
-          k: images, at most; fewer where there are no more.
-          leave_out: path that each query must not find, "" for none; none by default.
-          where: what an image must fulfil to be found, such as `uncertainty < 0.4`.
-
-        Raises:
-          UsageError: a filter that cannot be read, or nothing is left to be found.
-        """
-
-    def find(self, path: str) -> tuple[np.ndarray, float] | None:
-        """Point [.] and uncertainty of an image, None where it is not there."""
+FILTERS = 4  # of which a file's gallery keeps the rows
 
 
 class FileGallery:
@@ -69,13 +28,15 @@ class FileGallery:
 
     Args:
       path: of the file.
-      space: of the model that made it; needed for a hybrid distance, which no inner product orders by.
+      space: of the model that made it; needed for a hybrid distance, which no inner product orders by, when it is
+        searched for the first time.
     """
 
     def __init__(self, path: Path, *, space: Space | None = None) -> None:
         self.embeddings = embeddings.read(path)
         self.about: Mapping[str, Any] = self.embeddings.about
-        self._space = space
+        self.space = space
+        self._filtered: dict[str, tuple[np.ndarray, Any]] = {}  # the last filters
 
     def __len__(self) -> int:
         return len(self.embeddings.points)
@@ -86,15 +47,65 @@ class FileGallery:
         return {picture.path: row for row, picture in enumerate(self.embeddings.pictures)}
 
     @cached_property
-    def _search(self) -> Any:
-        return searcher(self.embeddings, self._space)
+    def columns(self) -> dict[str, np.ndarray]:
+        """What a filter may name, [n] each: path, uncertainty, p_wrong of a calibrated run, label of files."""
+        paths, u = [picture.path for picture in self.embeddings.pictures], self.embeddings.uncertainty
+        columns = {"path": np.array(paths, np.str_), "uncertainty": u}
+        if told := self.about.get("p_wrong"):
+            columns["p_wrong"] = Probability.from_dict(told["of_u"])(u[:, None]).astype(np.float32)
+        if not self.about.get("rows"):
+            columns["label"] = np.array([label_of(path) for path in paths], np.str_)
+        return columns
+
+    def search(self, points: np.ndarray, exclude: np.ndarray, k: int, where: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """The nearest rows, in the order of exact distances.
+
+        Args:
+          points: that ask [n, .].
+          exclude: row that each must not find, −1 for none [n].
+          k: rows, at most.
+          where: as in `Gallery.nearest`.
+
+        Returns:
+          Rows [n, k] and distances [n, k].
+
+        Raises:
+          UsageError: as `Gallery.nearest`.
+        """
+        chosen, search = self._among(where)
+        if not len(chosen):
+            raise UsageError(f"nothing in the index fulfills {where}")
+        place = np.full(len(self) + 1, -1)  # of a row among those chosen; the last is for −1
+        place[chosen] = np.arange(len(chosen))
+        rows, distances = search(points, place[exclude], k)
+        return chosen[rows], distances
+
+    def _among(self, where: str) -> tuple[np.ndarray, Any]:
+        """The rows that fulfill a filter, and what searches them."""
+        if not where:
+            return self._all
+        if where not in self._filtered:
+            columns = self.columns
+            chosen = np.flatnonzero(read_filter(where, list(columns)).mask(columns))
+            held = self.embeddings._replace(points=self.embeddings.points[chosen])
+            while len(self._filtered) >= FILTERS:
+                self._filtered.pop(next(iter(self._filtered)), None)
+            self._filtered[where] = (chosen, searcher(held, self.space) if len(chosen) else None)
+        return self._filtered[where]
+
+    @cached_property
+    def _all(self) -> tuple[np.ndarray, Any]:
+        return np.arange(len(self)), searcher(self.embeddings, self.space)
 
     def nearest(
         self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
     ) -> list[list[Hit]]:
         """As `Gallery.nearest`."""
-        exclude = np.array([self.row_of.get(path, -1) for path in leave_out or [""] * len(points)])
-        rows, distances = self._search(points, exclude, k)
+        exclude = np.array([self.row_of.get(path, -1) if path else -1 for path in leave_out or [""] * len(points)])
+        return self.hits(*self.search(points, exclude, k, where))
+
+    def hits(self, rows: np.ndarray, distances: np.ndarray) -> list[list[Hit]]:
+        """What `search` gives, with all that is known of it."""
         pictures, uncertainty = self.embeddings.pictures, self.embeddings.uncertainty
         return [
             [
@@ -109,14 +120,28 @@ class FileGallery:
         row = self.row_of.get(path)
         return None if row is None else (self.embeddings.points[row], float(self.embeddings.uncertainty[row]))
 
+    def sample(self, limit: int) -> Sample:
+        """As `Gallery.sample`: rows at equal steps."""
+        chosen = np.linspace(0, len(self) - 1, min(limit, len(self))).round().astype(int)
+        pictures = self.embeddings.pictures
+        return Sample(
+            [pictures[row].path for row in chosen], self.embeddings.points[chosen], self.embeddings.uncertainty[chosen]
+        )
 
-def open_gallery(address: str, *, space: Space | None = None) -> Gallery:
-    """Opens what an address names: a file of embeddings.
+
+def open_gallery(address: str, *, space: Space | None = None, lagging: bool = False) -> Gallery:
+    """Opens what an address names: a file of embeddings, or a database.
 
     Args:
-      address: of the file.
+      address: of the file, or `milvus:…`, see `hypjax.stores.milvus`.
       space: as in `FileGallery`.
+      lagging: as in `hypjax.stores.milvus.Collection`; of no account for a file.
+
+    Raises:
+      UsageError: it is not there, or something else.
     """
+    if address.startswith(SCHEME):
+        return MilvusGallery(address, lagging=lagging)
     return FileGallery(Path(address), space=space)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hypjax.data import atomic
 from hypjax.data.places import as_path
-from hypjax.show.pages import html
+from hypjax.show import html
 
 SIDE = 224  # pixels of a thumbnail's longer side: sharp at twice the width it is shown at
 
@@ -94,10 +94,10 @@ def picture(pixels: np.ndarray | None, name: str, values: str, number: int | Non
     )
 
 
-def thumbnail(pixels: np.ndarray) -> bytes:
-    """A small JPEG of an image uint8 [h, w, 3], never larger than the image."""
+def thumbnail(pixels: np.ndarray, side: int = SIDE) -> bytes:
+    """A small JPEG of an image uint8 [h, w, 3], its longer side of so many pixels, never larger than the image."""
     image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -10,7 +11,7 @@ from typing import Any
 
 from hypjax.data import atomic
 from hypjax.data.places import as_path
-from hypjax.show.pages import html
+from hypjax.show import explore, html
 from hypjax.show.pages.figures import HEADLINE, HIGHER, LOWER, TILES, meaning, number
 
 # File, title, what to see in it.
@@ -74,7 +75,7 @@ def report(
       path: where it goes.
       figures: by name, as in `results.json`.
       config: the settings, nested.
-      pictures: the folder of the PNG files; those that are missing are left out.
+      pictures: the folder of the PNG files, and of the disk to walk in; those that are missing are left out.
       title: of the page.
       status: how far the run got, a short phrase.
       defaults: settings as they are without a config, to tell which were changed.
@@ -82,7 +83,8 @@ def report(
       split: whose figures these are, `test` or `validation`.
       note: a sentence to stand above the figures.
     """
-    flat = flatten(config)
+    flat, kept = flatten(config), as_path(pictures) / explore.KEPT
+    disk = explore.part(json.loads(kept.read_text(encoding="utf-8"))) if kept.is_file() else None
     body = [
         f"<h1>{html.text(title)}</h1>",
         f'<p class="lead">{html.text(summary(flat, status))}</p>',
@@ -90,11 +92,13 @@ def report(
         tiles(figures),
         *headline(figures, split, note),
         *shown(as_path(pictures)),
+        *([] if disk is None else walk(disk)),
         "<h2>How it was made</h2>",
         *making(made_with or {}),
         *settings(flat, None if defaults is None else flatten(defaults)),
     ]
-    atomic.write_text(as_path(path), html.document(f"{title} – hypjax", body))
+    style, script = ("", "") if disk is None else (disk.style, disk.script)
+    atomic.write_text(as_path(path), html.document(f"{title} – hypjax", body, style=style, script=script))
 
 
 def summary(flat: Mapping[str, Any], status: str) -> str:
@@ -177,6 +181,18 @@ def shown(folder: Path) -> Iterator[str]:
         yield f"<h2>{html.text(title)}</h2>"
         yield f'<figure><img src="{address}" alt="{html.text(title)}">'
         yield f"<figcaption>{html.text(caption)}</figcaption></figure>"
+
+
+def walk(disk: explore.Part) -> Iterator[str]:
+    """The disk that one can walk in."""
+    yield "<h2>Walk in the disk</h2>"
+    yield (
+        "<p>Drag, and the whole plane moves so that what you hold stays under your hand; distances stay what they are. "
+        "A click on a point joins it to its nearest images. Large dots are certain, small and pale ones are not. "
+        "Where points stand in a narrow ring, distances from the origin are drawn apart in their order, until the true "
+        "radius is asked for.</p>"
+    )
+    yield disk.body
 
 
 def making(made_with: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from hypjax.show.flattening import flattening
 from hypjax.show.plots import style
 
 
@@ -53,11 +54,12 @@ def disk(
     c = None if c is None else float(np.asarray(c))
     if c is not None and not norms.max() * np.sqrt(c) < 1 + 1e-6:
         raise ValueError(f"a point of norm {norms.max():.6g} lies outside the ball of radius {1 / np.sqrt(c):.6g}")
-    places, how = _flatten(points, norms, group, spherical=c is None and norms.std() < 1e-3 * norms.mean())
+    plane = flattening(points, group, spherical=c is None and norms.std() < 1e-3 * norms.mean())
+    places = plane(points)
     group, names = style.largest_groups(group, group_names)
     color = np.array([*style.COLORS[: len(names)], style.OTHER])
 
-    caption = _caption(how, c, len(points))
+    caption = _caption(plane.how, c, len(points))
     figure, (left, right) = style.panels(axes, 2, (11.0, 7.2), title, caption=caption, width_ratios=[2.15, 1])
     extent = _rings(left, norms.max(), c)
     order = np.random.default_rng(0).permutation(len(places))  # so that no group lies on top of the others
@@ -67,31 +69,6 @@ def disk(
     left.set(xlim=(-1.02 * extent, 1.02 * extent), ylim=(-1.02 * extent, 1.02 * extent), aspect="equal")
     _strips(right, uncertainty, group, names, color)
     return figure
-
-
-def _flatten(points, norms, group, *, spherical):
-    """Place points in the plane; says in words how."""
-    if points.shape[1] == 1:
-        points = np.pad(points, ((0, 0), (0, 1)))
-    if points.shape[1] == 2:
-        return points, "as they are"
-    directions = points / np.maximum(norms, 1e-12)[:, None]
-    plane = _plane_of_groups(directions, group)
-    if spherical:
-        return points @ plane.T, "projected"
-    flat = directions @ plane.T
-    return norms[:, None] * flat / np.maximum(np.linalg.norm(flat, axis=1), 1e-12)[:, None], "angle"
-
-
-def _plane_of_groups(directions, group):
-    """First two principal axes [2, d] of the groups' mean directions, each as heavy as its group."""
-    groups, place, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    if len(groups) > 2:
-        means = np.stack([directions[place == i].mean(axis=0) for i in range(len(groups))])
-        rows = np.sqrt(sizes)[:, None] * (means - directions.mean(axis=0))
-    else:
-        rows = directions - directions.mean(axis=0)
-    return np.linalg.svd(rows, full_matrices=len(rows) < 2)[2][:2]
 
 
 def _shade(uncertainty):

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from hypjax.show.flattening import flattening
 from hypjax.show.plots import disk
-from hypjax.show.plots.disk import _flatten, _rings, _shade, _steps
+from hypjax.show.plots.disk import _rings, _shade, _steps
 from hypjax.show.plots.style import largest_groups
 from tests.show.plots.rendered import pixels
 
@@ -28,17 +29,19 @@ def test_a_picture_of_decent_size_is_drawn(d, c):
 def test_radii_are_exact_and_two_dimensions_stay_as_they_are():
     points, group, _ = embeddings()
     norms = np.linalg.norm(points, axis=1)
-    places, how = _flatten(points, norms, group, spherical=False)
-    assert how == "angle"
-    np.testing.assert_allclose(np.linalg.norm(places, axis=1), norms, rtol=1e-6)
-    flat, how = _flatten(points[:, :2], norms, group, spherical=False)
-    assert how == "as they are"
-    np.testing.assert_array_equal(flat, points[:, :2])
+    plane = flattening(points, group)
+    assert plane.how == "angle"
+    np.testing.assert_allclose(np.linalg.norm(plane(points), axis=1), norms, rtol=1e-6)
+    np.testing.assert_allclose(plane(points[:1]), plane(points)[:1], rtol=1e-12)
+    for d in (1, 2):
+        plane = flattening(points[:, :d], group)
+        assert plane.how == "as they are"
+        np.testing.assert_array_equal(plane(points[:, :d])[:, :d], points[:, :d])
 
 
 def test_angles_show_the_groups():
     points, group, _ = embeddings(n=300, d=16)
-    places, _ = _flatten(points, np.linalg.norm(points, axis=1), group, spherical=False)
+    places = flattening(points, group)(points)
     directions = places / np.linalg.norm(places, axis=1, keepdims=True)
     means = np.stack([directions[group == g].mean(0) for g in range(3)])
     nearest = np.argmax(directions @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T, axis=1)
@@ -48,8 +51,9 @@ def test_angles_show_the_groups():
 def test_unit_vectors_are_projected_within_the_disk():
     points, group, _ = embeddings()
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    places, how = _flatten(points, np.ones(len(points)), group, spherical=True)
-    assert how == "projected"
+    plane = flattening(points, group, spherical=True)
+    places = plane(points)
+    assert plane.how == "projected"
     assert np.linalg.norm(places, axis=1).max() <= 1 + 1e-6
 
 

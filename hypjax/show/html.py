@@ -1,8 +1,9 @@
-"""The frame of every page: one file, no script, nothing loaded from elsewhere, light and dark."""
+"""The frame of every page: one file, nothing loaded from elsewhere, no script but its own, light and dark."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -10,7 +11,7 @@ from importlib import resources
 # Nothing may be fetched, whatever a name that was not escaped would try.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-STYLE = resources.files("hypjax.show.pages").joinpath("style.css").read_text(encoding="utf-8")
+STYLE = resources.files("hypjax.show").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def text(value: object) -> str:
@@ -23,12 +24,14 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def document(title: str, body: Iterable[str]) -> str:
+def document(title: str, body: Iterable[str], *, style: str = "", script: str = "") -> str:
     """A whole page.
 
     Args:
       title: of the window, plain text.
       body: parts of the page, as HTML.
+      style: more of it, beside that of every page.
+      script: what runs in the end; nothing else may.
     """
     return "\n".join(
         [
@@ -37,19 +40,28 @@ def document(title: str, body: Iterable[str]) -> str:
             "<head>",
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy(script)}">',
             f"<title>{text(title)}</title>",
-            f"<style>{STYLE}</style>",
+            f"<style>{STYLE}{style}</style>",
             "</head>",
             "<body>",
             "<main>",
             *body,
             "</main>",
+            *([f"<script>{script}</script>"] if script else []),
             "</body>",
             "</html>",
             "",
         ]
     )
+
+
+def policy(script: str) -> str:
+    """What the page may load and run: itself, and of scripts this one by its digest."""
+    if not script:
+        return POLICY
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> str:

@@ -1,0 +1,292 @@
+"""The page as people use it, in a browser: against made-up answers, and once against the server itself."""
+
+import contextlib
+import csv
+import shutil
+from base64 import b64encode
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from hypjax.data.listing import ListedImages
+from hypjax.geometry import poincare
+from tests import programs
+from tests.serving import made_up
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+PATIENCE = 15_000  # milliseconds, on a busy machine
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    return made_up.Answers(tmp_path_factory.mktemp("photos") / "my photos")
+
+
+@pytest.fixture(scope="module")
+def serve(answers):
+    """Starts servers that know a token, or none; their addresses."""
+    with contextlib.ExitStack() as running:
+        yield lambda token="": running.enter_context(made_up.serving(answers, token))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright.expect.set_options(timeout=PATIENCE)
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(serve):
+    return serve()
+
+
+@pytest.fixture
+def opens(browser):
+    """Opens a page of its own; whatever it complains of fails the test."""
+    contexts, complaints = [], []
+
+    def start(url, **options):
+        contexts.append(
+            browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options)
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+        page.goto(url)
+        page.locator(".disk canvas, #token[open]").wait_for()
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    expected = ("status of 400", "status of 401")
+    assert [line for line in complaints if not any(word in line for word in expected)] == []
+
+
+def neighbors(page, count):
+    cards = page.locator(".neighbors button")
+    playwright.expect(cards).to_have_count(count)
+    return [card.get_attribute("title") for card in cards.all()]
+
+
+def eventually(page, expression):
+    """Waits for an expression to be true; the page's policy would not let Playwright's own waiting evaluate it."""
+    for _ in range(250):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(expression)
+
+
+def disk(page, expression):
+    return page.evaluate(
+        f"(() => {{ const disk = document.querySelector('.disk canvas').disk; return {expression}; }})()"
+    )
+
+
+def test_a_picture_finds_its_like_and_one_goes_on_from_there(opens, address, answers):
+    page = opens(address)
+    playwright.expect(page).to_have_title("my photos – hypjax")
+    page.set_input_files("#file", answers.root / "class 4" / "1.png")
+    assert neighbors(page, 5)[0] == "class 4/1.png"
+    first = page.locator(".neighbors button").first
+    playwright.expect(first).to_contain_text("distance 0.500")
+    playwright.expect(first).to_contain_text("certainty")
+    playwright.expect(page.locator("#found")).to_contain_text("nothing like it")
+    playwright.expect(page.locator("#found")).to_contain_text("wrong with probability 0.31")
+    assert disk(page, "[disk.selected, disk.neighbors.length, disk.query]") == [-1, 5, [0.3, -0.4]]
+    first.click()
+    assert neighbors(page, 12)[0] == "class 4/2.png"
+    playwright.expect(page.locator("#found")).to_contain_text("not sure")
+    assert disk(page, "disk.world.paths[disk.selected]") == "class 4/1.png"
+    assert disk(page, "Math.hypot(...disk.focusPlace())") == pytest.approx(0, abs=1e-9)
+    page.fill("#k", "3")
+    page.select_option("#risk", "0.1")
+    page.fill("#where", "uncertainty < 0.4")
+    page.press("#where", "Enter")
+    assert neighbors(page, 3)[0] == "class 4/2.png"
+    asked = {"path": "class 4/1.png", "k": 3, "where": "uncertainty < 0.4", "risk": 0.1}
+    assert answers.asked[-1] == asked
+    page.go_back()
+    playwright.expect(page.locator(".query h2")).to_have_text("1.png")
+    page.fill("#where", "nonsense")
+    page.go_forward()
+    playwright.expect(page.locator("#error")).to_have_text("where: nonsense is no filter")
+
+
+DROP = """bytes => {
+  const carried = new DataTransfer();
+  const content = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+  carried.items.add(new File([content], "mine.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true }));
+}"""
+
+
+def test_a_picture_that_is_dropped_finds_itself_on_the_server_itself(opens, port, indexed):
+    page = opens(f"http://127.0.0.1:{port}/")
+    page.evaluate(DROP, b64encode((indexed.photos / "class 3" / "1.png").read_bytes()).decode())
+    assert neighbors(page, 12)[0] == "class 3/1.png"
+    playwright.expect(page.locator(".neighbors button").first).to_contain_text("distance 0.00")
+    playwright.expect(page.locator("#found")).to_contain_text("the first is wrong with probability")
+    eventually(page, "[...document.querySelectorAll('.neighbors img')].every((image) => image.naturalWidth > 0)")
+    place = disk(page, "disk.focusPlace()")
+    assert place == pytest.approx([0, 0], abs=1e-9)
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".card")).to_contain_text("1 of 18")
+
+
+def test_a_drag_moves_the_plane_by_an_isometry(opens, address, answers):
+    page = opens(address)
+    start, end = [0.35, 0.2], [-0.3, 0.45]
+    box = page.locator(".disk canvas").bounding_box()
+    points = disk(page, f"[disk.view.toScreen(...{start}), disk.view.toScreen(...{end})]")
+    places = np.round([[x + box["x"], y + box["y"]] for x, y in points])
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places.mean(axis=0), steps=3)
+    page.mouse.move(*places[1])
+    page.mouse.up()
+    corner = [box["x"], box["y"]]
+    p, q = ((disk(page, f"disk.view.toDisk(...{(place - corner).tolist()})")) for place in places)
+    assert disk(page, f"disk.view.toView(...{p})") == pytest.approx(q, abs=1e-12)
+    with jax.enable_x64(True):
+        (px, py), (qx, qy) = p, q
+        p, q = complex(px, py), complex(qx, qy)
+        a = (q - p + q * p * np.conj(q - p)) / (1 - abs(p * q) ** 2)
+        before = np.array([disk(page, "[...disk.x]"), disk(page, "[...disk.y]")]).T
+        shift = np.broadcast_to([a.real, a.imag], before.shape)
+        wanted = np.asarray(poincare.mobius_add(jax.numpy.asarray(shift), jax.numpy.asarray(before), c=1.0))
+    eventually(page, "document.querySelector('.disk canvas').disk.waiting === false")
+    after = np.array([disk(page, "[...disk.viewX]"), disk(page, "[...disk.viewY]")]).T
+    np.testing.assert_allclose(after, wanted, atol=1e-9)
+    page.mouse.wheel(0, -600)
+    eventually(page, "document.querySelector('.disk canvas').disk.view.zoom > 2")
+
+
+def save(page, answers, folder):
+    """Saves the listing into a copy of the pictures, where a user puts it; its path."""
+    with page.expect_download() as saved:
+        page.click("text=Save listing")
+    listing = folder / "my photos" / saved.value.suggested_filename
+    shutil.copytree(answers.root, listing.parent)
+    saved.value.save_as(listing)
+    return listing
+
+
+def test_marks_become_a_listing_that_training_reads(opens, address, answers, tmp_path):
+    page = opens(address)
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".queue")).to_be_focused()
+    for key in ("r", "w", "n"):
+        page.keyboard.press(key)
+    page.keyboard.type('owl, "snowy"')
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator(".card")).to_contain_text("4 of 20")
+    for key in ("j", "j", "k", "w", "k", "u", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    playwright.expect(page.locator(".card")).to_contain_text("5 of 20")
+    page.reload()
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".mark:not(:empty)")).to_have_text(["✓ right", "✗ wrong", '✎ owl, "snowy"'])
+    listing = save(page, answers, tmp_path)
+    labels = {row["path"]: row["label"] for row in csv.DictReader(listing.read_text("utf-8").splitlines())}
+    wrong, renamed = answers.paths[1], answers.paths[2]
+    assert labels == {path: path.split("/")[0] for path in answers.paths if path != wrong} | {renamed: 'owl, "snowy"'}
+    source = ListedImages(listing)
+    assert len(source) == 19
+    assert 'owl, "snowy"' in source.class_names
+    page.uncheck("text=with all others")
+    with page.expect_download() as saved:
+        page.click("text=Save listing")
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert lines == ["path,label", "class 0/0.png,class 0", 'class 0/2.png,"owl, ""snowy"""']
+
+
+@pytest.mark.slow
+def test_training_takes_the_listing(opens, address, answers, tmp_path):
+    page = opens(address)
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".queue")).to_be_focused()
+    page.keyboard.press("w")
+    listing = save(page, answers, tmp_path)
+    status, out, err = programs.run(*programs.tiny(listing, tmp_path / "run", *programs.LIGHT))
+    assert status == 0, err
+    assert "train 5 images of 2 classes, validation 5 of 2, test 9 of 3" in out  # 19 of 20, one is wrong
+
+
+def test_names_are_text_wherever_they_stand(opens, address, answers):
+    page = opens(address)
+    evil = f"odd/{made_up.EVIL}"
+    page.evaluate("path => { location.hash = '#path=' + encodeURIComponent(path); location.reload(); }", evil)
+    playwright.expect(page.locator(".query h2")).to_have_text(evil)
+    page.click("#tab-tree")
+    page.locator("[role=treeitem]", has_text="odd").click()
+    playwright.expect(page.locator("[role=treeitem][aria-level='2']", has_text=made_up.EVIL)).to_be_visible()
+    page.click("#tab-queue")
+    playwright.expect(page.locator(".queue")).to_contain_text(made_up.EVIL)
+    playwright.expect(page).to_have_title("my photos – hypjax")
+    assert page.locator("img[onerror]").count() == 0
+
+
+def test_everything_is_reached_by_keys(opens, address, answers):
+    page = opens(address)
+    page.focus("#tab-found")
+    page.keyboard.press("ArrowRight")
+    playwright.expect(page.locator("#tab-tree")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    item = page.locator("[role=treeitem]:focus")
+    playwright.expect(item).to_have_attribute("aria-expanded", "false")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    playwright.expect(item).to_contain_text("0.png")
+    page.keyboard.press("ArrowLeft")
+    playwright.expect(item).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator(".query h2")).to_have_text("class 1/0.png")
+    page.focus(".disk canvas")
+    before = disk(page, "[...disk.view.isometry]")
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        page.keyboard.press(key)
+    assert disk(page, "disk.view.zoom") == pytest.approx(1.3)
+    assert disk(page, "[...disk.view.isometry]") != before
+    page.keyboard.press("Home")
+    assert disk(page, "[disk.view.zoom, ...disk.view.isometry]") == [1, 1, 0, 0, 0]
+    page.keyboard.press("Tab")
+    playwright.expect(page.locator(".disk-status")).to_contain_text("certainty")
+    pointed = disk(page, "disk.world.paths[disk.pointed]")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator(".query h2")).to_have_text(pointed)
+    for _ in range(13):
+        page.keyboard.press("Tab")
+    playwright.expect(page.locator(".disk canvas")).not_to_be_focused()
+
+
+def test_it_fits_a_phone_and_asks_for_a_token(opens, serve, answers):
+    page = opens(serve("secret"), viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
+    playwright.expect(page.locator("#token")).to_be_visible()
+    page.fill("#token-value", "secret")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#about")).to_contain_text("20 pictures")
+    playwright.expect(page.locator("#camera")).to_be_visible()
+    page.set_input_files("#shot", answers.root / "class 2" / "0.png")
+    assert neighbors(page, 5)[0] == "class 2/0.png"
+    eventually(page, "document.querySelector('.neighbors img').naturalWidth > 0")
+    for tab in ("found", "tree", "queue", "disk"):
+        page.click(f"#tab-{tab}")
+        playwright.expect(page.locator(f"#{tab}")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    eventually(page, "document.querySelector('.disk canvas').disk.view.width > 300")
