@@ -4,10 +4,10 @@
     python benchmarks/search.py --m 60502 --n 2048 --d 128
 
 Clustered points of the ball search each other. FAISS takes the largest inner products of the lifted points in float32,
-and that is all it does; hypjax returns the order of exact distances and the distances themselves, by an `Index` that is
-kept, by `knn` as evaluation calls it, which lifts the gallery first, and of one query at a time, as a server does. Plain is
-the matrix product and its maximum, without which nothing can do. Turns alternate, round by round, and the table gives
-the best of each, which other programs on the machine disturb least.
+and that is all it does; hypjax returns the order of exact distances and the distances themselves: by an `Index` that is
+kept, by `knn` as evaluation calls it, which lifts the gallery first, and of one query at a time, as a server does.
+Plain is the matrix product and its maximum, without which nothing can do. Turns alternate, round by round, and the
+table gives the best of each, which other programs on the machine disturb least.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from hypjax.retrieval import Index, knn, lift_gallery, lift_queries
 
 
 def embeddings(m: int, d: int, classes: int, space: Poincare, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the ball and their classes: a direction for each class, noise of as great a length, radii 0.5 to 2.3."""
+    """Points of the ball and their classes: a direction for each, noise 0.8 times as long, radii 0.5 to 2.3."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, m - classes)])
     x = rng.normal(size=(classes, d)).astype(np.float32)[labels] + 0.8 * rng.normal(size=(m, d)).astype(np.float32)

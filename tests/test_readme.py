@@ -1,6 +1,7 @@
 """The pages that people read: short, with commands in their place, links that lead somewhere and code that runs."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,8 @@ def test_code_runs(page):
     for language, code in FENCE.findall((ROOT / page).read_text(encoding="utf-8")):
         if language == "python":
             exec(compile(code, page, "exec"), {})
+
+
+def test_the_sizes_of_a_cluster_are_those_that_are_computed():
+    computed = runpy.run_path(str(ROOT / "benchmarks" / "cluster_size.py"))["sizes"]()
+    assert "\n".join(computed) in (ROOT / "docs" / "database.md").read_text(encoding="utf-8")

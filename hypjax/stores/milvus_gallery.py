@@ -11,11 +11,13 @@ from hypjax import geometry
 from hypjax.data.errors import UsageError
 from hypjax.data.unlabeled import leaves_its_folder
 from hypjax.retrieval import Index, lift_gallery, lift_queries
-from hypjax.retrieval.index import ROUNDING, SPARE
+from hypjax.retrieval.index import SPARE
 from hypjax.stores.hits import Hit, Sample
 from hypjax.stores.milvus import LOTS, MOST, Candidate, Collection, lot_of
 from hypjax.stores.milvus_client import can_be_kept, quoted_path
 from hypjax.stores.where import read_filter
+
+ROUNDING = 2.0**-24  # half a unit in the last place of float32, relative
 
 
 class MilvusGallery:

@@ -14,7 +14,7 @@ from hypjax.stores import embeddings, milvus
 from hypjax.stores.embeddings import Embeddings
 from hypjax.stores.gallery import FileGallery, open_gallery
 from hypjax.stores.milvus import Collection
-from hypjax.stores.milvus_store import MilvusStore, Share
+from hypjax.stores.milvus_store import MilvusStore, Share, read_share
 from tests.databases import ABOUT, CALIBRATED, HOSTILE, OF_U, found, held, keep, made, require_equal
 from tests.filters import PATHS, filters
 from tests.killing import embed_until
@@ -321,3 +321,7 @@ def test_words_that_do_not_go_together_are_named():
     ):
         with pytest.raises(UsageError, match=message):
             embed.main(["embed", "--workdir=w", "--images=i", *words])
+    assert read_share("0/4") == Share(0, 4)
+    for words in ("4/4", "1", "a/b", "-1/2", "/", "1/2/3"):
+        with pytest.raises(UsageError, match=f"--share={words} is none"):
+            read_share(words)
