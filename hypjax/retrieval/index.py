@@ -134,8 +134,9 @@ class Products:
         rows: np.ndarray = np.empty((len(queries), k), index)
         distances: np.ndarray = np.empty((len(queries), k), distance)
         precise = False
-        for start in range(0, len(queries), max(1, PAIRS // (k + SPARE))):
-            part = slice(start, start + max(1, PAIRS // (k + SPARE)))
+        at_once = max(1, PAIRS // rounded(k + SPARE))
+        for start in range(0, len(queries), at_once):
+            part = slice(start, start + at_once)
             found, gaps, precise = self._some(queries[part], k, exclude[part], precise)
             rows[part], distances[part] = found, self._distance(gaps)
         return rows, distances
@@ -144,7 +145,7 @@ class Products:
         """Rows and gaps of as many queries as are held at a time; and whether products of float32 are too coarse."""
         n, m = len(queries), len(self._gallery)
         rows, gaps = np.empty((n, k), np.int64), np.empty((n, k))
-        todo, coarse = [(np.arange(n), k + SPARE, precise)], precise
+        todo, coarse = [(np.arange(n), rounded(k + SPARE), precise)], precise
         while todo:
             pending, width, wide = todo.pop()
             width = width if WHOLE * width < m else m
@@ -233,7 +234,7 @@ class Products:
                 else:
                     others = held
                 asking = jax.tree.map(lambda side, part=part: padded(side[part], size), (queries, of_queries))
-                gaps[part] = measure(*asking, *others, chosen)[: n - start]
+                gaps[part] = np.asarray(measure(*asking, *others, chosen))[: n - start]
         return gaps
 
     def _distance(self, gap: np.ndarray) -> np.ndarray:

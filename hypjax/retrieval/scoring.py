@@ -105,6 +105,7 @@ def retrieval_figures(
     wrong = neighbor_labels[:, 0] != labels
 
     figures = {f"recall@{k}": recall_at_k(neighbor_labels, labels, k=k, valid=valid) for k in ks}
+    neighbor_labels = neighbor_labels[:, : max(hierarchy_neighbors, int(relevant.max(initial=0)))].copy()
     figures["r_precision"] = r_precision(neighbor_labels, labels, relevant=relevant)
     figures["map@r"] = map_at_r(neighbor_labels, labels, relevant=relevant)
     if manifold is not None:
@@ -112,7 +113,7 @@ def retrieval_figures(
     if ancestors is not None:
         figures |= _hierarchy_figures(neighbor_labels[:, :hierarchy_neighbors], labels, ancestors, level_names, valid)
     if uncertainty is not None and k >= 2:
-        quality = uncertainty_quality(np.asarray(uncertainty)[valid], distances[valid], wrong[valid])
+        quality = uncertainty_quality(np.asarray(uncertainty)[valid], distances[valid, :2], wrong[valid])
         figures |= {f"uncertainty_{name}": value for name, value in quality.items()}
     figures |= {"queries": valid.sum(), "queries_without_match": (~valid).sum()}
     return Retrieved({name: float(value) for name, value in figures.items()}, indices, distances, wrong, valid)
