@@ -161,7 +161,7 @@ class Products:
             gap = self._gaps(asking, candidates)
             gap[candidates == excluded[:, None]] = np.nan  # behind all
             found, gap = _first(candidates, gap, k)
-            certain = (gap[:, -1] < bound) | np.isinf(bound)
+            certain = (gap[:, -1] < bound) | (bound == np.inf)
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
                 # Wide already, it is a matter of very many that lie equally far.
@@ -185,7 +185,7 @@ class Products:
         with _float64() if wide else contextlib.nullcontext():
             slabs = self._slabs(dtype) if self._kept is None or wide else iter(self._kept)
             rows, scores = scan(asking, slabs, k=width, host=wide)
-        last = scores.max(axis=1).astype(np.float64)
+        last = np.minimum(scores.max(axis=1).astype(np.float64), FAR)
         lengths = np.linalg.norm(lifted, axis=1) * self._longest + np.where(lost, 0, np.abs(offset))
         slack = 1.01 * (asking.shape[1] + 4) * np.finfo(dtype).eps / 2 * lengths + 2.0**-23 * np.abs(last)
         # Where the last candidate is infinitely far, all that is not is among them; if it is no overflow.
@@ -197,14 +197,14 @@ class Products:
         for start in range(0, len(self._gallery), SLAB):
             slab = np.asarray(self._gallery[start : start + SLAB])
             lifted = np.zeros((rounded(len(slab)), coordinates(slab[:1], self._manifold).shape[1] + 2), dtype)
-            lifted[len(slab) :, 0] = FAR  # what fills a slab up, or is not finite
+            lifted[:, -1], lifted[len(slab) :, 0] = 1, FAR  # what fills a slab up, or is not finite
             for part in _parts(slab):
                 block = lift(slab[part], self._manifold, cosine=self._cosine)
                 lost = np.isinf(block[:, 0])
                 block[lost, 0] = 0
                 self._longest = max(self._longest, np.sqrt(np.einsum("ij,ij->i", block, block).max()))
                 block[lost, 0] = FAR
-                lifted[part, :-1], lifted[part, -1] = block, 1
+                lifted[part, :-1] = block
             yield Slab(lifted, len(slab))
 
     @functools.cached_property

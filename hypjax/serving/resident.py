@@ -93,7 +93,7 @@ class Resident:
             return True
 
     def _take(self, changes: int) -> Snapshot:
-        gallery = open_gallery(self.address, space=self.model.space)
+        gallery = open_gallery(self.address, space=self.model.space, lagging=True)
         answers.require_same(
             gallery.about, self.model.fingerprint, index=self.address, workdir=self.workdir, step=self.model.step
         )
