@@ -23,7 +23,7 @@ Points of flat space and of the sphere are what they are: there the Euclidean di
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -143,11 +143,11 @@ class ApproximateIndex:
             rows[few], distances[few] = exact
         return Neighbors(rows, distances)
 
-    def save(self, file: IO[bytes], *, of: str = "") -> None:
+    def save(self, file: Any, *, of: str = "") -> None:
         """Writes the index, but for its points, to an open file.
 
         Args:
-            file: That is written to.
+            file: Open for bytes, and written to.
             of: What names the points, such as a checksum, for `load` to compare.
         """
         about: dict[str, Any] = {
@@ -163,12 +163,12 @@ class ApproximateIndex:
 
     @classmethod
     def load(
-        cls, file: IO[bytes], points: Any, manifold: Manifold, *, distance: str = "geodesic", of: str = ""
-    ) -> Self:
+        cls, file: Any, points: Any, manifold: Manifold, *, distance: str = "geodesic", of: str = ""
+    ) -> "ApproximateIndex":
         """Reads what `save` wrote.
 
         Args:
-            file: That is read from.
+            file: Open for bytes, and read from.
             points: Of which it was made.
             manifold: Theirs.
             distance: As it was made with.
@@ -201,6 +201,7 @@ class ApproximateIndex:
 
     def _vectors(self, points: np.ndarray) -> np.ndarray:
         """What FAISS compares by their Euclidean distance, float32 [n, D]."""
+        require_finite(points)
         scale, stretch, _ = flatten(points, self.manifold, cosine=self._cosine)
         if isinstance(self.manifold, HYPERBOLIC):
             scale = scale / (1 + 1 / np.sqrt(stretch))
@@ -222,9 +223,7 @@ class ApproximateIndex:
         sample = np.sort(rng.choice(m, min(m, TRAINING * max(cells, 256)), replace=False))
         made.train(self._vectors(np.asarray(self.points[sample])))
         for part in _parts(m, d):
-            points = np.asarray(self.points[part])
-            require_finite(points)
-            made.add(self._vectors(points))
+            made.add(self._vectors(np.asarray(self.points[part])))
         return made
 
     def _set(self, effort: int, width: int) -> None:
