@@ -31,6 +31,7 @@ from jaxtyping import Array, Float, Int
 from hypjax.geometry import Manifold
 from hypjax.retrieval.index import Neighbors, Products
 from hypjax.retrieval.lift import HYPERBOLIC, coordinates, flatten, is_cosine, require_finite, require_search
+from hypjax.retrieval.rows import Rows
 
 KINDS = ("ivf_pq", "hnsw")
 LEAST = 256  # points, below which no product quantizer can be trained
@@ -105,7 +106,8 @@ class ApproximateIndex:
             )
         self._library = _library()
         self.points, self.manifold, self.kind, self.distance = points, manifold, kind, distance
-        self._products = Products(points, manifold, cosine=self._cosine)
+        rows = points if isinstance(points, np.ndarray) else Rows(len(points), points.__getitem__)
+        self._products = Products(rows, manifold, cosine=self._cosine)
         self.recall, self.effort, self.width = 0.0, 1, WIDTHS[0]
 
     def __len__(self) -> int:
@@ -221,7 +223,8 @@ class ApproximateIndex:
             made.cp.niter, made.cp.seed, made.pq.cp.seed = 10, int(rng.integers(2**31)), int(rng.integers(2**31))
             made.cp.min_points_per_centroid = made.pq.cp.min_points_per_centroid = 1
         sample = np.sort(rng.choice(m, min(m, TRAINING * max(cells, 256)), replace=False))
-        made.train(self._vectors(np.asarray(self.points[sample])))
+        learned = [self._vectors(np.asarray(self.points[sample[part]])) for part in _parts(len(sample), d)]
+        made.train(np.concatenate(learned))
         for part in _parts(m, d):
             made.add(self._vectors(np.asarray(self.points[part])))
         return made

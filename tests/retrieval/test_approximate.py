@@ -140,7 +140,7 @@ def test_a_kept_index_is_of_its_points_and_whole(built):
         with pytest.raises(ValueError, match="other points"):
             ApproximateIndex.load(io.BytesIO(kept), **options)
     for damaged in (b"", b"\x80\n", b"[]\n", b"{}\n", kept[:100], kept[: len(kept) // 2], b"PK" + kept):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             ApproximateIndex.load(io.BytesIO(damaged), points, Poincare(1.0), of="points")
 
 
@@ -152,7 +152,7 @@ def test_what_makes_no_index_is_refused(monkeypatch):
         ApproximateIndex(points[: LEAST - 1], Poincare(1.0))
     with pytest.raises(ValueError, match="finite"):
         ApproximateIndex(np.where(np.arange(500)[:, None] == 77, np.nan, points), Poincare(1.0))
-    with pytest.raises(ValueError, match="use retrieval.knn"):
+    with pytest.raises(ValueError, match=r"use retrieval\.knn"):
         ApproximateIndex(points, Poincare(1.0), distance="hybrid")
     with pytest.raises(ValueError, match="k=501"):
         ApproximateIndex(points, Poincare(1.0)).search(points[:1], 501)
