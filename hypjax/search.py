@@ -27,9 +27,10 @@ from hypjax.data.decode import decode
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
+from hypjax.retrieval.approximate import KINDS
 from hypjax.run import Run, status, trained
 from hypjax.show import pages
-from hypjax.stores import answers, calibrations, embeddings, rows
+from hypjax.stores import answers, beside, calibrations, embeddings, rows
 from hypjax.stores.calibrations import Calibrated, Word
 from hypjax.stores.gallery import FileGallery, open_gallery
 from hypjax.stores.hits import Gallery, Hit
@@ -59,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_integer("k", 10, "neighbors of each query", flag_values=values)
     flags.DEFINE_float("risk", None, "the largest share of wrong answers among those given", flag_values=values)
     flags.DEFINE_string("where", "", "what to search among: uncertainty < 0.4 and path like 'a/%'", flag_values=values)
+    flags.DEFINE_enum("approximate", None, KINDS, "search a file faster, and miss some", flag_values=values)
     flags.DEFINE_string("rows", "", "which rows of a file of features ask: 3 or 0:10; all", flag_values=values)
     flags.DEFINE_string("out", None, "an HTML gallery to write; for features an .npz", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
@@ -76,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if values.rows:
         raise UsageError("--rows chooses among rows of features; this run takes pictures")
-    gallery = open_gallery(values.index)
+    gallery = open_gallery(values.index, approximate=values.approximate or "")
     asking = list_queries(values.query)
     model = trained.load(run, images=len(asking))
     require_same(model, gallery, values)
@@ -106,6 +108,8 @@ def require_same(model: trained.Trained, gallery: Gallery, values: flags.FlagVal
     answers.require_same(gallery.about, model.fingerprint, index=values.index, workdir=values.workdir, step=model.step)
     if isinstance(gallery, FileGallery):
         gallery.space = model.space
+        if gallery.approximate:
+            print(beside.told(gallery.approximate), end="\n\n")
 
 
 def search_rows(run: Run, values: flags.FlagValues) -> None:
@@ -125,7 +129,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
     asking = rows.chosen_rows(values.rows, len(source))
     if values.index.startswith(SCHEME):
         raise UsageError(f"rows of features are searched in a file, such as rows.npz, not in {values.index}")
-    gallery = FileGallery(Path(values.index))
+    gallery = FileGallery(Path(values.index), approximate=values.approximate or "")
     require_same(model, gallery, values)
     parts = [embedded for embedded, _ in model.embed(subset(source, asking))]
     points, uncertainty = (
@@ -213,7 +217,7 @@ def say(
             if values.risk is not None:
                 print(calibrations.promise(calibrated, values.risk), end="\n\n")
             return calibrations.judge(calibrated, uncertainty, indices, distances, values.risk)
-    words = [] if values.where else calibrations.before_search(gallery.about, uncertainty)
+    words = [] if values.where or values.approximate else calibrations.before_search(gallery.about, uncertainty)
     if words:
         print(calibrations.hint(gallery.about, values.index), end="\n\n")
     return words

@@ -16,7 +16,10 @@ from absl import flags
 from hypjax.config import command_line
 from hypjax.data import files
 from hypjax.data.errors import UsageError
+from hypjax.retrieval.approximate import KINDS
 from hypjax.run import Run, status, trained
+from hypjax.stores import beside
+from hypjax.stores.gallery import FileGallery
 
 if TYPE_CHECKING:
     from hypjax.serving.resident import Resident
@@ -30,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_string("workdir", None, "the folder of the run that the index was made with", flag_values=values)
     flags.DEFINE_string("index", None, "embeddings, from hypjax.embed", flag_values=values)
     flags.DEFINE_string("images", None, "where the indexed images are now, if they were moved", flag_values=values)
+    flags.DEFINE_enum("approximate", None, KINDS, "search faster, and miss some", flag_values=values)
     flags.DEFINE_string("host", "127.0.0.1", "the address to serve at; 0.0.0.0 for all of them", flag_values=values)
     flags.DEFINE_integer("port", 8000, "the port; 0 for any that is free", flag_values=values)
     flags.DEFINE_string("token", None, "what requests must bear; HYPJAX_TOKEN by default", flag_values=values)
@@ -53,7 +57,13 @@ def main(argv: Sequence[str]) -> None:
         run = Run.open(values.workdir)
         if run.takes_features:
             raise UsageError(f"{values.workdir} takes features; what is served are searches with pictures")
-        held = resident.Resident(trained.load(run), values.index, workdir=values.workdir, images=values.images or "")
+        held = resident.Resident(
+            trained.load(run),
+            values.index,
+            workdir=values.workdir,
+            images=values.images or "",
+            approximate=values.approximate or "",
+        )
         app = application.create_app(held, token=token, max_upload=int(values.max_upload * 1e6))
         server.run(app, listening, ready=lambda where: announce(where, held))
 
@@ -61,6 +71,8 @@ def main(argv: Sequence[str]) -> None:
 def announce(where: str, held: Resident) -> None:
     """Says where what is served."""
     snapshot = held.snapshot
+    if isinstance(snapshot.gallery, FileGallery) and snapshot.gallery.approximate:
+        print(beside.told(snapshot.gallery.approximate))
     if snapshot.notice:
         print(f"answers are not judged: {snapshot.notice}")
     images = files.printable(f"{len(snapshot.gallery):,} images of {held.root.name}")

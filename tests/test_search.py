@@ -188,3 +188,32 @@ def test_bad_usage_is_named(words, message):
 def test_an_index_that_is_not_there_is_named_with_the_command_that_makes_it(indexed):
     with pytest.raises(UsageError, match=r"/no/such.npz does not exist: python -m hypjax.embed"):
         run(indexed[0], "/no/such.npz", "--query=q")
+
+
+@pytest.mark.slow
+def test_an_approximate_search_says_what_it_is_worth_and_promises_nothing(indexed, tmp_path, capsys):
+    pytest.importorskip("faiss")
+    workdir, photos, path = indexed
+    held = embeddings.read(path)
+    points = np.random.default_rng(0).normal(size=(300, held.coordinates)).astype(np.float32)
+    more = np.concatenate([held.points, 0.1 * points])
+    pictures = [*held.pictures, *(Picture(f"more/{i}.png", 1, 1) for i in range(300))]
+    embeddings.write(
+        tmp_path / "more.npz", held._replace(points=more, pictures=pictures, uncertainty=np.ones(len(more)))
+    )
+    asking = f"--query={photos / 'class 2' / '1.png'}"
+    run(workdir, tmp_path / "more.npz", asking, "--k=3")
+    expected = capsys.readouterr().out
+    for _ in range(2):
+        run(workdir, tmp_path / "more.npz", asking, "--k=3", "--approximate=ivf_pq")
+        said, _, found = capsys.readouterr().out.partition("\n\n")
+        assert re.fullmatch(
+            r"approximate search \(ivf_pq\): of 10 nearest (100|9\d)\.\d% are found, as 256 .* asked", said
+        )
+        assert found == expected
+    assert (tmp_path / "more.ivf_pq").is_file()
+    for words, message in (("--risk=0.1", "exact answers"), ("--approximate=flat", "flat")):
+        with pytest.raises(UsageError, match=message):
+            run(workdir, tmp_path / "more.npz", asking, "--approximate=hnsw", words)
+    with pytest.raises(UsageError, match="18 points are too few"):
+        run(workdir, path, asking, "--approximate=ivf_pq")

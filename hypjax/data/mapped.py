@@ -16,7 +16,7 @@ from hypjax.data.errors import DataError
 FLOATS = ("f2", "f4", "f8")
 MOST_UNPACKED = 2**28  # bytes of a compressed array that are worth unpacking into memory
 HELD = 2**26  # bytes of a file that may count as this process's own before they are let go
-AROUND = 2**16  # bytes that a system maps around the one that is asked for
+AROUND = 2**19  # bytes that a system maps around the one that is asked for; Linux does 400 kB, measured
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, struct.error)
 
 

@@ -1,5 +1,6 @@
-"""Exact retrieval on arrays, an index, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
+"""Exact retrieval on arrays, indices, and figures: recall and its relatives, hierarchy, uncertainty and guarantees."""
 
+from hypjax.retrieval.approximate import ApproximateIndex
 from hypjax.retrieval.asking import Asked, answer_scores, ask
 from hypjax.retrieval.calibration import Calibration, answered_at, calibrate_answers, deepest
 from hypjax.retrieval.clustering import kmeans, mutual_information, nmi

@@ -18,7 +18,16 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Lorentz, Manifold, Sphere
-from hypjax.retrieval.lift import HYPERBOLIC, Flattened, coordinates, flatten, lift, require_finite
+from hypjax.retrieval.lift import (
+    HYPERBOLIC,
+    Flattened,
+    coordinates,
+    flatten,
+    is_cosine,
+    lift,
+    require_finite,
+    require_search,
+)
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scan import SLAB, Slab, padded, rounded, scan
 
@@ -65,13 +74,12 @@ class Index:
     def __init__(
         self, points: Float[Array | np.ndarray, "m d"], manifold: Manifold, *, distance: str = "geodesic"
     ) -> None:
-        if distance != "geodesic" and not (distance == "cosine" and isinstance(manifold, Sphere)):
-            raise ValueError(f"distance {distance!r} of {manifold} has no inner product; use retrieval.knn")
+        cosine = is_cosine(distance, manifold)
         if len(points) == 0:
             raise ValueError("an index needs at least one point")
         self.points = np.asarray(points)
         require_finite(self.points)
-        self._products = Products(self.points, manifold, cosine=distance == "cosine")
+        self._products = Products(self.points, manifold, cosine=cosine)
         self._products.keep()
 
     def __len__(self) -> int:
@@ -97,15 +105,7 @@ class Index:
         Raises:
             ValueError: k is out of range, there is no query, or as `lift_gallery`.
         """
-        queries = np.asarray(queries)
-        n, m = len(queries), len(self.points)
-        excluded = np.full(n, -1) if exclude is None else np.asarray(exclude)
-        available = m - bool((excluded >= 0).any())
-        if n == 0 or queries.shape[1] != self.points.shape[1]:
-            raise ValueError(f"queries of shape {queries.shape} for an index of shape {self.points.shape}")
-        if not 1 <= k <= available:
-            raise ValueError(f"k={k} neighbors asked for, but each query has {available} points to choose from")
-        require_finite(queries)
+        queries, excluded = require_search(queries, k, exclude, self.points.shape)
         return Neighbors(*self._products.nearest(queries, k, excluded, index=np.int64, distance=np.float64))
 
 
@@ -138,7 +138,7 @@ class Products:
         for start in range(0, len(queries), at_once):
             part = slice(start, start + at_once)
             found, gaps, precise = self._some(queries[part], k, exclude[part], precise)
-            rows[part], distances[part] = found, self._distance(gaps)
+            rows[part], distances[part] = found, self.distance(gaps)
         return rows, distances
 
     def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray, precise: bool):
@@ -158,9 +158,7 @@ class Products:
                 candidates, bound = np.broadcast_to(np.arange(m), (len(pending), m)), np.full(len(pending), np.inf)
             else:
                 candidates, bound = self._candidates(asking, width, np.float64 if wide else np.float32)
-            gap = self._gaps(asking, candidates)
-            gap[candidates == excluded[:, None]] = np.nan  # behind all
-            found, gap = _first(candidates, gap, k)
+            found, gap = self.measured(asking, candidates, k, excluded)
             certain = (gap[:, -1] < bound) | (bound == np.inf)
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
@@ -168,6 +166,24 @@ class Products:
                 coarse |= certain.mean() < 0.5
                 todo.append((pending[~certain], 4 * width if wide else width, True))
         return rows, gaps, coarse
+
+    def measured(
+        self, queries: np.ndarray, candidates: np.ndarray, k: int, exclude: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest [n, k] of the candidates [n, width] and their gaps, NaN of what is excluded or no row (−1)."""
+        gap = self._gaps(queries, candidates)
+        gap[(candidates == exclude[:, None]) | (candidates < 0)] = np.nan  # behind all
+        return _first(candidates, gap, k)
+
+    def distance(self, gap: np.ndarray) -> np.ndarray:
+        """What a gap is a distance of."""
+        if isinstance(self._manifold, HYPERBOLIC):
+            return 2 / np.sqrt(float(np.asarray(self._manifold.c))) * np.arcsinh(np.sqrt(gap))
+        if self._cosine:
+            return gap / 2
+        if isinstance(self._manifold, Sphere):
+            return 2 * np.arcsin(np.minimum(np.sqrt(gap) / 2, 1))
+        return np.sqrt(gap)
 
     def _candidates(self, queries: np.ndarray, width: int, dtype: type):
         """Candidates [n, width] of each query, and a bound [n] below which no gap of another can lie.
@@ -236,15 +252,6 @@ class Products:
                 asking = jax.tree.map(lambda side, part=part: padded(side[part], size), (queries, of_queries))
                 gaps[part] = np.asarray(measure(*asking, *others, chosen))[: n - start]
         return gaps
-
-    def _distance(self, gap: np.ndarray) -> np.ndarray:
-        if isinstance(self._manifold, HYPERBOLIC):
-            return 2 / np.sqrt(float(np.asarray(self._manifold.c))) * np.arcsinh(np.sqrt(gap))
-        if self._cosine:
-            return gap / 2
-        if isinstance(self._manifold, Sphere):
-            return 2 * np.arcsin(np.minimum(np.sqrt(gap) / 2, 1))
-        return np.sqrt(gap)
 
 
 @functools.partial(jax.jit, static_argnames="skip")

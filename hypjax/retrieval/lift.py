@@ -10,7 +10,7 @@ radius ρ its products are e^{2ρ} and cancel. What it finds is to be measured a
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Euclidean, Lorentz, Manifold, Poincare, Sphere
 
@@ -85,6 +85,42 @@ def require_finite(points: Float[Array | np.ndarray, "n d"]) -> None:
     """
     if not np.isfinite(points).all():
         raise ValueError("points must be finite; some are not")
+
+
+def is_cosine(distance: str, manifold: Manifold) -> bool:
+    """Whether a distance by name is the cosine's and not the geodesic one.
+
+    Raises:
+        ValueError: An unknown name, or one that this manifold does not have.
+    """
+    if distance != "geodesic" and not (distance == "cosine" and isinstance(manifold, Sphere)):
+        raise ValueError(f"distance {distance!r} of {manifold} has no inner product; use retrieval.knn")
+    return distance == "cosine"
+
+
+def require_search(
+    queries: Float[Array | np.ndarray, "n d"],
+    k: int,
+    exclude: Int[Array | np.ndarray, "n"] | None,
+    shape: tuple[int, int],
+) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]]:
+    """Checks a search of an index of this shape.
+
+    Returns:
+        Queries, and for each the row that must not be found, −1 for none.
+
+    Raises:
+        ValueError: As `Index.search`.
+    """
+    queries = np.asarray(queries)
+    excluded = np.full(len(queries), -1) if exclude is None else np.asarray(exclude)
+    available = shape[0] - bool((excluded >= 0).any())
+    if len(queries) == 0 or queries.shape[1] != shape[1]:
+        raise ValueError(f"queries of shape {queries.shape} for an index of shape {shape}")
+    if not 1 <= k <= available:
+        raise ValueError(f"k={k} neighbors asked for, but each query has {available} points to choose from")
+    require_finite(queries)
+    return queries, excluded
 
 
 def lift(points: Float[Array | np.ndarray, "m d"], manifold: Manifold, *, cosine: bool = False) -> np.ndarray:

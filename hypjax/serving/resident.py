@@ -45,6 +45,7 @@ class Resident:
       address: of the index, as `open_gallery` takes it.
       workdir: of the model, for messages.
       images: the folder where the indexed pictures are now; where they were when they were embedded by default.
+      approximate: as in `FileGallery`.
 
     Attributes:
       snapshot: the index that answers.
@@ -54,9 +55,9 @@ class Resident:
       UsageError: no index, or one of another model.
     """
 
-    def __init__(self, model: Trained, address: str, *, workdir: str, images: str = "") -> None:
+    def __init__(self, model: Trained, address: str, *, workdir: str, images: str = "", approximate: str = "") -> None:
         self.model, self.address, self.workdir, self.notice = model, address, workdir, ""
-        self._images, self._taking = images, threading.Lock()
+        self._images, self._approximate, self._taking = images, approximate, threading.Lock()
         self._state = self._file_state()
         self.snapshot = self._take(0)
         if not self.snapshot.in_file:
@@ -93,14 +94,16 @@ class Resident:
             return True
 
     def _take(self, changes: int) -> Snapshot:
-        gallery = open_gallery(self.address, space=self.model.space, lagging=True)
+        gallery = open_gallery(self.address, space=self.model.space, approximate=self._approximate, lagging=True)
         answers.require_same(
             gallery.about, self.model.fingerprint, index=self.address, workdir=self.workdir, step=self.model.step
         )
         try:
-            calibrated, notice = calibrations.read(Path(self.address)), ""
+            calibrated, notice = None if self._approximate else calibrations.read(Path(self.address)), ""
         except UsageError as error:
             calibrated, notice = None, str(error)
+        if self._approximate:
+            notice = "a calibration holds for exact answers, and this search is approximate"
         gallery.nearest(gallery.sample(1).points, 1)  # what makes the first search slow is made now
         return Snapshot(gallery, calibrated, notice, changes, {})
 

@@ -6,7 +6,6 @@ It holds for one model and one index: in a larger index more answers are wrong. 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from hypjax.retrieval import (
 )
 from hypjax.retrieval.asking import MOST_QUERIES, NEIGHBORS, needed
 from hypjax.stores import embeddings
+from hypjax.stores.beside import digest
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.gallery import FileGallery, searcher
 from hypjax.stores.hits import Gallery
@@ -77,12 +77,6 @@ class Word(NamedTuple):
 def place(index: Path) -> Path:
     """Where the calibration of an index is kept."""
     return index.with_name(f"{index.stem}.calibration.npz")
-
-
-def digest(index: Path) -> str:
-    """Of the points and the paths of a file of embeddings, from the checksums that it holds."""
-    with zipfile.ZipFile(index) as held:
-        return " ".join(f"{held.getinfo(f'{name}.npy').CRC:08x}" for name in ("points", "paths"))
 
 
 def make(
@@ -168,9 +162,12 @@ def of_search(gallery: Gallery, index: str, *, where: str, risk: float | None) -
       UsageError: a risk where nothing is known, or a calibration that is damaged or of another index.
     """
     in_file = isinstance(gallery, FileGallery)
-    calibrated = read(Path(index)) if in_file and not where else None
+    exact = not (isinstance(gallery, FileGallery) and gallery.approximate)
+    calibrated = read(Path(index)) if in_file and exact and not where else None
     if risk is None or calibrated is not None:
         return calibrated
+    if not exact:
+        raise UsageError("--risk holds for exact answers; give --risk or --approximate")
     if not in_file:
         raise UsageError(
             f"--risk needs a file that hypjax.calibrate calibrates, such as photos.npz; {index} is a database"

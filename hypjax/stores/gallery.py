@@ -11,8 +11,8 @@ import numpy as np
 
 from hypjax import geometry
 from hypjax.data.errors import UsageError
-from hypjax.retrieval import Index, Probability, knn
-from hypjax.stores import embeddings
+from hypjax.retrieval import ApproximateIndex, Index, Probability, knn
+from hypjax.stores import beside, embeddings
 from hypjax.stores.embeddings import Embeddings
 from hypjax.stores.hits import Gallery, Hit, Sample, label_of
 from hypjax.stores.milvus_client import SCHEME
@@ -30,10 +30,19 @@ class FileGallery:
       path: of the file.
       space: of the model that made it; needed for a hybrid distance, which no inner product orders by, when it is
         searched for the first time.
+      approximate: the kind of an approximate index, by which all is searched while the points stay in the file; ""
+        for an exact search.
+
+    Attributes:
+      approximate: that index, or None.
+
+    Raises:
+      UsageError: the file is not there or damaged, or no such index can be made of it.
     """
 
-    def __init__(self, path: Path, *, space: Space | None = None) -> None:
-        self.embeddings = embeddings.read(path)
+    def __init__(self, path: Path, *, space: Space | None = None, approximate: str = "") -> None:
+        self.embeddings = embeddings.read(path, in_place=bool(approximate))
+        self.approximate = beside.approximate(path, self.embeddings, approximate) if approximate else None
         self.about: Mapping[str, Any] = self.embeddings.about
         self.space = space
         self._filtered: dict[str, tuple[np.ndarray, Any]] = {}  # the last filters
@@ -58,7 +67,7 @@ class FileGallery:
         return columns
 
     def search(self, points: np.ndarray, exclude: np.ndarray, k: int, where: str = "") -> tuple[np.ndarray, np.ndarray]:
-        """The nearest rows, in the order of exact distances.
+        """The nearest rows, in the order of exact distances; all of them, but for an approximate search without filter.
 
         Args:
           points: that ask [n, .].
@@ -95,7 +104,7 @@ class FileGallery:
 
     @cached_property
     def _all(self) -> tuple[np.ndarray, Any]:
-        return np.arange(len(self)), searcher(self.embeddings, self.space)
+        return np.arange(len(self)), searcher(self.embeddings, self.space, self.approximate)
 
     def nearest(
         self, points: np.ndarray, k: int, *, leave_out: Sequence[str] | None = None, where: str = ""
@@ -118,7 +127,11 @@ class FileGallery:
     def find(self, path: str) -> tuple[np.ndarray, float] | None:
         """As `Gallery.find`."""
         row = self.row_of.get(path)
-        return None if row is None else (self.embeddings.points[row], float(self.embeddings.uncertainty[row]))
+        return (
+            None
+            if row is None
+            else (self.embeddings.points[np.array([row])][0], float(self.embeddings.uncertainty[row]))
+        )
 
     def sample(self, limit: int) -> Sample:
         """As `Gallery.sample`: rows at equal steps."""
@@ -129,28 +142,34 @@ class FileGallery:
         )
 
 
-def open_gallery(address: str, *, space: Space | None = None, lagging: bool = False) -> Gallery:
+def open_gallery(address: str, *, space: Space | None = None, lagging: bool = False, approximate: str = "") -> Gallery:
     """Opens what an address names: a file of embeddings, or a database.
 
     Args:
       address: of the file, or `milvus:…`, see `hypjax.stores.milvus`.
       space: as in `FileGallery`.
       lagging: as in `hypjax.stores.milvus.Collection`; of no account for a file.
+      approximate: as in `FileGallery`; a database has its own way.
 
     Raises:
-      UsageError: it is not there, or something else.
+      UsageError: it is not there, or something else, or as `FileGallery`.
     """
-    if address.startswith(SCHEME):
-        return MilvusGallery(address, lagging=lagging)
-    return FileGallery(Path(address), space=space)
+    if not address.startswith(SCHEME):
+        return FileGallery(Path(address), space=space, approximate=approximate)
+    if approximate:
+        raise UsageError(f"--approximate is for a file; {address} is a database, which has an index of its own")
+    return MilvusGallery(address, lagging=lagging)
 
 
-def searcher(index: Embeddings, space: Space | None = None) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+def searcher(
+    index: Embeddings, space: Space | None = None, approximate: ApproximateIndex | None = None
+) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """What finds the nearest rows of a file of embeddings, in the order of exact distances.
 
     Args:
       index: what is searched.
       space: of the model that made the index; needed for a hybrid distance.
+      approximate: by which most of them are found.
 
     Returns:
       `(points [n, .], rows that each must not find [n], −1 for none, k) -> rows [n, k], distances [n, k]`; k at most.
@@ -161,7 +180,9 @@ def searcher(index: Embeddings, space: Space | None = None) -> Callable[..., tup
     """
     distance = index.about["distance"]
     find: Callable[..., Any]
-    if distance != "hybrid":
+    if approximate is not None:
+        find = approximate.search
+    elif distance != "hybrid":
         manifold = geometry.named(index.about["geometry"], index.about["curvature"])
         find = Index(index.points, manifold, distance=distance).search
     elif space is None:
