@@ -90,11 +90,11 @@ def embed(workdir: Path, images: Path, out: Path | str, *, batch: int | None = N
       UsageError: no run, or a file that is something else or was made by another model.
       DataError: no picture there, or none that decodes.
     """
-    if isinstance(out, Path):
+    if not isinstance(out, str):
         require_place(out)
     run = Run.open(workdir)
     if run.takes_features:
-        if not isinstance(out, Path):
+        if isinstance(out, str):
             raise UsageError(f"rows of features are kept in a file, such as rows.npz, not in {out}")
         rows.embed(run, images, out, batch=batch)
         return None
@@ -111,7 +111,7 @@ def embed(workdir: Path, images: Path, out: Path | str, *, batch: int | None = N
         by, side = f"the model of step {model.step} in {workdir}", model.shorter_side
         return fill(store, points, images, pictures, shorter_side=side, by=by, of="embeddings of {} coordinates")
 
-    if isinstance(out, Path):
+    if not isinstance(out, str):
         return filled(Store(out, about))
     with closing(MilvusStore(out, about, own)) as store:
         return filled(store)

@@ -12,6 +12,11 @@ MOST_QUERIES = 20_000  # evenly spaced: more tell nothing new
 MOST_MATES = 200  # images of a query's own class that are passed over for its nearest others
 
 
+def needed(labels: Int[np.ndarray, "m"]) -> int:
+    """How many neighbors `ask` looks at, in a gallery of these labels, non-negative ones."""
+    return NEIGHBORS + min(int(np.bincount(labels).max(initial=0)), MOST_MATES)
+
+
 def answer_scores(
     uncertainty: Float[Array | np.ndarray, "n"],
     distances: Float[Array | np.ndarray, "n k"],

@@ -114,17 +114,17 @@ def kmeans(
     """
     if not 1 <= clusters <= len(points):
         raise ValueError(f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}")
-    points = jnp.asarray(points)
-    centers = points[_spread_starts(points, manifold, jax.random.key(seed), clusters)]
+    points, on_device = np.asarray(points), jnp.asarray(points)
+    centers = points[np.asarray(_spread_starts(on_device, manifold, jax.random.key(seed), clusters))]
     assigned, others = _nearest(points, centers, manifold)
     touched = np.ones(clusters, bool)
     for _ in range(iterations):
-        before, centers = centers, _midpoints(points, assigned, centers, manifold, touched)
-        moved = np.flatnonzero(np.any(np.asarray(centers != before), axis=1))
+        before, centers = centers, np.asarray(_midpoints(on_device, assigned, centers, manifold, touched))
+        moved = np.flatnonzero(np.any(centers != before, axis=1))
         # No other center is nearer than `others`: each that moves is measured again. Where the own one may be farther
         # than that, all are.
         others = np.minimum(others, _rivals(points, centers, moved, assigned, manifold))
-        own = np.asarray(_own(points, centers, assigned, manifold))
+        own = np.asarray(_own(on_device, centers, assigned, manifold))
         doubtful = np.flatnonzero(~(own < (1 - DOUBT) * others))
         if not len(doubtful):
             break
@@ -181,12 +181,14 @@ def _midpoints(points, assigned, centers, manifold, touched):
     Those of similar size lie side by side, filled up with points that weigh nothing.
     """
     order, sizes = np.argsort(assigned, kind="stable"), np.bincount(assigned, minlength=len(centers))
-    starts = np.cumsum(sizes) - sizes
+    centers, starts = jnp.asarray(centers), np.cumsum(sizes) - sizes
     widths = 4 ** np.ceil(np.log2(np.maximum(sizes, 16)) / 2).astype(int)
     touched = touched & (sizes > 0)
     for width in np.unique(widths[touched]):
         members, place = np.flatnonzero((widths == width) & touched), np.arange(width)[None]
         step = max(1, min(len(centers), GATHERED // width))
+        while step > 512 and 8 * len(members) <= step:
+            step //= 8
         for first in range(0, len(members), step):
             chosen = np.resize(members[first : first + step], step)  # repeated: each width is one shape
             within = place < sizes[chosen, None]

@@ -134,8 +134,9 @@ class Products:
         rows: np.ndarray = np.empty((len(queries), k), index)
         distances: np.ndarray = np.empty((len(queries), k), distance)
         precise = False
-        for start in range(0, len(queries), max(1, PAIRS // (k + SPARE))):
-            part = slice(start, start + max(1, PAIRS // (k + SPARE)))
+        at_once = max(1, PAIRS // rounded(k + SPARE))
+        for start in range(0, len(queries), at_once):
+            part = slice(start, start + at_once)
             found, gaps, precise = self._some(queries[part], k, exclude[part], precise)
             rows[part], distances[part] = found, self.distance(gaps)
         return rows, distances
@@ -144,7 +145,7 @@ class Products:
         """Rows and gaps of as many queries as are held at a time; and whether products of float32 are too coarse."""
         n, m = len(queries), len(self._gallery)
         rows, gaps = np.empty((n, k), np.int64), np.empty((n, k))
-        todo, coarse = [(np.arange(n), k + SPARE, precise)], precise
+        todo, coarse = [(np.arange(n), rounded(k + SPARE), precise)], precise
         while todo:
             pending, width, wide = todo.pop()
             width = width if WHOLE * width < m else m
@@ -158,7 +159,7 @@ class Products:
             else:
                 candidates, bound = self._candidates(asking, width, np.float64 if wide else np.float32)
             found, gap = self.measured(asking, candidates, k, excluded)
-            certain = (gap[:, -1] < bound) | np.isinf(bound)
+            certain = (gap[:, -1] < bound) | (bound == np.inf)
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
                 # Wide already, it is a matter of very many that lie equally far.
@@ -200,7 +201,7 @@ class Products:
         with _float64() if wide else contextlib.nullcontext():
             slabs = self._slabs(dtype) if self._kept is None or wide else iter(self._kept)
             rows, scores = scan(asking, slabs, k=width, host=wide)
-        last = scores.max(axis=1).astype(np.float64)
+        last = np.minimum(scores.max(axis=1).astype(np.float64), FAR)
         lengths = np.linalg.norm(lifted, axis=1) * self._longest + np.where(lost, 0, np.abs(offset))
         slack = 1.01 * (asking.shape[1] + 4) * np.finfo(dtype).eps / 2 * lengths + 2.0**-23 * np.abs(last)
         # Where the last candidate is infinitely far, all that is not is among them; if it is no overflow.
@@ -212,14 +213,14 @@ class Products:
         for start in range(0, len(self._gallery), SLAB):
             slab = np.asarray(self._gallery[start : start + SLAB])
             lifted = np.zeros((rounded(len(slab)), coordinates(slab[:1], self._manifold).shape[1] + 2), dtype)
-            lifted[len(slab) :, 0] = FAR  # what fills a slab up, or is not finite
+            lifted[:, -1], lifted[len(slab) :, 0] = 1, FAR  # what fills a slab up, or is not finite
             for part in _parts(slab):
                 block = lift(slab[part], self._manifold, cosine=self._cosine)
                 lost = np.isinf(block[:, 0])
                 block[lost, 0] = 0
                 self._longest = max(self._longest, np.sqrt(np.einsum("ij,ij->i", block, block).max()))
                 block[lost, 0] = FAR
-                lifted[part, :-1], lifted[part, -1] = block, 1
+                lifted[part, :-1] = block
             yield Slab(lifted, len(slab))
 
     @functools.cached_property
@@ -249,7 +250,7 @@ class Products:
                 else:
                     others = held
                 asking = jax.tree.map(lambda side, part=part: padded(side[part], size), (queries, of_queries))
-                gaps[part] = measure(*asking, *others, chosen)[: n - start]
+                gaps[part] = np.asarray(measure(*asking, *others, chosen))[: n - start]
         return gaps
 
 

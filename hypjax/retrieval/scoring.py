@@ -45,6 +45,7 @@ def retrieval_figures(
     exclude: Int[Array | np.ndarray, "n"] | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
     hierarchy_neighbors: int = 5,
+    neighbors: int = 0,
     manifold: Manifold | None = None,
     seed: int = 0,
 ) -> Retrieved:
@@ -71,6 +72,7 @@ def retrieval_figures(
         exclude: Gallery index each query must not find, −1 for none.
         ks: For which k to report recall.
         hierarchy_neighbors: How many nearest neighbors the hierarchy figures look at.
+        neighbors: How many to return, at least, where the gallery has them.
         manifold: Of the queries; where to cluster them, see `nmi`. Without it there is no NMI.
         seed: Of k-means.
 
@@ -97,7 +99,7 @@ def retrieval_figures(
         )
     relevant = relevant_counts(labels, item_labels, exclude=exclude)
     available = len(items) - (exclude is not None)
-    k = max(*ks, min(available, max(2, hierarchy_neighbors, int(relevant.max(initial=0)))))
+    k = max(*ks, min(available, max(2, neighbors, hierarchy_neighbors, int(relevant.max(initial=0)))))
     indices, distances = (np.asarray(part) for part in knn(embeddings, items, k=k, distance=distance, exclude=exclude))
     small = np.abs(item_labels).max() < 2**31  # [n, k] of them are the most that is held here
     neighbor_labels = (item_labels.astype(np.int32) if small else item_labels)[indices]
@@ -105,6 +107,7 @@ def retrieval_figures(
     wrong = neighbor_labels[:, 0] != labels
 
     figures = {f"recall@{k}": recall_at_k(neighbor_labels, labels, k=k, valid=valid) for k in ks}
+    neighbor_labels = neighbor_labels[:, : max(hierarchy_neighbors, int(relevant.max(initial=0)))].copy()
     figures["r_precision"] = r_precision(neighbor_labels, labels, relevant=relevant)
     figures["map@r"] = map_at_r(neighbor_labels, labels, relevant=relevant)
     if manifold is not None:
@@ -112,7 +115,7 @@ def retrieval_figures(
     if ancestors is not None:
         figures |= _hierarchy_figures(neighbor_labels[:, :hierarchy_neighbors], labels, ancestors, level_names, valid)
     if uncertainty is not None and k >= 2:
-        quality = uncertainty_quality(np.asarray(uncertainty)[valid], distances[valid], wrong[valid])
+        quality = uncertainty_quality(np.asarray(uncertainty)[valid], distances[valid, :2], wrong[valid])
         figures |= {f"uncertainty_{name}": value for name, value in quality.items()}
     figures |= {"queries": valid.sum(), "queries_without_match": (~valid).sum()}
     return Retrieved({name: float(value) for name, value in figures.items()}, indices, distances, wrong, valid)

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from hypjax.data.source import Source
 from hypjax.data.split import Splits, hash_order
-from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, knn, promise_figures, relevant_counts
-from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
+from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, promise_figures, relevant_counts
+from hypjax.retrieval.asking import MOST_QUERIES, NEIGHBORS, needed
 from hypjax.retrieval.promises import RISKS
 from hypjax.training.evaluation import Evaluation
 
@@ -131,11 +131,6 @@ def found(evaluation: Evaluation, source: Source) -> Asked | None:
         return None
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_QUERIES)).astype(int))]
     rows, labels = asking[chosen], labels[chosen]
-    points, embedded = evaluation.embedded.points, evaluation.embedded
-    mates = min(int(np.bincount(gallery).max()), MOST_MATES)
-    k = min(NEIGHBORS + mates, len(answering) - (own is not None))
-    indices, distances = knn(
-        points[rows], points[answering], k=k, distance=evaluation.space.distance, exclude=None if own is None else rows
-    )
-    neighbors = gallery[np.asarray(indices)]
-    return ask(embedded.uncertainty[rows], np.asarray(distances), neighbors, labels, source.ancestors)
+    retrieved, k = evaluation.retrieved, needed(gallery)
+    neighbors, distances = gallery[retrieved.neighbors[chosen, :k]], retrieved.distances[chosen, :k]
+    return ask(evaluation.embedded.uncertainty[rows], distances, neighbors, labels, source.ancestors)

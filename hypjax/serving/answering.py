@@ -80,8 +80,9 @@ class Answering:
     def warm_up(self) -> None:
         """Compiles what will be called, so that the first request does not wait for it."""
         side = self._resident.model.config.data.eval_image_size
-        for size in self._sizes:
-            self([Question(view=np.zeros((side, side, 3), np.uint8), k=10)] * size)
+        question = Question(view=np.zeros((side, side, 3), np.uint8), k=10)
+        for doubled in range(self.most.bit_length()):  # a search is of so many, a batch of one of the sizes
+            self([question] * (1 << doubled))
 
     def __call__(self, questions: list[Question]) -> list[Reply | Exception]:
         """Answers, in order, each by the same state of the index; an error for each that has none."""

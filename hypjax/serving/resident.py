@@ -94,7 +94,7 @@ class Resident:
             return True
 
     def _take(self, changes: int) -> Snapshot:
-        gallery = open_gallery(self.address, space=self.model.space, approximate=self._approximate)
+        gallery = open_gallery(self.address, space=self.model.space, lagging=True, approximate=self._approximate)
         answers.require_same(
             gallery.about, self.model.fingerprint, index=self.address, workdir=self.workdir, step=self.model.step
         )

@@ -25,7 +25,7 @@ from hypjax.retrieval import (
     deepest,
     relevant_counts,
 )
-from hypjax.retrieval.asking import MOST_MATES, MOST_QUERIES, NEIGHBORS
+from hypjax.retrieval.asking import MOST_QUERIES, NEIGHBORS, needed
 from hypjax.stores import embeddings
 from hypjax.stores.beside import digest
 from hypjax.stores.embeddings import DAMAGE, Embeddings
@@ -101,8 +101,7 @@ def make(
     classes = len(np.unique(labels[asking]))
     if classes < 4:
         raise UsageError(f"{path} has {classes} classes of two images or more that may ask; at least 4 must")
-    mates = min(int(np.bincount(labels)[labels[asking]].max()), MOST_MATES)
-    found, distances = searcher(index)(np.asarray(index.points)[asking], asking, NEIGHBORS + mates)
+    found, distances = searcher(index)(np.asarray(index.points)[asking], asking, needed(labels))
     levels = [dense(np.array(of_classes)) for _, of_classes in labeling.levels]
     ancestors = np.stack([numbers for _, numbers in levels], axis=1) if levels else None
     asked = ask(index.uncertainty[asking], distances, labels[found], labels[asking], ancestors)

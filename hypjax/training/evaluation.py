@@ -17,6 +17,7 @@ from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
 from hypjax.retrieval import Retrieved, Rows, knn, retrieval_figures
+from hypjax.retrieval.asking import needed
 from hypjax.training import sharding
 from hypjax.training.comparing import HIER_PROXIES, hier_points
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
@@ -213,6 +214,7 @@ class Evaluator:
             uncertainty=embedded.uncertainty[asking],
             ancestors=source.ancestors,
             level_names=source.level_names,
+            neighbors=needed(source.labels[answering]),
             # With one query a class, any clustering is a perfect one.
             manifold=space.manifold if clusters and own is not None else None,
         )

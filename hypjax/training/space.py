@@ -6,10 +6,12 @@ of the manifold: what is compiled for one curvature serves the next.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from hypjax import losses
@@ -52,9 +54,15 @@ def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
     return 1 - sphere.pairwise_cosine_distance(x, y)
 
 
-def _hybrid(distance: Distance, *, divergence: str = "hellinger", temperature: ArrayLike = 1.0, **how: Any) -> Distance:
-    return lambda x, y: losses.hybrid(
-        distance(x, y), losses.divergence(x, y, kind=divergence, temperature=temperature), **how
+def _hybrid(distance: Distance, *, divergence: str = "hellinger", temperature: float = 1.0, **how: Any) -> Distance:
+    return Partial(_hybridized(divergence, temperature, tuple(sorted(how.items()))), distance)
+
+
+@functools.cache
+def _hybridized(kind: str, temperature: float, how: tuple[tuple[str, float], ...]) -> Callable[..., jax.Array]:
+    """One function for equal settings, so that what is compiled for one space serves the next."""
+    return lambda distance, x, y: losses.hybrid(
+        distance(x, y), losses.divergence(x, y, kind=kind, temperature=temperature), **dict(how)
     )
 
 

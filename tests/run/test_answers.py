@@ -8,7 +8,8 @@ import pytest
 
 from hypjax.config.settings import default_settings
 from hypjax.data.split import Splits
-from hypjax.retrieval import Calibration, knn
+from hypjax.retrieval import Calibration, knn, retrieval_figures
+from hypjax.retrieval.asking import needed
 from hypjax.run import answers
 from hypjax.training.embedding import Embedded
 from hypjax.training.evaluation import Evaluation
@@ -31,7 +32,16 @@ def evaluated(classes, each=5, seed=0, queries=None):
     everyone = np.arange(len(labels))
     asking = everyone if queries is None else np.flatnonzero(queries(everyone))
     answering = everyone if queries is None else np.flatnonzero(~queries(everyone))
-    return source, Evaluation({}, embedded, asking, answering, None, {}, None, SPACE)
+    retrieved = retrieval_figures(
+        points[asking],
+        labels[asking],
+        gallery=(points[answering], labels[answering]),
+        exclude=everyone if queries is None else None,
+        distance=SPACE.distance,
+        neighbors=needed(labels[answering]),
+        ks=(1,),
+    )
+    return source, Evaluation({}, embedded, asking, answering, retrieved, {}, None, SPACE)
 
 
 def relied(source, evaluation, validation=None, validated=None, **settings):

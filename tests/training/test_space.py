@@ -6,6 +6,7 @@ import pytest
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
 from hypjax.geometry.manifold import NAMED
+from hypjax.retrieval import knn, selection
 from hypjax.training.space import create_space
 
 TANGENT = jnp.asarray((0.5 * np.random.default_rng(0).normal(size=(12, 5))).astype(np.float32))
@@ -77,3 +78,15 @@ def test_a_hybrid_of_alpha_one_is_the_geodesic(geometry):
 def test_what_does_not_exist_is_named(call, words):
     with pytest.raises(UsageError, match=words):
         call()
+
+
+def test_a_space_made_anew_at_another_curvature_compiles_no_search():
+    before = selection._masked._cache_size()
+    for c in (0.3, 0.7):
+        made = space(c=c, distance="hybrid", hybrid={"alpha": 0.5})
+        points = made.manifold.embed(TANGENT)
+        found, distances = knn(points, points, k=3, distance=made.distance)
+        everyone = np.asarray(made.distance(points, points))
+        np.testing.assert_allclose(distances, np.take_along_axis(everyone, found, axis=1), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(distances, np.sort(everyone, axis=1)[:, :3], rtol=1e-5, atol=1e-6)
+    assert selection._masked._cache_size() == before + 1
