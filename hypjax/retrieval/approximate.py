@@ -1,22 +1,23 @@
 """Nearest neighbors where an exact search is too slow: FAISS proposes, distances in float64 decide.
 
 FAISS compares vectors by their Euclidean distance, and its graphs and cells are made by comparing gallery points with
-each other. Lifted points (`hypjax.retrieval.lift`) do not serve for that: the inner product that orders them is one of
-a query and a point, and between two points it, like their Euclidean distance, mostly tells who is farther from the
-origin. So each point of a hyperbolic space stands for FAISS where it would be halfway to the origin,
+each other. Lifted points (`hypjax.retrieval.lift`) do not serve for that: their inner product orders points for a
+query, but between two points it, as their Euclidean distance does, mostly tells who is farther from the origin. A graph
+made with it finds next to nothing. So FAISS is given each point of a hyperbolic space moved halfway to the origin,
 
     ball      h = x / (1 + √(1 − c‖x‖²))        at the radius ρ/2 in place of ρ
 
-which is the point itself but for a factor where space is nearly flat, and neither crowds at the rim, as points of the
-ball do, nor makes a difference of radius outweigh one of direction, as tangent vectors do [ours]. The share of the ten
-nearest among a hundred proposed, 50,000 points of 64 dimensions in classes of five (`benchmarks/approximate.py
---vectors`), radii ρ = √c d(0, x) drawn evenly:
+which is half the point itself where space is nearly flat, does not crowd at the rim as points of the ball do, and does
+not let a difference of radius outweigh one of direction as much as tangent vectors do [ours]. The share of the ten
+nearest among the hundred nearest by Euclidean distance, and among a hundred that HNSW finds by inner product, 50,000
+points of 64 dimensions in classes of five at radii ρ = √c d(0, x) (`benchmarks/approximate.py --vectors`):
 
-    ρ                  0.3 to 1.5   1 to 4.6   4 to 8   1 to 11
-    halfway               1.000       0.999     0.965     0.982
-    ball                  1.000       1.000     0.605     1.000
-    tangent               1.000       0.969     0.994     0.520
-    lifted                0.807       0.216     0.199     0.092
+    ρ                         0.3 to 1.5   1 to 4.6   4 to 8   1 to 11
+    halfway                      1.000       0.999     0.963     0.977
+    ball                         1.000       1.000     0.580     1.000
+    tangent                      1.000       0.966     0.996     0.561
+    lifted                       0.847       0.288     0.252     0.106
+    lifted, inner product        0.055       0.004     0.005     0.006
 
 Points of flat space and of the sphere are what they are: there the Euclidean distance orders as the geodesic does.
 """
@@ -49,8 +50,8 @@ class ApproximateIndex:
     Exact distances order what FAISS proposes, so whatever is found has its true distance and place among the found;
     a nearest point may be missing. How often is measured when the index is made: 256 points of the gallery, drawn with
     `seed`, ask for their ten nearest but themselves, and search takes more and more effort until `recall` of these are
-    found. Points that are asked for one by one may stay on a disk; in memory are codes, of half a byte (`ivf_pq`) or a
-    byte (`hnsw`) a coordinate, and 8 bytes or the 270 of a graph for each point.
+    found. The points, of which few are looked at, may stay on a disk; in memory are codes, half a byte a coordinate
+    (`ivf_pq`) or a byte (`hnsw`), and for each point 8 bytes or the 270 of a graph.
 
     Example:
         >>> from hypjax.geometry import Poincare

@@ -33,7 +33,7 @@ class Snapshot(NamedTuple):
 
     @property
     def in_file(self) -> bool:
-        """Whether it is a file's, whose rows are all in memory, and no database's."""
+        """Whether it is a file's, whose rows are all at hand, and no database's."""
         return isinstance(self.gallery, FileGallery)
 
 
