@@ -1,7 +1,7 @@
 """Approximate search beside the exact one and beside plain FAISS: speed, recall and memory.
 
     pip install "hypjax[search]"                                 # faiss-cpu
-    python benchmarks/approximate.py --work DIR                  # one million × 128, some ten minutes
+    python benchmarks/approximate.py --work DIR                  # one million × 128, half an hour, most of it HNSW
     python benchmarks/approximate.py --work DIR --m 100000       # a minute
     python benchmarks/approximate.py --vectors                   # what FAISS should compare
 

@@ -66,7 +66,7 @@ class ApproximateIndex:
             gives rows by slice and by indices and has a shape. They are not copied.
         manifold: `Poincare`, `Lorentz`, `Euclidean` or `Sphere`.
         kind: `ivf_pq`, cells that a query looks through (product-quantized, 4 bits a coordinate), or `hnsw`, a graph
-            (8 bits). Cells take a quarter of the memory and are made sooner.
+            (8 bits). Cells take a fifth of the memory and are made far sooner.
         distance: `geodesic`; on the sphere also `cosine`, as for `Index`.
         recall: The share of the ten nearest that is to be found. Where no effort reaches it, the greatest is made.
         seed: Of the points that ask and of those that cells are learned from.
