@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--max_upload must lie in (0, 1000] MB, not {values.max_upload}")
     if not 0 <= values.port < 2**16:
         raise UsageError(f"--port must lie in [0, 65535], not {values.port}")
-    # FAISS, of an approximate search, reads it as it loads: its threads would spin after each on cores that others need.
+    # FAISS, of an approximate search, reads it as it loads: its threads would spin on cores that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from hypjax.serving import application, resident, server
