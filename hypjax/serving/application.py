@@ -241,8 +241,7 @@ class _Server:
 
     async def healthz(self, request: Request) -> Response:
         """That the server is well, and what it is not well about."""
-        snapshot = self._resident.snapshot
-        notices = [notice for notice in (self._resident.notice, snapshot.notice) if notice]
+        snapshot, notices = self._resident.snapshot, self._resident.notices
         return Answer({"status": "ok", "count": len(snapshot.gallery), "changes": snapshot.changes, "notices": notices})
 
     async def metrics(self, request: Request) -> Response:

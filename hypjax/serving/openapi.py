@@ -79,6 +79,8 @@ _SEARCH = {
     "where": _told(TEXT, 'What a neighbor must fulfill: uncertainty < 0.4 and path like "2024/%".'),
     "risk": _told(NUMBER, "The share of answers that may be wrong, in (0, 1); needs a calibrated index."),
 }
+_CHANGES = _told(WHOLE, "Grows when the index has changed.")
+_NOTICES = _told(_many(TEXT), "What is not well: of the index on the disk, and of its calibration.")
 _FOUND = _object(
     query=_object(
         path=_or_null(TEXT),
@@ -93,6 +95,7 @@ _FOUND = _object(
     higher=_told(TEXT, "What the query is surely of, where its class is not sure enough."),
     enough=_told(WHOLE, "So many neighbors probably hold the right class; 0 where no risk was named."),
     words=_told(_many(TEXT), "The same in words."),
+    changes=_CHANGES,
 )
 _PATHS = {
     "/": _get("The page.", TEXT, kind="text/html", open=True),
@@ -107,9 +110,12 @@ _PATHS = {
             count=WHOLE,
             calibrated=TRUTH,
             risks=_many(NUMBER),
+            proven=_told(_many(NUMBER), "Those of the risks that can be kept to."),
+            promises=_told({"type": "object"}, "Of each risk, what is proven, as a line; none without a calibration."),
             levels=_told(_many(TEXT), "Of the hierarchy, finest first."),
             folder=TEXT,
-            changes=_told(WHOLE, "Grows when the index has changed."),
+            changes=_CHANGES,
+            notices=_NOTICES,
         ),
     ),
     "/map": _get(
@@ -159,7 +165,7 @@ _PATHS = {
     ),
     "/healthz": _get(
         "That the server is well, and what it is not well about.",
-        _object(status=TEXT, count=WHOLE, changes=WHOLE, notices=_many(TEXT)),
+        _object(status=TEXT, count=WHOLE, changes=_CHANGES, notices=_NOTICES),
         open=True,
     ),
     "/metrics": _get("What was counted, for Prometheus.", TEXT, kind="text/plain"),
@@ -221,6 +227,7 @@ def _kind(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         return f"list of {_kind(schema['items'])}"
     if schema["type"] == "object":
-        return "{" + ", ".join(f"{name}: {_kind(field)}" for name, field in schema["properties"].items()) + "}"
+        fields = schema.get("properties", {})
+        return "{" + ", ".join(f"{name}: {_kind(field)}" for name, field in fields.items()) + "}"
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     return "file" if schema.get("format") == "binary" else " or ".join(kinds)

@@ -23,15 +23,18 @@ _making = threading.Lock()
 def about(resident: Resident) -> dict[str, Any]:
     """What the index is and what made it."""
     snapshot = resident.snapshot
-    said = snapshot.gallery.about
+    said, calibrated = snapshot.gallery.about, snapshot.calibrated
     return {
         **{name: said.get(name) for name in ("run", "step", "geometry", "curvature", "distance")},
         "count": len(snapshot.gallery),
-        "calibrated": snapshot.calibrated is not None,
+        "calibrated": calibrated is not None,
         "risks": list(RISKS),
+        "proven": [risk for risk in RISKS if calibrated and calibrations.guaranteed(calibrated, risk)],
+        "promises": {str(risk): calibrations.promise(calibrated, risk) for risk in RISKS} if calibrated else {},
         "levels": [level["name"] for level in world(snapshot)["levels"]],
         "folder": resident.root.name,
         "changes": snapshot.changes,
+        "notices": resident.notices,
     }
 
 

@@ -47,6 +47,7 @@ def found_of(reply: Reply, question: Question) -> dict[str, Any]:
         "higher": word.higher if word else "",
         "enough": word.enough if word else 0,
         "words": [*calibrations.told(word, len(snapshot.gallery))] if word else [],
+        "changes": snapshot.changes,
     }
 
 

@@ -68,6 +68,11 @@ class Resident:
         """The folder of the indexed pictures."""
         return Path(self._images or self.snapshot.gallery.about["root"])
 
+    @property
+    def notices(self) -> list[str]:
+        """What is not well: of the index on the disk, and of its calibration."""
+        return [notice for notice in (self.notice, self.snapshot.notice) if notice]
+
     def refresh(self) -> bool:
         """Looks whether the index has changed and takes it anew, beside the old one, which answers until then.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,11 +231,12 @@ def hint(about: Mapping[str, Any], name: str) -> str:
 def guaranteed(calibrated: Calibrated, risk: float) -> Guarantee | None:
     """What is proven: of answers at the deepest level that is sure enough, where a hierarchy is known, else of all."""
     made, proven = calibrated.calibration, calibrated.proven
-    if risk not in proven:
-        if len(proven) >= MOST_RISKS:
-            proven.clear()
-        proven[risk] = made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
-    return proven[risk]
+    with suppress(KeyError):  # another thread may have cleared it
+        return proven[risk]
+    if len(proven) >= MOST_RISKS:
+        proven.clear()
+    found = proven[risk] = made.level_guarantee(risk) if calibrated.names else made.guarantee(risk)
+    return found
 
 
 def name_at(calibrated: Calibrated, level: int, row: int) -> str:

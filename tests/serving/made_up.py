@@ -49,13 +49,15 @@ class Answers:
         points = generator.uniform(0.1, 0.9, (len(self.paths), 1)) * directions
         self.uncertainty = np.linspace(0.9, 0.1, len(self.paths)).tolist()
         self.world = explore.world(points, self.paths, self.uncertainty, geometry="poincare", curvature=1.0)
-        self.asked = []
+        self.asked, self.changes, self.notices = [], 1, []
 
     def get(self, path, query):
         if path == "/about":
             return {"run": "tiny", "step": 3, "geometry": "poincare", "curvature": 1.0, "distance": "geodesic",
-                    "count": len(self.paths), "calibrated": True, "risks": [0.05, 0.1], "levels": ["class"],
-                    "folder": self.root.name, "changes": 1}  # fmt: skip
+                    "count": len(self.paths), "calibrated": True, "risks": [0.05, 0.1], "proven": [0.1],
+                    "promises": {"0.05": "5% is proven by no threshold", "0.1": "answered is what 61% would be"},
+                    "levels": ["class"], "folder": self.root.name, "changes": self.changes,
+                    "notices": self.notices}  # fmt: skip
         if path == "/map":
             return self.world
         if path == "/queue":
@@ -67,10 +69,12 @@ class Answers:
     def search(self, body, kind):
         if kind.startswith("application/json"):
             told = json.loads(body)
+            if told["path"] not in self.paths:
+                return {"error": "the index holds no such image"}
             start, own, k = self.paths.index(told["path"]) + 1, told["path"], told["k"]
             self.asked.append(told)
             if told.get("where") == "nonsense":
-                return None
+                return {"error": "where: nonsense is no filter"}
         else:
             start = next(i for i, path in enumerate(self.paths) if (self.root / path).read_bytes() in body)
             own, k = None, 5
@@ -80,7 +84,7 @@ class Answers:
             "neighbors": [{"path": self.paths[row], "distance": 0.5 + rank, "uncertainty": self.uncertainty[row]}
                           for rank, row in enumerate(found)],
             "p_wrong": 0.31, "given": None if own is None else False, "unlike": own is None, "higher": "", "enough": 3,
-            "words": ["the first is wrong with probability 0.31"],
+            "words": ["the first is wrong with probability 0.31"], "changes": self.changes,
         }  # fmt: skip
 
 
@@ -124,4 +128,4 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.refused():
             found = self.answers.search(body, self.headers["Content-Type"])
-            self.send(200 if found else 400, found or {"error": "where: nonsense is no filter"})
+            self.send(400 if "error" in found else 200, found)

@@ -72,6 +72,9 @@ def test_the_index_is_described(indexed, port):
     _, _, about = get(port, "/about")
     assert (about["count"], about["folder"], about["geometry"]) == (18, "holidays & <b>more", "poincare")
     assert (about["calibrated"], about["levels"], about["risks"]) == (True, ["class"], [0.05, 0.1, 0.2])
+    assert (about["proven"], about["notices"]) == ([], [])  # 18 images prove nothing of the kind
+    assert about["promises"].keys() == {"0.05", "0.1", "0.2"}
+    assert "at most 20% of them are wrong is proven by no threshold" in about["promises"]["0.2"]
     _, _, world = get(port, "/map")
     assert sorted(world["paths"]) == sorted(picture.path for picture in embeddings.read(indexed.index).pictures)
     assert max(np.hypot(world["x"], world["y"])) < 1
@@ -253,6 +256,9 @@ def test_an_index_of_another_model_or_a_damaged_one_does_not_replace_the_one_tha
         fewer = whole._replace(points=whole.points[1:], uncertainty=whole.uncertainty[1:], pictures=whole.pictures[1:])
         embeddings.write(index, fewer)
         assert wait(port, 1, "changed since index.calibration.npz was made")["count"] == 17
+        about = get(port, "/about")[2]
+        assert (about["promises"], about["notices"]) == ({}, get(port, "/healthz")[2]["notices"])
+        assert post_json(port, "/search", {"path": "class 1/0.png"})[2]["changes"] == about["changes"] == 1
         status, _, told = post_json(port, "/search", {"path": "class 0/1.png", "risk": 0.3})
         assert (status, "risk cannot be kept to" in told["error"]) == (400, True)
         assert post_json(port, "/search", {"path": "class 0/0.png"})[0] == 404

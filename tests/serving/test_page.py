@@ -1,6 +1,5 @@
 """The page as people use it, in a browser: against made-up answers, and once against the server itself."""
 
-import contextlib
 import csv
 import shutil
 from base64 import b64encode
@@ -14,85 +13,10 @@ from hypjax.data.listing import ListedImages
 from hypjax.geometry import poincare
 from tests import programs
 from tests.serving import made_up
+from tests.serving.browsing import disk, eventually, needs_browser, neighbors
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-PATIENCE = 15_000  # milliseconds, on a busy machine
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    return made_up.Answers(tmp_path_factory.mktemp("photos") / "my photos")
-
-
-@pytest.fixture(scope="module")
-def serve(answers):
-    """Starts servers that know a token, or none; their addresses."""
-    with contextlib.ExitStack() as running:
-        yield lambda token="": running.enter_context(made_up.serving(answers, token))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright.expect.set_options(timeout=PATIENCE)
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def address(serve):
-    return serve()
-
-
-@pytest.fixture
-def opens(browser):
-    """Opens a page of its own; whatever it complains of fails the test."""
-    contexts, complaints = [], []
-
-    def start(url, **options):
-        contexts.append(
-            browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options)
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
-        page.goto(url)
-        page.locator(".disk canvas, #token[open]").wait_for()
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    expected = ("status of 400", "status of 401")
-    assert [line for line in complaints if not any(word in line for word in expected)] == []
-
-
-def neighbors(page, count):
-    cards = page.locator(".neighbors button")
-    playwright.expect(cards).to_have_count(count)
-    return [card.get_attribute("title") for card in cards.all()]
-
-
-def eventually(page, expression):
-    """Waits for an expression to be true; the page's policy would not let Playwright's own waiting evaluate it."""
-    for _ in range(250):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError(expression)
-
-
-def disk(page, expression):
-    return page.evaluate(
-        f"(() => {{ const disk = document.querySelector('.disk canvas').disk; return {expression}; }})()"
-    )
+pytestmark = needs_browser
 
 
 def test_a_picture_finds_its_like_and_one_goes_on_from_there(opens, address, answers):
@@ -285,8 +209,13 @@ def test_it_fits_a_phone_and_asks_for_a_token(opens, serve, answers):
     page.set_input_files("#shot", answers.root / "class 2" / "0.png")
     assert neighbors(page, 5)[0] == "class 2/0.png"
     eventually(page, "document.querySelector('.neighbors img').naturalWidth > 0")
+    playwright.expect(page.locator("#options")).to_be_hidden()
+    assert page.locator(".ask").bounding_box()["height"] < 70
+    page.click("#more")
+    playwright.expect(page.locator("#options")).to_be_visible()
     for tab in ("found", "tree", "queue", "disk"):
         page.click(f"#tab-{tab}")
         playwright.expect(page.locator(f"#{tab}")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    playwright.expect(page.locator(".hint").first).to_be_hidden()
     eventually(page, "document.querySelector('.disk canvas').disk.view.width > 300")

@@ -96,7 +96,7 @@ def test_folders_are_levels():
     paths = ["birds/owl/1.png", "birds/jay/1.png", "fish/cod/1.png", "fish/cod/2.png"]
     options = {"geometry": "poincare", "curvature": 0.5}
     world = explore.world(points, paths, np.ones(4), **options)
-    assert [level["name"] for level in world["levels"]] == ["class", "folder 1"]
+    assert [level["name"] for level in world["levels"]] == ["class", "top folder"]
     assert [world["levels"][0]["names"][code] for code in world["levels"][0]["codes"]] == [
         "birds/owl",
         "birds/jay",

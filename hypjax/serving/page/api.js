@@ -5,6 +5,8 @@ const AT_ONCE = 6;
 const KEPT = 800; // pictures
 const HOPELESS = 24; // failures in a row, after which the disk asks no more
 
+const UNNAMED = "no picture: its file name is not UTF-8, and no address can hold it";
+
 let asking = null; // the token is asked for once, however many requests wait for it
 
 /** Something that the server, or the way to it, refused; its message is one line. */
@@ -60,6 +62,15 @@ function askToken() {
   });
 }
 
+/**
+ * Whether an address, and a file in UTF-8, can hold a text; names of files may be anything.
+ * @param {string} text such as a path
+ * @returns {boolean} whether it is whole Unicode
+ */
+export function writable(text) {
+  return !/\p{Surrogate}/u.test(text);
+}
+
 /** Thumbnails of indexed pictures, a few fetched at a time. */
 export class Pictures {
   /** @param {function()} loaded called when another one can be drawn */
@@ -80,6 +91,7 @@ export class Pictures {
   now(path) {
     const held = this.held.get(path);
     if (held) return held.image;
+    if (!writable(path)) return null;
     return this.failures < HOPELESS ? this.want(path, this.waiting).image : null;
   }
 
@@ -89,6 +101,10 @@ export class Pictures {
    * @param {string} path in the index
    */
   async show(image, path) {
+    if (!writable(path)) {
+      image.title = UNNAMED;
+      return;
+    }
     const entry = this.held.get(path) ?? this.want(path, this.shown);
     await entry.done;
     if (entry.image) image.src = entry.image.src;

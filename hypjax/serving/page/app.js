@@ -1,11 +1,10 @@
-// The page: what is asked, what is found, and the disk beside it.
+// The page: what is asked, what is found, and what is indexed beside it.
 
-import { Pictures, Refusal, ask } from "./api.js";
-import { describe, explorer } from "./explorer.js";
+import { Refusal } from "./api.js";
+import { Indexed } from "./indexed.js";
 import { Queue } from "./queue.js";
 import { Search } from "./search.js";
 import { tabs } from "./tabs.js";
-import { Tree } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -38,6 +37,9 @@ function takePictures(search) {
     document.body.classList.remove("dropping");
     take(event.dataTransfer.files);
   });
+  $("more").addEventListener("click", () => {
+    $("more").setAttribute("aria-expanded", String($("more").getAttribute("aria-expanded") !== "true"));
+  });
   $("options").addEventListener("change", () => search.again());
   $("options").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -45,63 +47,32 @@ function takePictures(search) {
   });
 }
 
-function tell({ folder, count, run, step, geometry, curvature, calibrated, risks }) {
-  $("folder").textContent = folder;
-  document.title = `${folder} – hypjax`;
-  const curved = curvature === null ? "" : `, c = ${Number(curvature.toPrecision(3))}`;
-  $("about").textContent = `${count.toLocaleString("en")} pictures · ${run}, step ${step} · ${geometry}${curved}`;
-  $("risk-label").hidden = !calibrated;
-  for (const risk of calibrated ? risks : []) $("risk").append(new Option(`${Math.round(100 * risk)} %`, risk));
-}
-
-function watchIndex(about) {
-  addEventListener("focus", async () => {
-    const now = await ask("about").catch(() => about);
-    if (now.changes !== about.changes) fail(new Refusal("The index has changed: reload the page to see all."));
-  });
-}
-
 async function start() {
-  const about = await ask("about");
-  tell(about);
-  const world = await ask("map");
-  const row = new Map(world.paths.map((path, index) => [path, index]));
-  const pictures = new Pictures(() => disk.invalidate());
-  const thumbnail = (index) => {
-    const image = pictures.now(world.paths[index]);
-    return image && { image, left: 0, top: 0, width: image.naturalWidth, height: image.naturalHeight };
+  const passed = () => ($("error").hidden = true);
+  const renew = async () => {
+    if (await indexed.renew()) queue.take(indexed.about, indexed.world);
   };
-  const look = (index, neighbors = [], query = null) => {
-    disk.unlight();
-    disk.select(index, neighbors, query);
-    const place = disk.focusPlace();
-    if (place) disk.bring(place);
-    disk.say(index >= 0 ? describe(world, index) : "");
+  const failed = async (error) => {
+    fail(error);
+    indexed.look(-1);
+    await renew().catch(fail);
   };
-  const open = (index) => search.withPath(world.paths[index]);
-  const disk = explorer($("disk"), world, { thumbnail, open, leave: () => look(-1) });
-  const found = ({ query, neighbors }, { path }) => {
-    $("error").hidden = true;
-    const near = neighbors.map((neighbor) => row.get(neighbor.path)).filter((index) => index !== undefined);
-    const index = row.get(path) ?? -1;
-    look(index, near, index < 0 && typeof query.x === "number" ? query : null);
+  const found = async (answer, { path }) => {
+    passed();
+    document.body.dataset.asked = "";
+    if (answer.changes !== indexed.about.changes) await renew().catch(fail);
+    indexed.lookAtFound(answer, path);
     if (document.body.dataset.view !== "disk") show("found");
   };
-  const lookAt = (path) => look(row.get(path) ?? -1);
-  const queue = new Queue($("queue"), { about, world, pictures, failed: fail, look: lookAt });
+  const indexed = new Indexed((index) => search.withPath(indexed.world.paths[index]));
+  await indexed.take();
+  const { about, world, pictures } = indexed;
+  const look = (path) => indexed.lookAt(path);
+  const queue = new Queue($("queue"), { about, world, pictures, failed: fail, look });
   const show = tabs((name) => name === "queue" && queue.open());
-  const search = new Search($("found"), pictures, { found, failed: fail });
-  new Tree($("tree"), world, pictures, {
-    picture: open,
-    folder: (members, name) => {
-      const within = new Set(members);
-      look(-1);
-      disk.highlight((index) => within.has(index));
-      disk.say(`${name} · ${members.length} pictures`);
-    },
-  });
+  const search = new Search($("found"), pictures, { found, failed, passed, some: () => indexed.world.paths[0] });
   takePictures(search);
-  watchIndex(about);
+  addEventListener("focus", () => renew().catch(fail));
 }
 
 start().catch(fail);

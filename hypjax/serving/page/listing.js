@@ -34,6 +34,18 @@ export function csv(listed) {
 }
 
 /**
+ * The class that a typed name is of: a known one, or the only known one whose last part it is; else a new one.
+ * @param {string} name as it was typed
+ * @param {string[]} classes that are known
+ * @returns {{label: string, known: boolean}} class
+ */
+export function meant(name, classes) {
+  if (classes.includes(name)) return { label: name, known: true };
+  const ending = classes.filter((one) => one.endsWith(`/${name}`));
+  return ending.length === 1 ? { label: ending[0], known: true } : { label: name, known: false };
+}
+
+/**
  * The class of a picture as training names it: its whole folder, where its label is the last part of that.
  * @param {string} path of the picture
  * @param {string} label that is known of it

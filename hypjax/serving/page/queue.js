@@ -1,8 +1,8 @@
 // What the model is least sure of, looked through with the keyboard: right, wrong, or renamed.
 
-import { ask } from "./api.js";
+import { ask, writable } from "./api.js";
 import { element } from "./explorer.js";
-import { csv, rows, wholeLabel } from "./listing.js";
+import { csv, meant, rows, wholeLabel } from "./listing.js";
 import { certainty } from "./search.js";
 
 const SIGNS = { right: "✓", wrong: "✗", renamed: "✎" };
@@ -15,22 +15,36 @@ export class Queue {
    *   what is indexed; look: shows a picture in the disk; failed: told of a failure
    */
   constructor(root, given) {
-    Object.assign(this, { root, ...given, items: null, at: 0 });
+    Object.assign(this, { root, ...given, at: 0 });
     this.place = `hypjax:marks:${given.about.run}:${given.about.folder}`;
     this.marks = new Map(Object.entries(JSON.parse(localStorage.getItem(this.place) ?? "{}")));
-    const finest = given.world.levels[0];
-    this.labels = new Map(given.world.paths.map((path, i) => [path, finest ? finest.names[finest.codes[i]] : ""]));
+    this.take(given.about, given.world);
     this.root.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /**
+   * Takes what is indexed now; marks stay.
+   * @param {object} about what is indexed
+   * @param {object} world its map
+   */
+  take(about, world) {
+    Object.assign(this, { about, world, items: null });
+    const finest = world.levels[0];
+    this.labels = new Map(world.paths.map((path, i) => [path, finest ? finest.names[finest.codes[i]] : ""]));
+    this.root.replaceChildren();
+    if (!this.root.hidden) this.open();
   }
 
   /** Asks for the queue when it is first looked at. */
   async open() {
-    if (this.items) return this.list.focus({ preventScroll: true });
-    this.items = [];
+    if (this.items) return this.list?.focus({ preventScroll: true });
+    const awaited = (this.items = []);
     try {
-      this.items = (await ask("queue?limit=200")).items;
+      const { items } = await ask("queue?limit=200");
+      if (this.items !== awaited) return;
+      this.items = items;
     } catch (error) {
-      this.items = null;
+      if (this.items === awaited) this.items = null;
       return this.failed(error);
     }
     for (const { path, label } of this.items) {
@@ -53,11 +67,14 @@ export class Queue {
       row.addEventListener("click", () => this.go(i));
       this.list.append(row);
     });
-    const classes = [...new Set(this.labels.values())].filter(Boolean).sort();
-    const names = element("datalist", { id: "classes" }, ...classes.map((name) => new Option(name)));
+    this.classes = [...new Set(this.labels.values())].filter(Boolean).sort();
+    for (const mark of this.marks.values()) mark.label &&= meant(mark.label, this.classes).label;
+    const names = element("datalist", { id: "classes" }, ...this.classes.map((name) => new Option(name)));
     this.name = element("input", { type: "text", "aria-label": "New class", autocomplete: "off", hidden: true });
     this.name.setAttribute("list", "classes");
     this.name.placeholder = "its class";
+    this.name.addEventListener("input", () => this.say());
+    this.becomes = element("p", { className: "muted", role: "status" });
     const all = this.about.count <= this.world.paths.length;
     this.others = element("input", { type: "checkbox", checked: all, disabled: !all });
     const save = element("button", { type: "button", className: "primary" }, "Save listing");
@@ -82,18 +99,21 @@ export class Queue {
     row.scrollIntoView({ block: "nearest" });
     const image = element("img", { alt: "" });
     this.pictures.show(image, path);
-    const button = (words, verdict) => {
-      const made = element("button", { type: "button" }, words);
+    const button = (words, key, verdict) => {
+      const made = element("button", { type: "button" }, words, element("span", { className: "hint" }, ` (${key})`));
       made.addEventListener("click", () => this.mark(verdict));
       return made;
     };
     const chance = typeof wrong === "number" ? ` · ${Math.round(100 * wrong)} % that its first answer is wrong` : "";
     this.name.hidden = true;
+    this.name.value = this.marks.get(path)?.label ?? "";
+    this.say();
     const words = element("div", { className: "words" },
       element("p", { className: "muted" }, `${this.at + 1} of ${this.items.length}${chance}`),
-      element("h2", {}, label || "no class"), element("p", { className: "path" }, path), certainty(uncertainty),
-      element("div", { className: "bar-row" }, button("Right (r)", "right"), button("Wrong (w)", "wrong"),
-        button("Rename (n)", "renamed"), button("Undo (u)", "")), this.name);
+      element("h2", {}, this.labels.get(path) || label || "no class"), element("p", { className: "path" }, path),
+      certainty(uncertainty),
+      element("div", { className: "bar-row" }, button("Right", "r", "right"), button("Wrong", "w", "wrong"),
+        button("Rename", "n", "renamed"), button("Undo", "u", "")), this.name, this.becomes);
     this.card.replaceChildren(image, words);
     this.look(path);
   }
@@ -103,7 +123,6 @@ export class Queue {
     const { path } = this.items[this.at];
     if (verdict === "renamed" && !label) {
       this.name.hidden = false;
-      this.name.value = this.marks.get(path)?.label ?? "";
       return this.name.focus();
     }
     if (verdict) this.marks.set(path, { verdict, label });
@@ -111,7 +130,7 @@ export class Queue {
     localStorage.setItem(this.place, JSON.stringify(Object.fromEntries(this.marks)));
     this.sign(this.at);
     this.count();
-    if (verdict) this.go(this.at + 1);
+    this.go(verdict ? this.at + 1 : this.at);
     this.list.focus({ preventScroll: true });
   }
 
@@ -122,6 +141,13 @@ export class Queue {
     shown.dataset.verdict = mark?.verdict ?? "";
   }
 
+  /** Says which class the name is of. */
+  say() {
+    const name = this.name.value.trim();
+    const { label, known } = meant(name, this.classes);
+    this.becomes.textContent = name && `→ ${label}${known ? "" : ", a new class"}`;
+  }
+
   count() {
     this.told.textContent = this.marks.size ? `${this.marks.size} marked, kept in this browser.` : "";
   }
@@ -129,7 +155,8 @@ export class Queue {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.items?.length) return;
     if (event.target === this.name) {
-      if (event.key === "Enter" && this.name.value.trim()) this.mark("renamed", this.name.value.trim());
+      const name = this.name.value.trim();
+      if (event.key === "Enter" && name) this.mark("renamed", meant(name, this.classes).label);
       else if (event.key === "Escape") this.go(this.at);
       else return;
       event.preventDefault();
@@ -153,14 +180,17 @@ export class Queue {
   }
 
   save() {
-    const listed = rows(this.marks, this.labels, this.others.checked);
+    const found = rows(this.marks, this.labels, this.others.checked);
+    const listed = found.filter((row) => row.every(writable));
+    const left = found.length - listed.length;
     const name = "listing.csv";
     const href = URL.createObjectURL(new Blob([csv(listed)], { type: "text/csv" }));
     const link = element("a", { href, download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     const { folder } = this.about;
-    this.told.textContent = `${listed.length} pictures in ${name}. Put it into ${folder}, then: `
+    const without = left ? `, without ${left} whose names are not UTF-8` : "";
+    this.told.textContent = `${listed.length} pictures in ${name}${without}. Put it into ${folder}, then: `
       + `hypjax train --config hyp_uml:data=folder,data_dir=${folder}/${name}`;
   }
 }

@@ -1,14 +1,18 @@
 // A search: a picture asks, its neighbors answer, and one of them asks next.
 
-import { ask } from "./api.js";
+import { ask, writable } from "./api.js";
 import { element, ending } from "./explorer.js";
+
+const JSON_BODY = { "Content-Type": "application/json" };
+const MOST = 100; // neighbors
 
 /** Searches, with a history that the browser's own buttons walk through. */
 export class Search {
   /**
    * @param {HTMLElement} root takes what is found
    * @param {Pictures} pictures of the index
-   * @param {{found: function(object, object), failed: function(Error)}} told of an answer and its query, or a failure
+   * @param {{found: function(object, object), failed: function(Error), passed: function(), some: function(): string}}
+   *   told of an answer and its query, of a failure, or of a filter that can be read; some: a path of the index
    */
   constructor(root, pictures, told) {
     Object.assign(this, { root, pictures, told, files: new Map(), number: 0 });
@@ -30,23 +34,31 @@ export class Search {
   }
 
   /**
-   * Searches with a picture of the index.
+   * Searches with a picture of the index; one that no address can hold is known to this page's history alone.
    * @param {string} path its own
    */
   withPath(path) {
-    history.pushState({ path }, "", `#path=${encodeURIComponent(path)}`);
+    history.pushState({ path }, "", writable(path) ? `#path=${encodeURIComponent(path)}` : "#path");
     return this.run({ path });
   }
 
-  /** Searches again, where options changed. */
-  again() {
-    return this.query && this.run(this.query);
+  /** Searches again, where options changed; without a query as yet, only sees whether the filter can be read. */
+  async again() {
+    count();
+    if (this.query) return this.run(this.query);
+    const body = JSON.stringify({ path: this.told.some(), k: 1, where: value("where") });
+    try {
+      if (value("where")) await ask("search", { method: "POST", body, headers: JSON_BODY });
+      this.told.passed();
+    } catch (error) {
+      this.told.failed(error);
+    }
   }
 
   fromHistory() {
-    const path = /^#path=(.*)$/.exec(location.hash)?.[1];
+    const path = history.state?.path ?? named(location.hash);
     const id = /^#picture=(\d+)$/.exec(location.hash)?.[1];
-    if (path !== undefined) this.run({ path: decodeURIComponent(path) });
+    if (path !== undefined) this.run({ path });
     else if (this.files.has(id)) this.run({ id });
   }
 
@@ -62,19 +74,21 @@ export class Search {
         this.told.found(answer, query);
       }
     } catch (error) {
-      if (error.name !== "AbortError") this.told.failed(error);
+      if (error.name === "AbortError") return;
+      this.root.replaceChildren(element("p", { className: "muted empty" }, "To this there is no answer."));
+      this.told.failed(error);
     } finally {
       if (this.running === running) this.root.removeAttribute("aria-busy");
     }
   }
 
   body({ path, id }) {
-    const options = { k: Number(value("k")) || 12, where: value("where"), risk: value("risk") };
+    const options = { k: count(), where: value("where"), risk: value("risk") };
     const given = Object.entries(options).filter(([, option]) => option !== "");
     if (path !== undefined) {
       const risk = options.risk === "" ? {} : { risk: Number(options.risk) };
       const body = JSON.stringify({ path, ...Object.fromEntries(given), ...risk });
-      return { body, headers: { "Content-Type": "application/json" } };
+      return { body, headers: JSON_BODY };
     }
     const form = new FormData();
     form.append("image", this.files.get(id).file);
@@ -131,6 +145,23 @@ function chips({ query, given, unlike, higher }) {
   if (given === true) chip("sure enough", "good");
   if (typeof query.uncertainty === "number") row.append(certainty(query.uncertainty));
   return row;
+}
+
+/** How many neighbors are asked for: the nearest number that may be, which the field shows from now on. */
+function count() {
+  const field = document.getElementById("k");
+  const given = field.valueAsNumber;
+  field.value = Number.isNaN(given) ? 12 : Math.min(MOST, Math.max(1, Math.round(given)));
+  return field.valueAsNumber;
+}
+
+/** The path in an address; undefined where there is none that can be read. */
+function named(hash) {
+  try {
+    return hash.startsWith("#path=") ? decodeURIComponent(hash.slice(6)) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function value(id) {

@@ -22,7 +22,8 @@ export class Disk {
     this.painter = new Painter();
     this.view = new View();
     this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.dark.addEventListener("change", () => this.recolor());
+    this.darkens = () => this.recolor();
+    this.dark.addEventListener("change", this.darkens);
     this.order = mixed(world.paths.length);
     this.dots = dots(world.uncertainty);
     this.viewX = new Float64Array(world.paths.length);
@@ -36,7 +37,8 @@ export class Disk {
     this.frames = 0;
     this.apart(inRing(truePlaces(world)));
     this.recolor();
-    new ResizeObserver(() => this.resize()).observe(canvas);
+    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes.observe(canvas);
     this.resize();
   }
 
@@ -135,6 +137,14 @@ export class Disk {
   /** Stops what moves by itself: somebody takes hold. */
   hold() {
     this.motion = null;
+  }
+
+  /** Lets go of the page, for another disk in its place. */
+  end() {
+    this.hold();
+    this.sizes.disconnect();
+    this.dark.removeEventListener("change", this.darkens);
+    this.dark.onchange = null;
   }
 
   /** Draws before the next frame. */

@@ -16,6 +16,11 @@ export class View {
   /** As it was in the beginning. */
   home() {
     this.isometry = [...IDENTITY];
+    this.fit();
+  }
+
+  /** The whole disk, no part of it magnified; the plane lies in it as before. */
+  fit() {
     this.zoom = 1;
     this.shiftX = this.shiftY = 0;
   }

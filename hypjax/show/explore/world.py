@@ -18,6 +18,7 @@ FAR = 4.0  # of flat points nearly all lie within this hyperbolic distance of th
 OUTERMOST = 1 - 1e-9  # radius
 DIGITS = 6  # to which distances are kept
 
+FOLDERS = {"folder 1": "top folder", "folder 2": "second folder", "folder 3": "third folder"}
 HOW = {
     "as they are": "the embeddings are two-dimensional and lie as they are",
     "angle": "every distance from the origin is exact; angles are directions projected onto the first two principal "
@@ -120,12 +121,14 @@ def folders(paths: Sequence[str]) -> list[tuple[str, list[str]]]:
     Examples:
       >>> folders(["birds/owl/1.png", "birds/jay/1.png"])[0]
       ('class', ['birds/owl', 'birds/jay'])
+      >>> folders(["birds/owl/1.png", "birds/jay/1.png"])[1]
+      ('top folder', ['birds', 'birds'])
     """
     of = [PurePosixPath(path).parent.parts or (".",) for path in paths]
     if len(set(of)) < 2:
         return []
     found = read_folders(as_path("."), of)
-    levels = [("class", found.class_names), *found.levels]
+    levels = [("class", found.class_names), *((FOLDERS.get(name, name), names) for name, names in found.levels)]
     return [(name, [names[label] for label in found.labels.tolist()]) for name, names in levels]
 
 
