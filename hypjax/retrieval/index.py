@@ -9,6 +9,7 @@ float64, and if need be more candidates. The order is therefore that of exact di
 import contextlib
 import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,8 @@ from hypjax.retrieval.scan import SLAB, Slab, padded, rounded, scan
 SPARE = 32  # candidates beyond k at first
 BLOCK = 2**21  # coordinates that are lifted at a time
 GATHERED = 2**24  # coordinates of candidates that are laid out at a time
+TOGETHER = 1024  # queries that are searched for at a time, where the lifted gallery is kept
+KEPT = 2**25  # coordinates of a gallery that is lifted once for many queries
 PAIRS = 2**22  # of a query and a candidate that are held at a time
 FAR = float(np.finfo(np.float32).max)  # a lifted coordinate that makes a product the largest
 WHOLE = 4  # a gallery of so many times the candidates is measured whole
@@ -121,10 +124,12 @@ class Products:
     def __init__(self, gallery: np.ndarray | Rows, manifold: Manifold, *, cosine: bool = False) -> None:
         self._gallery, self._manifold, self._cosine = gallery, manifold, cosine
         self._kept: list[Slab] | None = None
-        self._longest = 0.0
+        self._longest, self._coarse = 0.0, False  # whether products of float32 were seen to tell too little
 
     def keep(self) -> None:
         """Keeps the lifted gallery, for many searches."""
+        if self._kept is not None:
+            return
         self._kept = [Slab(jnp.asarray(slab.items), slab.size) for slab in self._slabs(np.float32)]
 
     def nearest(
@@ -133,19 +138,30 @@ class Products:
         """Rows [n, k] and distances [n, k] of these types, in the order of exact distances."""
         rows: np.ndarray = np.empty((len(queries), k), index)
         distances: np.ndarray = np.empty((len(queries), k), distance)
-        precise = False
         at_once = max(1, PAIRS // rounded(k + SPARE))
-        for start in range(0, len(queries), at_once):
+        if isinstance(self._gallery, np.ndarray) and len(queries) > TOGETHER and self._gallery.size <= KEPT:
+            self.keep()
+        if self._kept is not None:
+            at_once = min(TOGETHER, at_once)
+
+        def search(start: int) -> None:
             part = slice(start, start + at_once)
-            found, gaps, precise = self._some(queries[part], k, exclude[part], precise)
+            found, gaps = self._some(queries[part], k, exclude[part])
             rows[part], distances[part] = found, self.distance(gaps)
+
+        starts = range(0, len(queries), at_once)
+        if len(starts) == 1:
+            search(0)
+        else:
+            with ThreadPoolExecutor(2) as pool:  # one multiplies while the other sorts
+                list(pool.map(search, starts))
         return rows, distances
 
-    def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray, precise: bool):
-        """Rows and gaps of as many queries as are held at a time; and whether products of float32 are too coarse."""
+    def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and gaps of as many queries as are held at a time."""
         n, m = len(queries), len(self._gallery)
         rows, gaps = np.empty((n, k), np.int64), np.empty((n, k))
-        todo, coarse = [(np.arange(n), rounded(k + SPARE), precise)], precise
+        todo = [(np.arange(n), rounded(k + SPARE), self._coarse)]
         while todo:
             pending, width, wide = todo.pop()
             width = width if WHOLE * width < m else m
@@ -163,9 +179,9 @@ class Products:
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
                 # Wide already, it is a matter of very many that lie equally far.
-                coarse |= certain.mean() < 0.5
+                self._coarse |= certain.mean() < 0.5
                 todo.append((pending[~certain], 4 * width if wide else width, True))
-        return rows, gaps, coarse
+        return rows, gaps
 
     def measured(
         self, queries: np.ndarray, candidates: np.ndarray, k: int, exclude: np.ndarray
