@@ -13,6 +13,8 @@ from pathlib import Path
 from broken_runs import STEPS, Ended, Program, save_picture
 from moments import Case, anywhere, saving
 
+import hypjax
+
 BESIDE = str(Path(__file__).resolve().parent / "run_beside.py")
 
 
@@ -60,13 +62,13 @@ def stopped(moment: Callable[[Case], Program], number: int) -> Break:
         ended = program.end(number)
         if not at_work or not ended.status:
             return ""
-        if ended.status == -number and not (case.workdir / ".lock").exists():
+        if ended.status in (-number, 128 + number) and not (case.workdir / ".lock").exists():
             return ""  # before it was there to hear
         if ended.status == -number and (case.workdir / "results.json").exists():
             return ""  # when all was done, and only the process was left to end
         LONGEST[0] = max(LONGEST[0], time.monotonic() - began)
         require(time.monotonic() - began < 25, f"took {time.monotonic() - began:.1f} s to stop")
-        return one_line(ended, 128 + number, "stopped by", "the same command resumes")
+        return one_line(ended, 128 + number, hypjax.ended_by(number), "the same command resumes")
 
     return breaks
 

@@ -6,11 +6,14 @@ import os
 import sys
 from importlib import import_module
 
+import hypjax
+
 PROGRAMS = ("train", "evaluate", "compare", "embed", "calibrate", "search", "serve")
 
 
 def main() -> None:
     """Runs the program that the first word names, as `python -m hypjax.NAME` does."""
+    hypjax.end_at_signals()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see hypjax/__init__.py
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):

@@ -23,9 +23,12 @@ from hypjax.data.labeling import Labeling, read_labeling
 from hypjax.data.listing import read_columns
 from hypjax.retrieval.promises import RISKS
 from hypjax.run import Run, status
+from hypjax.run.stopping import ending
 from hypjax.stores import calibrations, embeddings
+from hypjax.stores.milvus_client import SCHEME
 
 
+@ending()
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and calibrates."""
     values = flags.FlagValues()
@@ -35,6 +38,11 @@ def main(argv: Sequence[str]) -> None:
     command_line.parse_flags(argv, values)
     if values.index is None:
         raise UsageError("--index is missing: --index photos.npz (or another)")
+    if values.index.startswith(SCHEME):
+        raise UsageError(
+            f"{values.index} is a database, which cannot be calibrated, since it may change; embed into a file, --out "
+            "photos.npz, and calibrate that"
+        )
     run = Run.open(values.workdir) if values.workdir else None
     calibrate(Path(values.index), Path(values.labels) if values.labels else None, run)
 
@@ -62,8 +70,7 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
     calibrations.write(out, made)
     print(f"{out}: {calibrations.about_of(made.about)}")
     if run:
-        count = len(known & set(labeling.class_names))
-        print(f"  {count} classes of the index do not ask, since the model was trained or chosen on them")
+        print(f"  {left_out(len(known & set(labeling.class_names)))}")
     else:
         print("  if it holds classes that the model was trained on, say --workdir: they are found too easily")
     for risk in RISKS:
@@ -72,6 +79,14 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
         told = f"{guarantee.coverage:.1%} of the queries are answered{kind}" if guarantee else "no threshold is proven"
         print(f"  at most {risk:.0%} of the answers wrong: {told}")
     return made
+
+
+def left_out(count: int) -> str:
+    """So many classes do not ask, in words."""
+    if not count:
+        return "no class of the index is one that the model was trained or chosen on"
+    which, them = ("1 class of the index does", "it") if count == 1 else (f"{count} classes of the index do", "them")
+    return f"{which} not ask, since the model was trained or chosen on {them}"
 
 
 def folders(index: Path, paths: Sequence[str]) -> Labeling:

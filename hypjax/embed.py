@@ -26,6 +26,7 @@ from hypjax.data.places import as_path
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import find_pictures
 from hypjax.run import Run, status, trained
+from hypjax.run.stopping import ending
 from hypjax.stores import extracted, rows
 from hypjax.stores.embeddings import Store
 from hypjax.stores.filling import Filled, Filling, Made, fill, require_place
@@ -33,6 +34,7 @@ from hypjax.stores.milvus_client import SCHEME
 from hypjax.stores.milvus_store import WHOLE, MilvusStore, read_share
 
 
+@ending("goes on")
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and embeds."""
     values = flags.FlagValues()

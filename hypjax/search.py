@@ -29,6 +29,7 @@ from hypjax.data.source import subset
 from hypjax.data.unlabeled import Files, find_pictures
 from hypjax.retrieval.approximate import KINDS
 from hypjax.run import Run, status, trained
+from hypjax.run.stopping import ending
 from hypjax.show import pages
 from hypjax.stores import answers, beside, calibrations, embeddings, rows
 from hypjax.stores.calibrations import Calibrated, Word
@@ -51,6 +52,7 @@ class Queries(NamedTuple):
     uncertainty: np.ndarray
 
 
+@ending()
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and searches."""
     values = flags.FlagValues()

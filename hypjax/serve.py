@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -18,8 +20,10 @@ from hypjax.data import files
 from hypjax.data.errors import UsageError
 from hypjax.retrieval.approximate import KINDS
 from hypjax.run import Run, status, trained
+from hypjax.run.stopping import ending
 from hypjax.stores import beside
 from hypjax.stores.gallery import FileGallery
+from hypjax.stores.milvus_client import SCHEME
 
 if TYPE_CHECKING:
     from hypjax.serving.resident import Resident
@@ -49,25 +53,39 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--max_upload must lie in (0, 1000] MB, not {values.max_upload}")
     if not 0 <= values.port < 2**16:
         raise UsageError(f"--port must lie in [0, 65535], not {values.port}")
+    with ExitStack() as held_open:
+        with ending():  # as long as the server does not hear signals itself
+            server, application, resident = require_server(values.index)
+            # Before the model is loaded, which takes seconds.
+            listening = held_open.enter_context(server.bound(values.host, values.port))
+            run = Run.open(values.workdir)
+            if run.takes_features:
+                raise UsageError(f"{values.workdir} takes features; what is served are searches with pictures")
+            held = resident.Resident(
+                trained.load(run),
+                values.index,
+                workdir=values.workdir,
+                images=values.images or "",
+                approximate=values.approximate or "",
+            )
+            app = application.create_app(held, token=token, max_upload=int(values.max_upload * 1e6))
+        server.run(app, listening, ready=lambda where: announce(where, held))
+
+
+def require_server(index: str) -> tuple[Any, Any, Any]:
+    """The server, the application and what it holds.
+
+    Raises:
+      UsageError: what they or the index need is not installed.
+    """
     # FAISS, of an approximate search, reads it as it loads: its threads would spin on cores that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from hypjax.serving import application, resident, server
     except ModuleNotFoundError as error:
-        raise UsageError(f'{error.name} is not installed: pip install -e ".[serve]"') from error
-    with server.bound(values.host, values.port) as listening:  # before the model is loaded, which takes seconds
-        run = Run.open(values.workdir)
-        if run.takes_features:
-            raise UsageError(f"{values.workdir} takes features; what is served are searches with pictures")
-        held = resident.Resident(
-            trained.load(run),
-            values.index,
-            workdir=values.workdir,
-            images=values.images or "",
-            approximate=values.approximate or "",
-        )
-        app = application.create_app(held, token=token, max_upload=int(values.max_upload * 1e6))
-        server.run(app, listening, ready=lambda where: announce(where, held))
+        extras = "milvus,serve" if index.startswith(SCHEME) and not find_spec("pymilvus") else "serve"
+        raise UsageError(f'{error.name} is not installed: pip install "hypjax[{extras}]"') from error
+    return server, application, resident
 
 
 def announce(where: str, held: Resident) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import os
 import re
 import runpy
@@ -49,7 +48,7 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
         drawn: Whether its pictures are painted, which takes a third of a tiny run, or composed and left empty.
     """
     out, err = io.StringIO(), io.StringIO()
-    data_mesh, log, handler = sharding.data_mesh, logging.getLogger("hypjax"), logging.StreamHandler(err)
+    data_mesh = sharding.data_mesh
     mesh = data_mesh(jax.devices()[:devices])
     with contextlib.ExitStack() as stack:
         for context in (
@@ -63,8 +62,6 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
             warnings.catch_warnings(),
         ):
             stack.enter_context(context)
-        log.addHandler(handler)
-        stack.callback(log.removeHandler, handler)
         warnings.simplefilter("ignore", ResourceWarning)  # what a process leaves open its end closes
         warnings.filterwarnings("ignore", message=".* found in sys.modules after import of package")
         try:

@@ -166,3 +166,23 @@ def test_few_classes_are_refused(tmp_path):
         calibrate.calibrate(index_of(tmp_path / "few.npz", classes=3))
     with pytest.raises(UsageError, match="--index is missing"):
         calibrate.main(["calibrate"])
+
+
+def test_what_is_no_file_is_named_as_what_it_is(tmp_path):
+    for name in ("more.db", "photos"):
+        (tmp_path / name).mkdir()
+    for index, message in (
+        ("milvus:more.db", "milvus:more.db is a database, which cannot be calibrated"),
+        (tmp_path / "more.db", r"more\.db is a folder; did you mean milvus:.*more\.db\?"),
+        (tmp_path / "photos", "photos is a folder; --index names a file, such as photos.npz"),
+        (tmp_path / "none.npz", r"none\.npz does not exist: python -m hypjax.embed"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            calibrate.main(["calibrate", f"--index={index}"])
+
+
+def test_classes_that_do_not_ask_are_counted_in_words():
+    assert calibrate.left_out(0).startswith("no class of the index is one")
+    assert calibrate.left_out(1).startswith(
+        "1 class of the index does not ask, since the model was trained or chosen on it"
+    )

@@ -154,6 +154,7 @@ def test_a_file_of_another_model_or_folder_is_not_overwritten(workdir, photos, t
         (["--workdir=w"], "--images is missing"),
         (["--workdir=w", "--images=i"], "--out is missing"),
         (["--workdir=w", "--images=i", "--out=o", "--size=3"], "size"),
+        (["--workdir=w", "--images=i", "--out=o.txt"], r"--out=o\.txt: .* o\.txt\.npz"),
     ],
 )
 def test_flags_that_are_missing_are_named(words, message):

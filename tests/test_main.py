@@ -1,13 +1,17 @@
+import signal
+import subprocess
 import sys
 
 import pytest
 
+import hypjax
 from hypjax import __main__ as console
 from hypjax.run import status
 
 
 def run(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["hypjax", *words])
+    monkeypatch.setattr(hypjax, "end_at_signals", lambda: None)  # it would end the tests
     monkeypatch.setattr(status, "keep_compiled", lambda: None)
     console.main()
 
@@ -40,3 +44,28 @@ def test_an_unknown_program_is_named(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "error: unknown program 'trian'; there are: train, evaluate, compare, embed, calibrate, search, serve\n"
     )
+
+
+EARLY = """
+import runpy, signal, sys
+class Slow:  # what a program imports first
+    def find_spec(self, name, *more):
+        if name == "{imported}":
+            signal.raise_signal({number})
+sys.meta_path.insert(0, Slow())
+import hypjax
+hypjax.end_at_signals()
+runpy.run_module("{module}", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+)
+@pytest.mark.parametrize(("module", "imported"), [("hypjax.search", "numpy"), ("hypjax", "hypjax.run")])
+def test_a_signal_that_comes_during_imports_ends_it_in_one_line(module, imported, number, code, line):
+    program = EARLY.format(module=module, imported=imported, number=int(number))
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "search"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (code, f"\n{line}\n")

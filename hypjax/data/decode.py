@@ -123,6 +123,8 @@ def _open(data: bytes | Place, formats: tuple[str, ...] | None = None) -> Image.
 
 def _refusal(error: Exception, data: bytes | Place, name: str) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):  # Pillow refuses by itself what is larger still
+        reason = f"its pixels are more than {MAX_PIXELS:,}"
     if isinstance(error, Image.UnidentifiedImageError):
         empty = not data if isinstance(data, bytes) else size(data) == 0
         reason = "the file is empty" if empty else "not an image Pillow knows"

@@ -103,7 +103,11 @@ class Features:
         if not sound.all():
             first = np.flatnonzero(~sound)[0]
             logging.getLogger(__name__).warning(
-                "%s: left out %d rows that are not finite, the first: %d", self.path, (~sound).sum(), first
+                "%s: left out %d of %d rows, which are not finite, the first: %d",
+                self.path,
+                (~sound).sum(),
+                len(sound),
+                first,
             )
         return np.flatnonzero(sound)
 

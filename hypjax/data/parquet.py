@@ -30,7 +30,7 @@ def read_parquet(path: Path, copies: Path) -> tuple[Mapped, dict[str, Shaped[np.
     try:
         parquet, arrow = import_module("pyarrow.parquet"), import_module("pyarrow")
     except ImportError as error:
-        raise DataError(f'{path} needs pyarrow: pip install -e ".[parquet]"') from error
+        raise DataError(f'{path} needs pyarrow: pip install "hypjax[parquet]"') from error
     if not path.is_file():
         raise DataError(f"{path} does not exist; give a file of features: .npz, .npy or .parquet")
     try:

@@ -258,7 +258,8 @@ def decodable(source: Source) -> Int64[np.ndarray, "m"]:
         raise DataError(f"none of the {len(source)} images decodes; the first: {first}")
     if first:
         skipped = len(source) - len(sound)
-        logging.getLogger(__name__).warning("skipped %d undecodable images, the first: %s", skipped, first)
+        kind = "image" if skipped == 1 else "images"
+        logging.getLogger(__name__).warning("skipped %d undecodable %s, the first: %s", skipped, kind, first)
     return sound
 
 

@@ -41,7 +41,7 @@ hf:OWNER/NAME or hf:OWNER/NAME/FILE, with or without @REVISION
     try:
         import huggingface_hub
     except ImportError:
-        raise MissingWeightsError(f'{name} needs huggingface_hub; run: pip install -e ".[hub]"') from None
+        raise MissingWeightsError(f'{name} needs huggingface_hub; run: pip install "hypjax[hub]"') from None
     from huggingface_hub import errors
 
     fetch = huggingface_hub.hf_hub_download  # looked up first: the package sets its own level as it loads its parts

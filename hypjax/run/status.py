@@ -11,8 +11,9 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from logging import CRITICAL, getLogger
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from logging import CRITICAL, Formatter, StreamHandler, getLogger
 from typing import NoReturn
 
 import jax
@@ -30,24 +31,26 @@ class DivergedError(RuntimeError):
 
 
 class Stopped(BaseException):
-    """A run was asked to stop, and has saved what it had.
+    """A program was asked to stop, and has saved what it had, if anything.
 
     Args:
       number: of the signal.
       saved: gives the step whose state is on the disk, None where there is none; asked when it is told.
+      then: what the same command does; "" where it has nothing to go on with.
 
     Attributes:
       signal: which asked.
     """
 
-    def __init__(self, number: int, saved: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(self, number: int, saved: Callable[[], int | None] = lambda: None, *, then: str = "") -> None:
         super().__init__(number)
-        self.signal, self._saved = number, saved
+        self.signal, self._saved, self._then = number, saved, then
 
     def __str__(self) -> str:
         step = self._saved()
         where = "" if step is None else f", step {step} is saved"
-        return f"stopped by {signal.Signals(self.signal).name}{where}; the same command resumes"
+        then = f"; the same command {self._then}" if self._then else ""
+        return f"{hypjax.ended_by(self.signal)}{where}{then}"
 
 
 def run(program: Callable[[Sequence[str]], None]) -> None:
@@ -56,6 +59,7 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     0 done; 1 stopped by what it met: a loss that is not finite, a full disk; 2 bad usage or bad data; 128 + n stopped
     by signal n, SIGTERM or Ctrl-C, after saving. `--version` says what runs, `--traceback` shows where an error arose.
     """
+    hypjax.leave_signals()
     argv = [word for word in sys.argv if word != TRACEBACK]
     if "--version" in argv[1:]:
         print(version())
@@ -65,11 +69,13 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
     logging.set_verbosity(logging.FATAL)  # libraries' notices would drown the progress line, and an error's one line
     # Orbax leaves coroutines and tasks behind when it meets a damaged file, which is reported here in better words.
     warnings.filterwarnings("ignore", message=r"coroutine '.*' was never awaited")
+    warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit")  # it is refused
     sys.unraisablehook = _quieted(sys.unraisablehook)
     getLogger("asyncio").setLevel(CRITICAL)
     try:
         try:
-            program(argv)
+            with _told():
+                program(argv)
         except Exception:
             if len(argv) < len(sys.argv):
                 traceback.print_exc()
@@ -94,8 +100,22 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         print(f"stopped: {_one_line(error)}", file=sys.stderr)
         leave(1)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         leave(130)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Within this the console is told what the house warns of, as other warnings are, and libraries' roots are not."""
+    logger, handler = getLogger("hypjax"), StreamHandler()
+    handler.setFormatter(Formatter("  warning: %(message)s"))
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def _quieted(tell: Callable[[sys.UnraisableHookArgs], None]) -> Callable[[sys.UnraisableHookArgs], None]:

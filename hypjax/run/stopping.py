@@ -30,13 +30,18 @@ class Stopping:
     Use as a context manager around the loop. In another thread than the main one signals are left alone, and so they
     are among several processes: one that saved alone would wait for the others for ever.
 
+    Args:
+      then: what the same command does afterwards, as in `Stopped`.
+      alone: whether there are surely no other processes; else JAX is asked, which looks for its devices then.
+
     Attributes:
       asked: the signal that came, or None.
       settle: waits for what is being written in the background; the process does not end before, but for the deadline.
       saved: the step whose state is on the disk, if any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, then: str = "resumes", *, alone: bool = False) -> None:
+        self._then, self._alone = then, alone
         self.asked: int | None = None
         self.settle: Callable[[], None] = lambda: None
         self.saved: Callable[[], int | None] = lambda: None
@@ -45,7 +50,7 @@ class Stopping:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
-        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
+        if threading.current_thread() is threading.main_thread() and (self._alone or jax.process_count() == 1):
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -80,7 +85,7 @@ class Stopping:
           Stopped: it has.
         """
         if self.asked is not None:
-            raise Stopped(self.asked, self.saved)
+            raise Stopped(self.asked, self.saved, then=self._then)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, as soon as it is between two instructions."""
@@ -88,7 +93,7 @@ class Stopping:
             os._exit(128 + number)
         self._heard, self.asked = True, number
         if self._nothing_to_save:
-            raise Stopped(number, self.saved)
+            raise Stopped(number, self.saved, then=self._then)
 
     def _watch(self) -> None:
         """In a thread of its own, at once."""
@@ -123,5 +128,16 @@ class Stopping:
         waiting.start()
         waiting.join(max(0.0, deadline - time.monotonic()))
         sys.stdout.flush()
-        print(f"\n{Stopped(number, lambda: saved[0])}", file=sys.stderr, flush=True)
+        print(f"\n{Stopped(number, lambda: saved[0], then=self._then)}", file=sys.stderr, flush=True)
         os._exit(128 + number)
+
+
+@contextmanager
+def ending(then: str = "") -> Iterator[None]:
+    """Within this a signal ends a program that has nothing to save, or has saved it, where it stands.
+
+    Args:
+      then: what the same command does afterwards, as in `Stopped`.
+    """
+    with Stopping(then, alone=True) as stopping, stopping.nothing_to_save():
+        yield

@@ -26,6 +26,7 @@ from hypjax.data.errors import UsageError
 from hypjax.data.mapped import Mapped, map_npz
 from hypjax.data.unlabeled import Picture, leaves_its_folder
 from hypjax.retrieval import Probability, Rows
+from hypjax.stores.milvus_client import refuse_folder
 
 FORMAT = "hypjax embeddings 1"
 BLOCK = 2**14  # rows that are written at a time
@@ -139,6 +140,7 @@ def read(path: Path, *, in_place: bool = False) -> Embeddings:
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
     """Turns what may go wrong with a file into one line that names it."""
+    refuse_folder(path)
     if not path.is_file():
         raise UsageError(f"{path} does not exist: python -m hypjax.embed makes such a file from a folder of images")
     try:

@@ -83,12 +83,15 @@ def require_place(out: Path) -> None:
     """Checks that a file can be meant.
 
     Raises:
-      UsageError: it is a folder, or lies at an address, where what is done so far could not be read in place.
+      UsageError: it is a folder, has another ending than .npz, or lies at an address, where what is done so far could
+        not be read in place.
     """
     if is_remote(out):
         raise UsageError(f"--out names a file of this machine, not {out}; copy it there in the end")
     if out.is_dir():
         raise UsageError(f"{out} is a folder; --out names a file, such as {out / 'photos.npz'}")
+    if out.suffix.lower() != ".npz":
+        raise UsageError(f"--out={out}: what is written is an .npz, so its name is to end so: {out.name}.npz")
 
 
 def fill(
@@ -133,7 +136,8 @@ def fill(
     if pictures and not whole.pictures:
         store.discard()
         raise DataError(f"none of the {len(pictures)} files in {images} decodes; the first: {whole.skipped[0][1]}")
-    left_out = f"; {len(whole.skipped):,} files left out" if whole.skipped else ""
+    count = len(whole.skipped)
+    left_out = f"; {count:,} {'file' if count == 1 else 'files'} left out" if count else ""
     print(f"{store.path}: {len(whole.pictures):,} {of.format(whole.coordinates)}{left_out}")
     return whole
 

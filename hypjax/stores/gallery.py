@@ -14,7 +14,7 @@ from hypjax.data.errors import UsageError
 from hypjax.retrieval import ApproximateIndex, Index, Probability, knn
 from hypjax.stores import beside, embeddings
 from hypjax.stores.embeddings import Embeddings
-from hypjax.stores.hits import Gallery, Hit, Sample, label_of
+from hypjax.stores.hits import Gallery, Hit, Sample, label_of, nothing_found
 from hypjax.stores.milvus_client import SCHEME
 from hypjax.stores.milvus_gallery import MilvusGallery
 from hypjax.stores.where import read_filter
@@ -82,10 +82,11 @@ class FileGallery:
           UsageError: as `Gallery.nearest`.
         """
         chosen, search = self._among(where)
-        if not len(chosen):
-            raise UsageError(f"nothing in the index fulfills {where}")
         place = np.full(len(self) + 1, -1)  # of a row among those chosen; the last is for −1
         place[chosen] = np.arange(len(chosen))
+        itself = bool((place[exclude] >= 0).any())
+        if len(chosen) <= itself:
+            raise nothing_found(where, itself=itself)
         rows, distances = search(points, place[exclude], k)
         return chosen[rows], distances
 
@@ -193,7 +194,7 @@ def searcher(
     def nearest(points: np.ndarray, exclude: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(index.points) - bool((exclude >= 0).any()))
         if k < 1:
-            raise UsageError("the index holds no image but the query")
+            raise nothing_found("", itself=True)
         rows, distances = find(points, k, exclude=exclude)
         return rows, distances
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from hypjax.data.errors import UsageError
+
 
 class Hit(NamedTuple):
     """One image that a query found.
@@ -75,3 +77,15 @@ class Gallery(Protocol):
 def label_of(path: str) -> str:
     """The folder that a picture lies in, below the one that was embedded; "" for that one itself."""
     return path.rpartition("/")[0]
+
+
+def nothing_found(where: str, *, itself: bool) -> UsageError:
+    """That there is nothing to be found.
+
+    Args:
+      where: the filter; "" for none.
+      itself: whether the query is there, and fulfills it.
+    """
+    if not where:
+        return UsageError("the index holds no image but the query")
+    return UsageError(f"nothing in the index {'but the query ' if itself else ''}fulfills {where}")

@@ -9,6 +9,7 @@ which they are measured, and what is known of the image. What the rows were made
 
 from __future__ import annotations
 
+import errno
 import importlib
 import itertools
 import json
@@ -31,6 +32,7 @@ MOST = 16384  # rows that a server gives at a time; Lite, which looks at every r
 LOTS = 2**32  # numbers that are drawn for paths
 NAMED = 2**12  # paths that an expression names
 CHUNK = 2**20  # numbers that are sent at a time
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TIMEOUT = 60.0  # seconds that a server may take to be reached
 
 
@@ -248,10 +250,13 @@ class Collection:
         return importlib.import_module("pymilvus.exceptions").MilvusException
 
     @contextmanager
-    def _answering(self, what: str = "does not do it") -> Iterator[None]:
-        """Turns what the database complains of into one line."""
+    def _answering(self, what: str = "cannot be read or written") -> Iterator[None]:
+        """Turns what the database complains of into one line; a full disk is one, as for a file."""
         try:
             yield
         except self._errors() as error:
             said = " ".join(str(getattr(error, "message", "") or error).split())
+            full = next((number for number in FULL if f"[Errno {number}]" in said or os.strerror(number) in said), None)
+            if full is not None:
+                raise OSError(full, os.strerror(full), self.address) from error
             raise UsageError(f"{self.address} {what}: {said[:200]}") from error

@@ -37,6 +37,17 @@ def parse(address: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def refuse_folder(path: Path) -> None:
+    """Checks that what is to be read as a file is no folder, be it one of Milvus Lite whose scheme was forgotten.
+
+    Raises:
+      UsageError: it is.
+    """
+    if path.is_dir():
+        meant = f"did you mean {SCHEME}{path}?" if path.suffix == ".db" else "--index names a file, such as photos.npz"
+        raise UsageError(f"{path} is a folder; {meant}")
+
+
 def client_class() -> Any:
     """The client of Milvus, which keeps quiet.
 

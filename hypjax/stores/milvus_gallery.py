@@ -12,7 +12,7 @@ from hypjax.data.errors import UsageError
 from hypjax.data.unlabeled import leaves_its_folder
 from hypjax.retrieval import Index, lift_gallery, lift_queries
 from hypjax.retrieval.index import SPARE
-from hypjax.stores.hits import Hit, Sample
+from hypjax.stores.hits import Hit, Sample, nothing_found
 from hypjax.stores.milvus import LOTS, MOST, Candidate, Collection, lot_of
 from hypjax.stores.milvus_client import can_be_kept, quoted_path
 from hypjax.stores.where import read_filter
@@ -53,6 +53,7 @@ class MilvusGallery:
         products = self._collection.metric == "IP"
         lifted = (lift_queries if products else lift_gallery)(points, self._manifold)
         found: dict[int, list[Hit]] = {}
+        any_proposed = False
         todo = [(np.arange(len(points)), k + SPARE if products else 4 * (k + SPARE))] if len(points) else []
         while todo:
             pending, width = todo.pop()
@@ -61,6 +62,7 @@ class MilvusGallery:
                 todo.append((pending[at_once:], width))
                 pending = pending[:at_once]
             proposed = self._collection.search(lifted[pending], width, expression)
+            any_proposed |= any(proposed)
             hits = self._ranked(points[pending], proposed, k, [left_out[i] for i in pending])
             sure = [
                 not products
@@ -73,8 +75,7 @@ class MilvusGallery:
             if not all(sure):
                 todo.append((pending[~np.array(sure)], 4 * width))
         if len(points) and not any(found.values()):
-            what = f"fulfills {where}" if where else "is left to be found"
-            raise UsageError(f"nothing in {self._collection.address} {what}")
+            raise nothing_found(where, itself=any_proposed)
         return [found[i] for i in range(len(points))]
 
     def _ranked(

@@ -176,7 +176,7 @@ def test_odd_lists_and_other_columns_of_parquet(tmp_path):
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match=r'pip install -e "\.\[parquet\]"'):
+    with pytest.raises(DataError, match=r'pip install "hypjax\[parquet\]"'):
         Features(tmp_path / "a.parquet")
 
 
@@ -184,7 +184,7 @@ def test_rows_that_are_not_finite_can_be_left_out(tmp_path, caplog):
     path = write_npz(tmp_path / "a.npz", features=with_nan(np.inf))
     splits = catalog.load("features", directory=str(path), skip_corrupt=True)
     assert sum(len(split) for split in splits) == 23
-    assert "left out 1 rows that are not finite, the first: 6" in caplog.text
+    assert "left out 1 of 24 rows, which are not finite, the first: 6" in caplog.text
 
 
 def test_large_compressed_and_truncated_archives_are_refused(tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def test_grey_cmyk_and_corrupt_images(folders, caplog):
     with caplog.at_level(logging.WARNING):
         sound = loaded("cub", folders["cub"], skip_corrupt=True)
     assert sum(map(len, sound)) == sum(map(len, whole)) - 1
-    assert "skipped 1 undecodable images" in caplog.text
+    assert "skipped 1 undecodable image," in caplog.text
 
 
 def test_validation_is_carved_by_a_fixed_rule(folders):

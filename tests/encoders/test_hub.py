@@ -98,7 +98,7 @@ def test_a_hub_that_does_not_answer_is_said_in_one_line(monkeypatch, error, word
 
 def test_a_missing_package_names_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingWeightsError, match=r'pip install -e "\.\[hub\]"'):
+    with pytest.raises(MissingWeightsError, match=r'pip install "hypjax\[hub\]"'):
         hub.download("hf:owner/net")
 
 

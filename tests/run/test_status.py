@@ -28,7 +28,9 @@ def test_a_program_ends_with_a_status_and_one_line(error, code, capsys):
             "stopped: no space left; make room, and the same command resumes: ",
         ),
         (OSError(13, "Permission denied"), 2, "error: "),
-        (Stopped(15), 143, "stopped by SIGTERM; the same command resumes"),
+        (Stopped(15), 143, "stopped by SIGTERM"),
+        (Stopped(15, then="goes on"), 143, "stopped by SIGTERM; the same command goes on"),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (UsageError("no"), 2, "error: no"),
     ],
 )

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+import hypjax
 from hypjax.run.status import Stopped
 from hypjax.run.stopping import Stopping
 
@@ -18,7 +19,7 @@ def test_a_signal_is_noted_until_there_is_nothing_to_save(number):
         assert stopping.asked is None
         os.kill(os.getpid(), number)
         assert stopping.asked == number  # and the step goes on
-        with pytest.raises(Stopped, match=f"stopped by {number.name}") as caught, stopping.nothing_to_save():
+        with pytest.raises(Stopped, match=hypjax.ended_by(number)) as caught, stopping.nothing_to_save():
             raise AssertionError("the run goes on")
     assert caught.value.signal == number
     assert signal.getsignal(number) is before

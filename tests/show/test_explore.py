@@ -106,6 +106,8 @@ def test_folders_are_levels():
     assert explore.world(points, ["a.png", "b.png", "c.png", "d.png"], np.ones(4), **options)["levels"] == []
     with pytest.raises(ValueError, match="0 points"):
         explore.world(points[:0], [], [], **options)
+    with pytest.raises(ValueError, match="a level names the group of each of 4 points, but kind names 3"):
+        explore.world(points, list("abcd"), np.ones(4), levels=[("kind", "xyz")], **options)
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
@@ -197,6 +199,10 @@ def test_a_notebook_shows_points_files_and_runs(tmp_path):
     assert again["thumbnails"]["of"] == []
     with pytest.raises(UsageError, match=r"holds no disk\.json"):
         show.explore(tmp_path)
+    with pytest.raises(UsageError, match=r"none\.npz does not exist; what is shown"):
+        show.explore(tmp_path / "none.npz")
+    with pytest.raises(UsageError, match=r"milvus:big\.db is a database; what is shown"):
+        show.explore("milvus:big.db")
     (tmp_path / "disk.json").write_text(json.dumps(again))
     show.explore(tmp_path).save(tmp_path / "page.html")
     pages.report(tmp_path / "report.html", {}, {}, pictures=tmp_path, title="t", status="s")

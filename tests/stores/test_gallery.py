@@ -55,6 +55,8 @@ def test_a_filter_may_leave_little_or_nothing(gallery):
     assert [hit.row for hit in gallery.nearest(query, 7, where=where, leave_out=[first.path])[0]] == [1]
     with pytest.raises(UsageError, match="nothing in the index fulfills uncertainty > 2"):
         gallery.nearest(query, 7, where="uncertainty > 2")
+    with pytest.raises(UsageError, match="nothing in the index but the query fulfills path =="):
+        gallery.nearest(query, 7, where=f"path == '{first.path}'", leave_out=[first.path])
     with pytest.raises(UsageError, match=r"expected a column \(path, uncertainty, p_wrong, label\)"):
         gallery.nearest(query, 7, where="size > 2")
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.filters import PATHS, filters
 from tests.killing import embed_until
 from tests.pictures import save_pictures, untrained_run
 
-pytest.importorskip("pymilvus")
+pymilvus = pytest.importorskip("pymilvus")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,11 @@ def test_a_database_finds_what_a_file_does(pair):
     assert found(database, queries, 7, leave_out=leave_out) == found(file, queries, 7, leave_out=leave_out)
     where = "uncertainty < 0.6 and path like '3/%' or label == '1' and not p_wrong > 0.5"
     assert found(database, queries, 500, where=where) == found(file, queries, 500, where=where)
-    with pytest.raises(UsageError, match=r"nothing in milvus:.* fulfills uncertainty > 3"):
+    with pytest.raises(UsageError, match="nothing in the index fulfills uncertainty > 3"):
         database.nearest(queries, 7, where="uncertainty > 3")
     with pytest.raises(UsageError, match=r"expected a column \(path, uncertainty, p_wrong, label\)"):
         database.nearest(queries, 7, where="size > 3")
-    with pytest.raises(UsageError, match=r"nothing in milvus:.* fulfills path =="):
+    with pytest.raises(UsageError, match="nothing in the index but the query fulfills path =="):
         database.nearest(queries[:1], 7, where="path == '2024'", leave_out=["2024"])
 
 
@@ -251,6 +252,20 @@ def test_a_path_that_leaves_its_folder_is_not_shown(tmp_path):
     with pytest.raises(UsageError, match=r"holds the path '\.\./secret\.png', which leaves its folder"):
         database.nearest(np.zeros((1, 6), np.float32), 2)
     database.close()
+
+
+def test_a_full_disk_is_one_as_for_a_file(tmp_path, monkeypatch):
+    address, whole = f"milvus:{tmp_path}/a.db", made(["a.png", "b.png"])
+    keep(address, whole)
+    store, refuse = MilvusStore(address, ABOUT), pymilvus.exceptions.MilvusException
+    for said, error, message in (
+        ("[Errno 28] No space left on device: '/a'", OSError, "No space left on device: 'milvus:.*a\\.db'"),
+        ("no such field", UsageError, r"a\.db cannot be read or written: no such field"),
+    ):
+        monkeypatch.setattr(store._collection._client, "upsert", Mock(side_effect=refuse(message=said)))
+        with pytest.raises(error, match=message):
+            store.add(whole)
+    store.close()
 
 
 def test_another_process_is_told_that_it_must_wait(tmp_path):

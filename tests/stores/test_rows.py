@@ -241,9 +241,9 @@ def test_what_takes_images_is_refused_in_one_line(file):
     with pytest.raises(UsageError, match=f"at most {WIDTH} dimensions, .* set head.dim={WIDTH} or less"):
         assembly.assemble(settings(file, "head.dim=99"))
     with pytest.raises(UsageError, match="--encoder goes with --features"):
-        embed.main(["embed", "--encoder=resnet50", "--images=i", "--out=o"])
+        embed.main(["embed", "--encoder=resnet50", "--images=i", "--out=o.npz"])
     with pytest.raises(UsageError, match="no package carries weights of resnet50"):
-        embed.main(["embed", "--features", "--encoder=resnet50", f"--images={file.parent}", "--out=o"])
+        embed.main(["embed", "--features", "--encoder=resnet50", f"--images={file.parent}", "--out=o.npz"])
 
 
 @pytest.mark.slow

@@ -71,10 +71,15 @@ def explore(
       height: in a notebook, in pixels.
 
     Raises:
-      UsageError: there is no such run, or it drew no disk.
+      UsageError: there is no such run or file, or the run drew no disk.
+      ValueError: as in `world`.
     """
     if isinstance(shown, str | PathLike) or hasattr(shown, "workdir"):
         place = Path(getattr(shown, "workdir", shown))
+        if str(place).startswith("milvus:"):
+            raise UsageError(f"{place} is a database; what is shown is a run, a file of embeddings or points")
+        if not place.exists():
+            raise UsageError(f"{place} does not exist; what is shown is a run, a file of embeddings or points")
         if place.suffix != ".npz":
             return Explorer(_kept(place), height)
         with np.load(place, allow_pickle=False) as file:

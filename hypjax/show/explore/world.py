@@ -58,13 +58,15 @@ def world(
       points), `geometry`, `curvature`, `how` they are laid out as a sentence, and `map`, which `place` needs.
 
     Raises:
-      ValueError: there are no points, or not as many paths or uncertainties.
+      ValueError: there are no points, or not as many paths, uncertainties or groups of a level.
     """
     count = len(paths)
     if not 0 < count == len(uncertainty) == points.shape[0]:
         raise ValueError(
             f"{points.shape[0]} points, {count} paths, {len(uncertainty)} uncertainties; at least 1 of each"
         )
+    if wrong := [f"{name} names {len(of)}" for name, of in levels or () if len(of) != count]:
+        raise ValueError(f"a level names the group of each of {count} points, but {wrong[0]}")
     chosen = evenly(count, limit)
     kept = [paths[i] for i in chosen.tolist()]
     named = folders(kept) if levels is None else [(name, [of[i] for i in chosen.tolist()]) for name, of in levels]
