@@ -153,8 +153,7 @@ class Products:
         if len(starts) == 1:
             search(0)
         else:
-            with ThreadPoolExecutor(2) as pool:  # one multiplies while the other sorts
-                list(pool.map(search, starts))
+            list(_pair().map(search, starts))  # one multiplies while the other sorts
         return rows, distances
 
     def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,6 +267,12 @@ class Products:
                 asking = jax.tree.map(lambda side, part=part: padded(side[part], size), (queries, of_queries))
                 gaps[part] = np.asarray(measure(*asking, *others, chosen))[: n - start]
         return gaps
+
+
+@functools.cache
+def _pair() -> ThreadPoolExecutor:
+    """Two threads, always the same: memory that a thread has set free goes to none but itself."""
+    return ThreadPoolExecutor(2, thread_name_prefix="searching")
 
 
 @functools.partial(jax.jit, static_argnames="skip")
