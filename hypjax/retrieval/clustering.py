@@ -15,7 +15,7 @@ from hypjax.retrieval.neighbors import knn
 ROUNDS = 64  # of seeding, at most
 DOUBT = 1e-5  # of a distance, more than its rounding
 SEEDED = 2**12  # points whose distances to the starts of a round are held at a time
-GATHERED = 2**16  # points that are laid out for midpoints at a time
+GATHERED = 2**14  # points that are laid out for midpoints at a time
 
 
 def nmi(

@@ -101,8 +101,9 @@ def retrieval_figures(
     available = len(items) - (exclude is not None)
     k = max(*ks, min(available, max(2, neighbors, hierarchy_neighbors, int(relevant.max(initial=0)))))
     indices, distances = (np.asarray(part) for part in knn(embeddings, items, k=k, distance=distance, exclude=exclude))
-    small = np.abs(item_labels).max() < 2**31  # [n, k] of them are the most that is held here
-    neighbor_labels = (item_labels.astype(np.int32) if small else item_labels)[indices]
+    # [n, k] of them are the most that is held here: in as few bytes as they take.
+    least = np.result_type(np.min_scalar_type(min(-1, item_labels.min())), np.min_scalar_type(-1 - item_labels.max()))
+    neighbor_labels = item_labels.astype(least)[indices]
     valid = relevant > 0
     wrong = neighbor_labels[:, 0] != labels
 
