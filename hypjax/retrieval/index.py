@@ -1,4 +1,4 @@
-"""Exact neighbors in the four geometries through inner products, which is as fast as a search can be.
+"""Exact neighbors in the four geometries through inner products.
 
 The lift orders a gallery by inner products (see `hypjax.retrieval.lift`), but in float32 it loses digits. So an index
 takes more candidates than asked for, measures them in float64 without cancellation, and knows by how much a product may
@@ -174,7 +174,7 @@ class Products:
             else:
                 candidates, bound = self._candidates(asking, width, np.float64 if wide else np.float32)
             found, gap = self.measured(asking, candidates, k, excluded)
-            certain = (gap[:, -1] < bound) | (bound == np.inf)
+            certain = (gap[:, -1] < bound) | (width == m)
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
                 # Wide already, it is a matter of very many that lie equally far.
@@ -219,7 +219,7 @@ class Products:
         last = np.minimum(scores.max(axis=1).astype(np.float64), FAR)
         lengths = np.linalg.norm(lifted, axis=1) * self._longest + np.where(lost, 0, np.abs(offset))
         slack = 1.01 * (asking.shape[1] + 4) * np.finfo(dtype).eps / 2 * lengths + 2.0**-23 * np.abs(last)
-        # Where the last candidate is infinitely far, all that is not is among them; if it is no overflow.
+        # Where the last candidate is infinitely far, all others are among them; if it is no overflow.
         endless = np.where(lengths < 1e30, np.inf, -np.inf)
         return rows, np.where(last < FAR, (last - slack) * (0.5 if hyperbolic else 2), endless)
 

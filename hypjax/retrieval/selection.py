@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import numerics
 
-QUERIES = 128
+QUERIES = 128  # whose scores against a slab are held at a time
 CHUNK = 8  # items that are first compared among each other
 
 
@@ -152,12 +152,16 @@ class HostProducts:
         *,
         k: int,
     ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """Rows [n, k] and products float32 [n, k]; s % CHUNK = 0. None is excluded, and all items count."""
+        """Rows [n, k], −1 for what is none of the first `count`, and products float32 [n, k]; s % CHUNK = 0.
+
+        None is excluded. What follows the first `count` must have the largest products.
+        """
         shape = (len(queries), len(items))
         if self._scores is None or self._scores.shape != shape:
             self._scores = jnp.empty(shape, jnp.float32)
         self._scores, smallest = _products(queries, items, self._scores)
-        return _part(np.asarray(self._scores), np.asarray(smallest), k)
+        rows, values = _part(np.asarray(self._scores), np.asarray(smallest), k)
+        return (np.where(rows < count, rows, -1) if count < len(items) else rows), values
 
 
 @functools.partial(jax.jit, donate_argnums=2, keep_unused=True)

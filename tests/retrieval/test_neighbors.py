@@ -237,3 +237,18 @@ def test_a_manifold_is_searched_by_products_and_measured(name, where, monkeypatc
         np.testing.assert_array_equal(indices, order)
         np.testing.assert_allclose(distances, np.take_along_axis(everyone, order, axis=1), rtol=1e-6, atol=1e-7)
         assert indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("finite", [3, 40])
+def test_hardly_any_item_is_finite(finite, where, monkeypatch):
+    """What fills a slab up is as far as what is not finite, and is not taken for an item of the next."""
+    gallery, manifold = np.full((900, 4), np.nan, np.float32), named("euclidean")
+    chosen = np.sort(np.random.default_rng(0).choice(900, finite, replace=False))
+    gallery[chosen] = points(finite, 4)
+    monkeypatch.setattr(index, "SLAB", 260)  # filled up to 272
+    indices, distances = knn(gallery[chosen[:3]], gallery, k=10, distance=manifold.pairwise_dist)
+    separation = np.full((3, 900), np.inf)
+    separation[:, chosen] = np.linalg.norm(gallery[chosen[:3], None].astype(float) - gallery[chosen][None], axis=2)
+    order = np.argsort(separation, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(distances, np.take_along_axis(separation, order, axis=1), rtol=1e-6)
