@@ -30,8 +30,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Manifold
-from hypjax.retrieval.index import Neighbors, Products
+from hypjax.retrieval.index import Neighbors
 from hypjax.retrieval.lift import HYPERBOLIC, coordinates, flatten, is_cosine, require_finite, require_search
+from hypjax.retrieval.products import Products
 from hypjax.retrieval.rows import Rows
 
 KINDS = ("ivf_pq", "hnsw")

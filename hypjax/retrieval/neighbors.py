@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Euclidean, Lorentz, Manifold, Poincare, Sphere, sphere
-from hypjax.retrieval.index import Products
+from hypjax.retrieval.products import Products
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scan import SLAB, Slab, as_argument, padded, rounded, scan
 from hypjax.retrieval.selection import on_device

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from hypjax.geometry import Manifold
-from hypjax.retrieval.selection import CHUNK, QUERIES, HostProducts, on_device, on_host, products
+from hypjax.retrieval.selection import CHUNK, QUERIES, HostProducts, inner_products, on_device, on_host
 
 BLOCKS = 16  # of queries, in one call of an accelerator
 MOST = 5  # doublings of a block of queries, where the gallery is small
@@ -81,7 +81,9 @@ def _selector(score: Callable | None, host: bool) -> tuple[Callable, int]:
     """What finds the k smallest of a block of queries in a slab, and how many queries it takes."""
     if jax.default_backend() != "cpu" and not host:
         devices = jax.local_devices()
-        return partial(_spread, score=as_argument(score or products), devices=devices), BLOCKS * QUERIES * len(devices)
+        return partial(_spread, score=as_argument(score or inner_products), devices=devices), BLOCKS * QUERIES * len(
+            devices
+        )
     return HostProducts() if score is None else partial(on_host, score=as_argument(score)), QUERIES
 
 

@@ -68,7 +68,7 @@ def _in_blocks(queries, exclude, items, count, score, *, k):
     return rows.reshape(-1, k)[: len(queries)], scores.reshape(-1, k)[: len(queries)]
 
 
-def products(queries: Float[Array, "b d"], items: Float[Array, "s d"]) -> Float[Array, "b s"]:
+def inner_products(queries: Float[Array, "b d"], items: Float[Array, "s d"]) -> Float[Array, "b s"]:
     """Inner products, as float32 in the end."""
     return numerics.matmul(queries, items.T).astype(jnp.float32)
 
@@ -166,7 +166,7 @@ class HostProducts:
 
 @functools.partial(jax.jit, donate_argnums=2, keep_unused=True)
 def _products(queries, items, memory):
-    return _with_chunks(products(queries, items))
+    return _with_chunks(inner_products(queries, items))
 
 
 def _part(scores, smallest, k):

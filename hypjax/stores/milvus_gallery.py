@@ -11,7 +11,7 @@ from hypjax import geometry
 from hypjax.data.errors import UsageError
 from hypjax.data.unlabeled import leaves_its_folder
 from hypjax.retrieval import Index, lift_gallery, lift_queries
-from hypjax.retrieval.index import SPARE
+from hypjax.retrieval.products import SPARE
 from hypjax.stores.hits import Hit, Sample, nothing_found
 from hypjax.stores.milvus import LOTS, MOST, Candidate, Collection, lot_of
 from hypjax.stores.milvus_client import can_be_kept, quoted_path

@@ -4,7 +4,7 @@ import pytest
 
 from hypjax.geometry import Euclidean, Poincare, Product, lorentz, named, poincare
 from hypjax.retrieval import Index, knn, lift_gallery, lift_queries
-from hypjax.retrieval.index import SPARE, Products
+from hypjax.retrieval.products import SPARE, Products
 from hypjax.retrieval.scan import rounded
 
 BALL_LIMIT = 1 - 1e-5  # of the radius, in float32

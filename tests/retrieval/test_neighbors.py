@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hypjax.geometry import named, poincare, sphere
-from hypjax.retrieval import Rows, index, knn, neighbors, scan, selection
-from hypjax.retrieval.selection import on_device, products
+from hypjax.retrieval import Rows, knn, neighbors, products, scan, selection
+from hypjax.retrieval.selection import on_device
 
 
 def euclidean(x, y):
@@ -64,7 +64,9 @@ def where(request, monkeypatch):
         devices = jax.local_devices()
         chosen = partial(scan._spread, devices=devices)
         monkeypatch.setattr(
-            scan, "_selector", lambda score, host: (partial(chosen, score=scan.as_argument(score or products)), 64)
+            scan,
+            "_selector",
+            lambda score, host: (partial(chosen, score=scan.as_argument(score or selection.inner_products)), 64),
         )
     return request.param
 
@@ -231,7 +233,7 @@ def test_a_manifold_is_searched_by_products_and_measured(name, where, monkeypatc
     gallery[[5, 50]], everyone[:, [5, 50]] = np.nan, np.inf
     everyone[np.flatnonzero(exclude >= 0), exclude[exclude >= 0]] = np.nan
     order = np.argsort(everyone, axis=1, kind="stable")[:, :30]
-    monkeypatch.setattr(index, "SLAB", 256)
+    monkeypatch.setattr(products, "SLAB", 256)
     for held in (gallery, Rows(700, lambda chosen: gallery[chosen])):
         indices, distances = knn(queries, held, k=30, distance=distance, exclude=exclude)
         np.testing.assert_array_equal(indices, order)
@@ -245,7 +247,7 @@ def test_hardly_any_item_is_finite(finite, where, monkeypatch):
     gallery, manifold = np.full((900, 4), np.nan, np.float32), named("euclidean")
     chosen = np.sort(np.random.default_rng(0).choice(900, finite, replace=False))
     gallery[chosen] = points(finite, 4)
-    monkeypatch.setattr(index, "SLAB", 260)  # filled up to 272
+    monkeypatch.setattr(products, "SLAB", 260)  # filled up to 272
     indices, distances = knn(gallery[chosen[:3]], gallery, k=10, distance=manifold.pairwise_dist)
     separation = np.full((3, 900), np.inf)
     separation[:, chosen] = np.linalg.norm(gallery[chosen[:3], None].astype(float) - gallery[chosen][None], axis=2)
