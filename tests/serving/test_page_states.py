@@ -26,7 +26,7 @@ def own(index):
         yield address
 
 
-def test_the_last_part_of_a_known_class_is_that_class(opens, own, index):
+def test_the_last_part_of_a_known_class_is_that_class(own, opens, index):
     classes = ["animals/crab", "animals/owl", "birds/owl", *(f"class {i}" for i in range(4))]
     index.world["levels"][0]["names"] = classes
     page = opens(own)
@@ -44,7 +44,7 @@ def test_the_last_part_of_a_known_class_is_that_class(opens, own, index):
             page.locator("#classes option").all()] == classes  # fmt: skip
 
 
-def test_only_risks_that_are_proven_can_be_chosen(opens, own):
+def test_only_risks_that_are_proven_can_be_chosen(own, opens):
     page = opens(own)
     playwright.expect(page.locator("#promise")).to_have_text("5% is proven by no threshold")
     playwright.expect(page.locator("#risk option[disabled]")).to_have_text("5 %")
@@ -52,7 +52,7 @@ def test_only_risks_that_are_proven_can_be_chosen(opens, own):
     playwright.expect(page.locator("#promise")).to_have_text("answered is what 61% would be")
 
 
-def test_an_index_that_has_changed_is_taken_anew(opens, own, index):
+def test_an_index_that_has_changed_is_taken_anew(own, opens, index):
     page = opens(own)
     gone, added = index.paths[2], "class 0/new.png"
     (index.root / added).write_bytes((index.root / gone).read_bytes())
@@ -90,7 +90,7 @@ def test_an_index_that_has_changed_is_taken_anew(opens, own, index):
     (index.root / added).unlink()
 
 
-def test_a_failure_leaves_no_answer_of_before_and_a_number_is_one_that_may_be(opens, own, index):
+def test_a_failure_leaves_no_answer_of_before_and_a_number_is_one_that_may_be(own, opens, index):
     page = opens(own)
     playwright.expect(page.locator("#where")).to_have_attribute("placeholder", "uncertainty <= 0.53")
     page.fill("#where", "nonsense")
@@ -117,7 +117,7 @@ def test_a_failure_leaves_no_answer_of_before_and_a_number_is_one_that_may_be(op
     assert disk(page, "disk.selected") == -1
 
 
-def test_a_name_that_is_no_utf8_searches_and_has_no_picture(opens, own, index):
+def test_a_name_that_is_no_utf8_searches_and_has_no_picture(own, opens, index):
     row = index.paths.index("odd/1.png")
     index.paths[row] = index.world["paths"][row] = STRANGE
     page = opens(own)
