@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ class Products:
     def __init__(self, gallery: np.ndarray | Rows, manifold: Manifold, *, cosine: bool = False) -> None:
         self._gallery, self._manifold, self._cosine = gallery, manifold, cosine
         self._kept: list[Slab] | None = None
-        self._longest, self._coarse = 0.0, False  # whether products of float32 were seen to tell too little
+        self._longest, self._longer = 0.0, Lock()  # the greatest length of a lifted vector, seen by two threads
+        self._coarse = False  # whether products of float32 were seen to tell too little
 
     def keep(self) -> None:
         """Keeps the lifted gallery, for many searches."""
@@ -75,10 +77,9 @@ class Products:
             rows[part], distances[part] = found, self.distance(gaps)
 
         starts = range(0, len(queries), at_once)
-        if len(starts) == 1:
-            search(0)
-        else:
-            list(_pair().map(search, starts))  # one multiplies while the other sorts
+        # Of two threads one multiplies while the other sorts; a gallery that is read slab by slab is read by one.
+        together = self._kept is not None and len(starts) > 1
+        list((_pair().map if together else map)(search, starts))
         return rows, distances
 
     def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +159,9 @@ class Products:
                 block = lift(slab[part], self._manifold, cosine=self._cosine)
                 lost = np.isinf(block[:, 0])
                 block[lost, 0] = 0
-                self._longest = max(self._longest, np.sqrt(np.einsum("ij,ij->i", block, block).max()))
+                longest = np.sqrt(np.einsum("ij,ij->i", block, block).max())
+                with self._longer:
+                    self._longest = max(self._longest, longest)
                 block[lost, 0] = FAR
                 lifted[part, :-1] = block
             yield Slab(lifted, len(slab))

@@ -135,3 +135,17 @@ def test_kmeans_never_holds_points_times_clusters():
     points, key = jax.ShapeDtypeStruct((8192, 4), np.float32), jax.eval_shape(lambda: jax.random.key(0))
     compiled = clustering._spread_starts.lower(points, FLAT, key, 2000).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 8192 * 2000 * 4 / 8
+
+
+@pytest.mark.parametrize("iterations", [1, 4, 50])
+def test_points_that_are_not_looked_at_again_would_not_have_moved(iterations):
+    """The clusters of Lloyd's iteration as textbooks have it, which looks at every center for every point."""
+    space, clusters = Poincare(0.5), 25
+    points = np.asarray(space.embed(0.8 * np.random.default_rng(4).normal(size=(400, 3)).astype(np.float32)))
+    starts = clustering._spread_starts(points, space, jax.random.key(2), clusters)
+    centers, everyone = points[np.asarray(starts)], np.ones(clusters, bool)
+    assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
+    for _ in range(iterations):
+        centers = np.asarray(clustering._midpoints(points, assigned, centers, space, everyone))
+        assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
+    np.testing.assert_array_equal(kmeans(points, clusters, space, seed=2, iterations=iterations), assigned)
