@@ -4,8 +4,7 @@ Looks through all of the folder's subfolders and writes one .npz that NumPy alon
 The same command goes on where it was stopped, and later takes in only what was added or changed since. What does not
 decode is named and left out. `python -m hypjax.search` searches the file. FILE may also be a Milvus database:
 `milvus:photos.db` in a folder of this machine, or `milvus:http://HOST:19530/COLLECTION`, which several processes fill
-with a `--share 0/4` each. For a run with `data=features`, --images is a
-file of features, whose rows are embedded.
+with a `--share 0/4` each. For a run with `data=features`, --images is a file of features, whose rows are embedded.
 
 With --features it writes the encoder's features instead, as a file that `data=features` trains on, with the folders as
 labels: of the encoder of --workdir, or of `--encoder NAME [--weights FILE]`.
