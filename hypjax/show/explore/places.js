@@ -24,7 +24,7 @@ export function inRing(places) {
 }
 
 /**
- * What draws distances from the origin apart, in their order: points often stand in a narrow ring.
+ * What draws distances from the origin apart, in their order: points often stand in a narrow ring [ours].
  * @param {{x: Float64Array, y: Float64Array}} places all points
  * @returns {function(number, number): number[]} the new place of a place
  */
