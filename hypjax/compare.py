@@ -101,7 +101,7 @@ def plan(entries: Sequence[Entry], seeds: Sequence[int], workdir: Path, split: s
         for entry in entries:
             config = entry.config.copy_and_resolve_references()
             config.seed = seed
-            if config.dry.run or config.dry.devices:
+            if config.dry.run or config.dry.devices or config.dry.topology:
                 raise UsageError(f"{entry.name}: a dry run gives no figures to compare; leave `dry` out")
             if split == "validation":
                 config.evaluation.test = False

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_boolean("profile", False, "keep a JAX profile of a few steps in the workdir", flag_values=values)
     command_line.parse_flags(argv, values)
     config = values.config
-    if config.dry.run or config.dry.devices:
+    if config.dry.run or config.dry.devices or config.dry.topology:
         rehearsal.rehearse(config)
         return
     sharding.initialize(values.coordinator, values.num_processes, values.process_id)

@@ -54,6 +54,7 @@ def _run() -> dict[str, Any]:
         "dry": {  # build and compile everything, say what it takes, train nothing
             "run": False,  # the words behind the colon: `dry`
             "devices": 0,  # to compile for, which asks for a dry run too; 0: those there are
+            "topology": "",  # a TPU slice to compile for, such as v5e:16x16 or v4:2x2x4; "" for the devices there are
         },
     }
 

@@ -41,7 +41,9 @@ def apply_model(
     """
     if "features" in batch:
         return model.apply(variables, batch["features"], method="project", **options)
-    return model.apply(variables, preprocess(batch["image"]), **options)
+    with jax.named_scope("images"):
+        images = preprocess(batch["image"])
+    return model.apply(variables, images, **options)
 
 
 def train_step(
@@ -79,15 +81,16 @@ def train_step(
         output, collections = apply_model(
             model, state.variables(params), batch, preprocess, train=True, rngs={"dropout": step_key}, mutable=updated
         )
-        loss, (figures, memory) = objective(
-            output,
-            batch["label"],
-            params=of_objective(params),
-            key=jax.random.fold_in(step_key, 1),
-            memory=state.memory,
-            prior=prior,
-            level=batch.get("level"),
-        )
+        with jax.named_scope("objective"):
+            loss, (figures, memory) = objective(
+                output,
+                batch["label"],
+                params=of_objective(params),
+                key=jax.random.fold_in(step_key, 1),
+                memory=state.memory,
+                prior=prior,
+                level=batch.get("level"),
+            )
         return loss, (figures, collections, memory)
 
     (loss, (figures, collections, memory)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -1,0 +1,170 @@
+"""What crosses the network in a step: each collective of the compiled program, its bytes, and what they are.
+
+No image and no activation has to: the loss of the whole batch needs the embeddings of all devices, their labels and
+terms, the update needs the gradients of all. `carried` says which of these an array is, by the part of the step it
+comes from and by its size; what it can't tell is `unknown`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from hypjax.run.rehearsal.hlo import Array, Computation, Instruction, Program
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
+ALLOWED = ("gradients", "embeddings", "labels", "terms", "statistics")
+FORBIDDEN = ("images", "activations", "unknown")
+_MOVING = ("bitcast", "copy", "convert", "reshape", "transpose", "copy-done", "slice-done", "opt-barrier")
+
+
+class Transfer(NamedTuple):
+    """An array that a collective takes.
+
+    Attributes:
+      kind: one of `KINDS`.
+      carries: one of `ALLOWED` or `FORBIDDEN`.
+      sent: bytes that each device sends for it in a step, by the least that the collective takes.
+      array: on each device.
+      op_name: where in the step it comes from.
+    """
+
+    kind: str
+    carries: str
+    sent: float
+    array: Array
+    op_name: str
+
+
+class Known(NamedTuple):
+    """Sizes by which arrays are told apart, in numbers, not bytes.
+
+    Attributes:
+      batch: images of all devices.
+      widths: numbers of a point or tangent vector.
+      gradients: how many trained parameters there are of each size, by whether they are the objective's own.
+      statistics: sizes of running statistics of the encoder.
+    """
+
+    batch: int
+    widths: Collection[int]
+    gradients: Mapping[tuple[bool, int], int]
+    statistics: Collection[int] = ()
+
+
+def transfers(program: Program, known: Known, *, devices: int) -> list[Transfer]:
+    """All that a compiled step sends over the network.
+
+    Args:
+      program: of one device of the mesh.
+      known: sizes of what is expected there.
+      devices: of the mesh.
+    """
+    left, found = Counter(known.gradients), []
+    for kind, group, times, instruction, computation in _collectives(program, devices):
+        for name in instruction.operands:
+            if not (operand := computation.get(name)) or not operand.arrays:
+                continue
+            origin = _origin(operand, computation, program) or instruction.op_name
+            array = operand.arrays[0]
+            carries = carried(array, origin, known, left, times=times, group=group)
+            sent = times * array.bytes * _share(kind, group)
+            found.append(Transfer(kind, carries, sent, array, origin))
+    return found
+
+
+def carried(
+    array: Array, op_name: str, known: Known, left: Counter[tuple[bool, int]], *, times: int = 1, group: int = 1
+) -> str:
+    """What an array is, one of `ALLOWED` or `FORBIDDEN`.
+
+    A gradient is what comes from a backward pass and has the size of a trained parameter; each parameter has one, so
+    that an activation of that size is none.
+
+    Args:
+      array: on one device.
+      op_name: where in the step it comes from, with the scopes that `train_step` and Flax give.
+      known: sizes of what is expected.
+      left: trained parameters of each size whose gradients were not met yet; one is taken off.
+      times: how often a step comes by: the blocks of an encoder may take turns, their parameters in one array.
+      group: devices that a gathered array comes from.
+    """
+    backward, own = "transpose(" in op_name, _in("objective", op_name)
+    if array.dtype == "u8" or _in("images", op_name):
+        return "images"
+    if backward and (size := next((n for n in (array.size * times, array.size) if left[own, n]), 0)):
+        left[own, size] -= 1
+        return "gradients"
+    if _in("encoder", op_name):
+        return "statistics" if not backward and array.size in known.statistics else "activations"
+    if array.dtype[0] in "sup":  # of integers, and truth
+        return "labels"
+    if array.size in {known.batch * width // part for width in known.widths for part in (1, group)}:
+        return "embeddings"
+    return "terms" if own or array.size == 1 else "unknown"
+
+
+def _in(scope: str, op_name: str) -> bool:
+    return re.search(rf"(?:^|[/(]){scope}(?:[/)]|$)", op_name) is not None
+
+
+def _collectives(program: Program, devices: int) -> Iterator[tuple[str, int, int, Instruction, Computation]]:
+    """Each collective once: what is done in pieces beside other work stands in the program several times."""
+    seen: set[str] = set()
+    for instruction, computation, times in program.steps(fused=True):
+        kind = instruction.opcode.removesuffix("-start")
+        channel = instruction.attribute(r"channel_id=(\d+)")
+        if kind in KINDS and (not channel or channel not in seen):
+            seen.add(channel)
+            yield kind, _group(instruction, devices), times, instruction, computation
+
+
+def _group(instruction: Instruction, devices: int) -> int:
+    """How many devices take part together."""
+    tiled = instruction.attribute(r"replica_groups=\[\d+,(\d+)\]")
+    listed = instruction.attribute(r"replica_groups=\{\{([\d,]+)\}")
+    return int(tiled) if tiled else len(listed.split(",")) if listed else devices
+
+
+def _share(kind: str, group: int) -> float:
+    """Of its operand, how often a device sends it at the least, in a ring of `group`."""
+    others = group - 1
+    return {"all-reduce": 2 * others / group, "all-gather": others, "collective-permute": 1.0}.get(kind, others / group)
+
+
+def _origin(instruction: Instruction, computation: Computation, program: Program) -> str:
+    """Where an operand comes from: the name of what made it, looking through what only moves it."""
+    while instruction.operands and instruction.operands[0] in computation:
+        if instruction.opcode in _MOVING:
+            instruction = computation[instruction.operands[0]]
+        elif instruction.opcode == "get-tuple-element":
+            source, place = computation[instruction.operands[0]], int(instruction.attribute(r"index=(\d+)") or 0)
+            called = program.called(source)
+            if source.opcode != "fusion" or not called:
+                return source.op_name
+            computation = program.computations[called[0]]
+            results = next(line for line in computation.values() if line.root)
+            if results.opcode != "tuple":
+                return results.op_name
+            instruction = computation[results.operands[place]]
+        else:
+            break
+    return instruction.op_name
+
+
+def total(found: Iterable[Transfer]) -> float:
+    """Bytes that each device sends in a step."""
+    return sum(transfer.sent for transfer in found)
+
+
+def by_kind(found: Iterable[Transfer]) -> dict[str, dict[str, float]]:
+    """Bytes that each device sends in a step, by the collective and then by what they are, the most first."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for transfer in found:
+        sums[transfer.kind, transfer.carries] += transfer.sent
+    kinds: dict[str, dict[str, float]] = {}
+    for (kind, carries), sent in sums.most_common():
+        kinds.setdefault(kind, {})[carries] = sent
+    return kinds
