@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     config = values.config
     if config.dry.run or config.dry.devices or config.dry.topology:
         rehearsal.rehearse(config)
-        return
+        status.leave(0)
     sharding.initialize(values.coordinator, values.num_processes, values.process_id)
     train(config, as_path(values.workdir or f"runs/{config.name}"), profile=values.profile)
 

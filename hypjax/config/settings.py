@@ -55,6 +55,7 @@ def _run() -> dict[str, Any]:
             "run": False,  # the words behind the colon: `dry`
             "devices": 0,  # to compile for, which asks for a dry run too; 0: those there are
             "topology": "",  # a TPU slice to compile for, such as v5e:16x16 or v4:2x2x4; "" for the devices there are
+            "cycles": False,  # of a TPU's step as its compiler counts them, which takes many times as long
         },
     }
 

@@ -95,8 +95,9 @@ def train_step(
 
     (loss, (figures, collections, memory)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     manifold = objective.space_at(of_objective(state.params)).manifold
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, manifold=manifold)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("update"):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, manifold=manifold)
+        params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None:
         # Few steps make a short span, so that the start does not linger in the average.

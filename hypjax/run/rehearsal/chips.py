@@ -41,7 +41,8 @@ class Times(NamedTuple):
       matrix: its products at the peak of the matrix unit.
       memory: its bytes at the peak of main memory.
       network: what the chip sends at the peak of all its links.
-      counted: cycles by the compiler's own estimates, in which vector unit and layouts have their share; or 0.
+      counted: cycles by the compiler's own estimates, in which vector unit and layouts have their share; 0 where
+        they were not waited for.
     """
 
     matrix: float

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hypjax.run.rehearsal.hlo import Array, Computation, Instruction, Program
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-ALLOWED = ("gradients", "embeddings", "labels", "terms", "statistics")
+ALLOWED = ("gradients", "embeddings", "labels", "terms", "statistics", "updates")
 FORBIDDEN = ("images", "activations", "unknown")
 _MOVING = ("bitcast", "copy", "convert", "reshape", "transpose", "copy-done", "slice-done", "opt-barrier")
 
@@ -81,7 +81,7 @@ def carried(
     """What an array is, one of `ALLOWED` or `FORBIDDEN`.
 
     A gradient is what comes from a backward pass and has the size of a trained parameter; each parameter has one, so
-    that an activation of that size is none.
+    that an activation of that size is none. An update is what becomes of gradients.
 
     Args:
       array: on one device.
@@ -98,7 +98,9 @@ def carried(
         left[own, size] -= 1
         return "gradients"
     if _in("encoder", op_name):
-        return "statistics" if not backward and array.size in known.statistics else "activations"
+        return "statistics" if array.size in known.statistics else "activations"
+    if _in("update", op_name):
+        return "updates"
     if array.dtype[0] in "sup":  # of integers, and truth
         return "labels"
     if array.size in {known.batch * width // part for width in known.widths for part in (1, group)}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from hypjax.config.images import batch_classes, create_augmentation, create_samp
 from hypjax.config.settings import holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.split import Splits
-from hypjax.run.rehearsal import chips, hlo, traffic
+from hypjax.run.rehearsal import chips, compiling, hlo, traffic
 from hypjax.run.rehearsal.collectives import Known, Transfer, transfers
 from hypjax.run.rehearsal.operations import operations
 from hypjax.run.rehearsal.sharing import require_shares
@@ -35,8 +34,8 @@ class Memory(NamedTuple):
       moments: of the optimizer.
       kept: what else the state holds: failures, points of earlier batches.
       batch: images, labels and the rest.
-      temporaries: needed during a step, or None where the compiler doesn't say.
-      program: its machine code.
+      temporaries: needed during a step, what layouts fill up included, or None where the compiler doesn't say.
+      program: its machine code, or 0 where it was not waited for.
     """
 
     parameters: int
@@ -76,7 +75,7 @@ class Rehearsal(NamedTuple):
       operations: floating-point operations of a step's products and convolutions, over all devices.
       transfers: what crosses the network in a step.
       times: seconds of a step by each part of the chip, or None without its figures.
-      seconds: that compiling took.
+      seconds: that compiling took, as far as it was waited for.
     """
 
     splits: Splits
@@ -122,7 +121,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     """Compiles the train step from shapes alone and asks the compiler what it takes.
 
     Args:
-      config: the settings.
+      config: the settings; by `dry.cycles` the machine code of a TPU is waited for, too.
       mesh: the devices to compile for.
 
     Raises:
@@ -142,19 +141,18 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     step = optimization.create_step(config, setup, mesh)
     state, batch = initialization.abstract_arguments(config, setup, mesh)
     device = mesh.devices.flat[0]
-    start = time.monotonic()
     traced = step.trace(state, batch, seed=config.seed)
+    # On CPU machine code need not be good, since it never runs; its buffers stay the same.
+    options: compiling.Options = {"xla_backend_optimization_level": 0} if device.platform == "cpu" else None
     try:
-        # On CPU machine code need not be good, since it never runs; its buffers stay the same.
-        compiled = traced.lower().compile({"xla_backend_optimization_level": 0} if device.platform == "cpu" else None)
+        made = compiling.compiled(traced.lower(), options, ahead=device.platform == "tpu" and not config.dry.cycles)
     except jax.errors.JaxRuntimeError as error:
         if (sizes := exceeded(str(error))) is None:
             raise
         raise TooLarge(images, *sizes, _bytes(state)) from None
-    seconds = time.monotonic() - start
     own = _size([state.params[path] for path in state.params if path.startswith(OBJECTIVE)])
     chip, count = chips.CHIPS.get(device.device_kind), operations(traced.jaxpr)
-    program = hlo.parse(compiled.as_text())
+    program = hlo.parse(made.text)
     found = transfers(program, _known(config, setup, state, images), devices=mesh.size)
     return Rehearsal(
         splits=setup.splits,
@@ -167,7 +165,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
         trained=_size(state.params) - own,
         objective=own,
         frozen=_size(state.frozen),
-        memory=_memory(state, batch, compiled, mesh.size),
+        memory=_memory(state, batch, made, mesh.size),
         operations=count,
         transfers=found,
         times=chip
@@ -178,7 +176,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
             sent=sum(transfer.sent for transfer in found),
             cycles=traffic.cycles(program),
         ),
-        seconds=seconds,
+        seconds=made.seconds,
     )
 
 
@@ -197,16 +195,16 @@ def exceeded(message: str) -> tuple[float, float] | None:
     return float(needed) * _UNITS[unit], float(available) * _UNITS[its_unit]
 
 
-def _memory(state: TrainState, batch: Any, compiled: jax.stages.Compiled, devices: int) -> Memory:
-    said = compiled.memory_analysis()
+def _memory(state: TrainState, batch: Any, made: compiling.Compiled, devices: int) -> Memory:
+    held, shared = _bytes(state), _bytes(batch) // devices
     return Memory(
         parameters=_bytes([state.params, state.frozen, state.collections]),
         averages=_bytes(state.average),
         moments=_bytes(state.opt_state),
         kept=_bytes([state.step, state.failures, state.memory]),
-        batch=_bytes(batch) // devices,
-        temporaries=said.temp_size_in_bytes if said else None,
-        program=said.generated_code_size_in_bytes if said else 0,
+        batch=shared,
+        temporaries=None if made.buffers is None else made.buffers - held - shared,
+        program=made.code,
     )
 
 

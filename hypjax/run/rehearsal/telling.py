@@ -78,10 +78,15 @@ def _step(found: Rehearsal) -> dict[str, str]:
     times = found.times
     if times is None:
         return {}
-    rate = found.images / times.estimate
-    counted = f"; by the compiler's count of cycles {1e3 * times.counted:.1f}" if times.counted else ""
+    estimate = (
+        f"{1e3 * times.estimate:.1f} ms, {found.images / times.estimate:,.0f} images/s, held by the {times.limit}"
+    )
+    peaks = (
+        f"matrix unit {1e3 * times.matrix:.1f} ms, memory {1e3 * times.memory:.1f}, network {1e3 * times.network:.1f}"
+    )
+    if not times.counted:
+        return {"step": f"at least {estimate}; --config.dry.cycles says more, in minutes", "at its peak": peaks}
     return {
-        "step": f"about {1e3 * times.estimate:.1f} ms, {rate:,.0f} images/s, held by the {times.limit}",
-        "at its peak": f"matrix unit {1e3 * times.matrix:.1f} ms, memory {1e3 * times.memory:.1f}, network "
-        f"{1e3 * times.network:.1f}{counted}",
+        "step": f"about {estimate}",
+        "at its peak": f"{peaks}; by the compiler's cycles {1e3 * times.counted:.1f}",
     }

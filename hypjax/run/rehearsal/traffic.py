@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypjax.run.rehearsal.hlo import Array, Computation, Instruction, Program
 
 _NO_TRAFFIC = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "iota", "partition-id", "replica-id")
-_NO_TRAFFIC += ("while", "conditional", "call", "after-all", "opt-barrier")
+_NO_TRAFFIC += ("while", "conditional", "call", "async-start", "after-all", "opt-barrier")
 # Of a large operand they touch no more than they give.
 _PARTS = ("slice", "dynamic-slice", "gather", "slice-start", "dynamic-slice-start")
 
@@ -57,21 +57,15 @@ def _of_fusion(inside: Computation) -> float:
     moved = 0.0
     for line in inside.values():
         if line.opcode == "parameter" and (far := _far(line.arrays)):
-            uses = _uses(line.name, inside)
-            parts = [_far_like(line.arrays[0], use.arrays) for use in uses if use.opcode in _PARTS]
-            changed = [use for use in uses if use.opcode == "dynamic-update-slice" and use.operands[0] == line.name]
+            uses = [use for use in inside.values() if line.name in use.operands]
+            first = [use for use in uses if use.operands[0] == line.name]
+            parts = [sum(array.bytes for array in use.arrays) for use in first if use.opcode in _PARTS]
+            changed = [use for use in first if use.opcode == "dynamic-update-slice"]
             moved += sum(parts) if len(parts) + len(changed) == len(uses) else far
             moved += sum(sum(a.bytes for a in inside[use.operands[1]].arrays) - far for use in changed)
     return moved
 
 
-def _uses(name: str, inside: Computation) -> list[Instruction]:
-    return [line for line in inside.values() if name in line.operands]
-
-
 def _far(found: list[Array]) -> float:
     return sum(array.bytes for array in found if not array.near)
 
-
-def _far_like(source: Array, taken: list[Array]) -> float:
-    return 0.0 if source.near else sum(array.bytes for array in taken)

@@ -42,11 +42,11 @@ def test_what_a_run_takes_is_counted(capsys, monkeypatch, tmp_path):
     assert (found.frozen, found.trained, found.objective) == (patch, block + rest + head, 0)
     assert (found.devices, found.images, found.steps) == (4, 32, 50)
     # Adam's two moments beside the parameters, three counters; CUB's validation leaves 90 of 100 classes.
-    assert 0 <= found.state_bytes - 4 * (found.frozen + 3 * found.trained) < 64
-    assert found.batch_bytes == 8 * (32 * 32 * 3 + 3 * 4 + 1)
+    assert 0 <= found.memory.state - 4 * (found.frozen + 3 * found.trained) < 64
+    assert found.memory.batch == 8 * (32 * 32 * 3 + 3 * 4 + 1)
     assert len(found.splits.train) == 5864 - 586
     assert found.steps_per_epoch == -(-5278 // 32)
-    assert found.temporary_bytes > found.batch_bytes
+    assert found.memory.temporaries > found.memory.batch
     assert found.operations > 6 * found.images * block * 5  # forward and backward, at least
     text = "\n".join(rehearsal.describe(config, found))
     assert f"{found.trained:,} trained, {patch:,} frozen" in text
@@ -57,9 +57,9 @@ def test_what_a_run_takes_is_counted(capsys, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_more_devices_hold_less_each():
     few, many = (rehearsal.measure(settings("batch.classes=16"), first(count)) for count in (1, 8))
-    assert many.batch_bytes * 8 == few.batch_bytes
-    assert many.temporary_bytes < few.temporary_bytes / 3
-    assert many.state_bytes == few.state_bytes
+    assert many.memory.batch * 8 == few.memory.batch
+    assert many.memory.temporaries < few.memory.temporaries / 3
+    assert many.memory.state == few.memory.state
     assert many.operations == few.operations
 
 
@@ -102,7 +102,7 @@ def test_other_jobs_are_rehearsed_too(words, capsys):
 @pytest.mark.slow
 def test_the_program_makes_devices_of_its_own(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "hypjax.train", "--config"]
     command += [f"{root}/configs/hyp_vit.py:dry,quick,data=sop,encoder=vit_s16", f"--config.encoder.sizes={TINY}"]
     run = subprocess.run(

@@ -1,0 +1,121 @@
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
+from hypjax.run import rehearsal
+from hypjax.run.rehearsal import hlo
+from hypjax.run.rehearsal.collectives import FORBIDDEN, Known, by_kind, carried, total, transfers
+from hypjax.training import sharding
+from tests.run.rehearsal.programs import LOOP
+
+ENCODER, OBJECTIVE = "jit(step)/jvp(Model)/encoder/block_0/fc/dot_general", "jit(step)/jvp(objective)/mul"
+BACKWARD = "jit(step)/transpose(jvp(Model))/encoder/block_0/fc/dot_general"
+KNOWN = Known(batch=720, widths={128, 129}, gradients={(False, 12 * 384): 1, (True, 512): 1}, statistics={64})
+
+
+def test_each_array_of_each_collective_is_counted_once():
+    found = transfers(hlo.parse(LOOP), KNOWN, devices=16)
+    assert [(t.kind, t.carries, t.sent) for t in found] == [
+        ("all-reduce", "gradients", 12 * 384 * 4 * 2 * 15 / 16),  # twelve turns of one parameter
+        ("all-gather", "embeddings", 45 * 128 * 4 * 15),
+        ("all-reduce", "terms", 720 * 4 * 2 * 3 / 4),  # in groups of four
+        ("all-reduce", "terms", 4 * 2 * 3 / 4),
+    ]
+    assert by_kind(found) == {
+        "all-gather": {"embeddings": 345600.0},
+        "all-reduce": {"gradients": 34560.0, "terms": 4326.0},
+    }
+    assert total(found) == 345600 + 34560 + 4326
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "op_name", "expected"),
+    [
+        ("f32", (12, 384), BACKWARD, "gradients"),
+        ("bf16", (384, 3, 4), BACKWARD, "gradients"),
+        ("f32", (12, 384), ENCODER, "activations"),  # its size alone makes no gradient
+        ("f32", (45, 197, 384), BACKWARD, "activations"),
+        ("f32", (512,), BACKWARD, "activations"),  # nor the size of a parameter of the objective
+        ("f32", (512,), "jit(step)/transpose(jvp(objective))/mul", "gradients"),
+        ("f32", (64,), ENCODER, "statistics"),
+        ("u8", (45, 224, 224, 3), "", "images"),
+        ("bf16", (45, 224, 224, 3), "jit(step)/jvp(images)/sub", "images"),
+        ("f32", (45, 128), "", "embeddings"),
+        ("f32", (720, 129), OBJECTIVE, "embeddings"),
+        ("s32", (720,), "", "labels"),
+        ("pred", (45, 720), OBJECTIVE, "labels"),
+        ("f32", (45, 720), OBJECTIVE, "terms"),
+        ("f32", (), "jit(step)/reduce_sum", "terms"),
+        ("f32", (64, 2), "jit(step)/update/mul", "updates"),
+        ("f32", (45, 197, 384), "", "unknown"),
+    ],
+)
+def test_what_an_array_is_shows_in_where_it_comes_from_and_its_size(dtype, shape, op_name, expected):
+    array = hlo.Array(dtype, shape)
+    assert carried(array, op_name, KNOWN, Counter(KNOWN.gradients), group=16) == expected
+
+
+def test_a_parameter_has_one_gradient():
+    left = Counter(KNOWN.gradients)
+    seen = [carried(hlo.Array("f32", (12, 384)), BACKWARD, KNOWN, left) for _ in range(2)]
+    assert seen == ["gradients", "activations"]
+
+
+METHODS = {
+    "hyp_vit": "loss=pairwise_cross_entropy",
+    "hyp_uml": "uncertainty=learned",
+    "uncertainty margin": "loss=uncertainty_margin",
+    "hier": "loss=proxy_anchor,regularizer=hier,hier.proxies=16,hier.triplets=2",
+    "eps": "loss=margin,miner=easy_positive+semihard_negative",
+    "ghm": "loss=pairwise_cross_entropy,distance=hybrid",
+    "resnet": "encoder=resnet18,encoder.train_batch_norm=true",
+}
+
+
+def settings(words):
+    """A tiny network in whose step no two kinds of array have the same size."""
+    shared = "dry,data=cub,encoder=vit_s16,data.image_size=32,data.eval_image_size=32,batch.classes=8,head.dim=6"
+    config = apply_arguments(default_settings(), f"{shared},{words}")
+    vit = {"width": 32, "depth": 2, "heads": 2}
+    config.encoder.sizes.update({"width": 4, "stages": (1, 1)} if "resnet" in config.encoder.name else vit)
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_no_image_and_no_activation_crosses_the_network(method):
+    found = rehearsal.measure(settings(METHODS[method]), sharding.data_mesh(jax.devices()[:8]))
+    assert [transfer for transfer in found.transfers if transfer.carries in FORBIDDEN] == []
+    kinds = by_kind(found.transfers)
+    # Every gradient crosses once, as it is: those of an objective that each device makes whole need not.
+    summed = kinds["all-reduce"]["gradients"] / (4 * 2 * 7 / 8)
+    assert found.trained <= summed <= found.trained + found.objective
+    points = found.images * 6 * 4  # bytes
+    assert sum(carries.get("embeddings", 0) for carries in kinds.values()) >= 7 / 8 * points
+
+
+@pytest.mark.parametrize("part", ["images", "encoder"])
+def test_what_must_not_cross_is_found_where_it_does(part):
+    mesh = sharding.data_mesh(jax.devices()[:8])
+
+    def loss(kernel, images):
+        with jax.named_scope("images"):
+            seen = whole(images / 255, part == "images")
+        with jax.named_scope("encoder"):
+            features = whole(jnp.sin(seen @ kernel), part == "encoder")
+        with jax.named_scope("objective"):
+            return (features @ features.T).sum()
+
+    def whole(x, wanted):
+        return jax.lax.with_sharding_constraint(x, sharding.replicated(mesh)) if wanted else x
+
+    images = jax.ShapeDtypeStruct((64, 48), jnp.float32, sharding=sharding.split(mesh))
+    kernel = jax.ShapeDtypeStruct((48, 20), jnp.float32, sharding=sharding.replicated(mesh))
+    text = jax.jit(loss, out_shardings=sharding.replicated(mesh)).lower(kernel, images).compile().as_text()
+    known = Known(batch=64, widths={5}, gradients={(False, 48 * 20): 1})
+    found = {transfer.carries for transfer in transfers(hlo.parse(text), known, devices=8)}
+    assert found & set(FORBIDDEN) == {{"images": "images", "encoder": "activations"}[part]}
