@@ -3,25 +3,31 @@
 Run it with libtpu installed (`pip install 'hypjax[tpu]'`):
 
     python benchmarks/topologies.py                # what each step takes, laid out by the compiler
-    python benchmarks/topologies.py --cycles       # its machine code too, for the methods and slices of the second table
+    python benchmarks/topologies.py --cycles       # its machine code too, for the rows of the second table
 
 Each cell is a process of its own. What it found is kept in `--rows`, so that the same command goes on where it was
-stopped; a row of other versions of JAX, libtpu or hypjax's sources is made anew. The page is written after every cell.
+stopped; a row of another version of JAX or libtpu is made anew. Delete that file where the step itself has changed.
+The page is written after every cell.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hypjax.config import command_line
+from hypjax.run.rehearsal.chips import Times
+from hypjax.run.rehearsal.collectives import FORBIDDEN
+from hypjax.run.rehearsal.measuring import Memory
 
 ROOT = Path(__file__).parents[1]
 METHODS = {
@@ -35,17 +41,43 @@ METHODS = {
 ENCODERS = {"vit_s16": "ViT-S/16", "resnet50": "ResNet-50"}
 SLICES = {"v5e:2x2": 4, "v5e:4x4": 16, "v5e:16x16": 256, "v4:2x2x4": 16, "v6e:4x4": 16}
 EACH, SAMPLES = 64, 4  # images of a chip, and of a class
+HEADER = """# Slices of TPUs
+
+What a step of each method takes on slices of TPUs, compiled for them without having one: `python
+benchmarks/topologies.py` makes this page. Each chip has {each} images of 224 pixels, {samples} of a class, so that the
+batch grows with the slice (16,384 images on 256 chips); data are those of SOP, by their counts; encoders compute in
+bfloat16. Everything else is as [`dry`](many_devices.md#before-you-book-machines) finds it in a config. Nothing has
+been run: no TPU was at hand.
+
+- **Memory** of a chip is state (parameters, averages, moments) + batch + temporaries, in GiB, without machine code. A
+  v5e has 16, of which 15.75 are left to a program, v4 and v6e have 32.
+- **At its peak** is how long a step takes by each part of the chip alone, in ms: products by the matrix unit, bytes by
+  main memory, bytes by the network. The longest is the least that a step takes.
+- **Sent** is what each chip sends in a step, in MiB. Nothing that crosses the network is an image or an activation: the
+  column under that name is 0.
+- **Laid out in** is processor time in seconds, from Python's start until the compiler had laid out memory.
+"""
+_LAID_OUT = ["slice", "encoder", "method", "memory", "at its peak: matrix, memory, network", "limit", "sent: gradients"]
+_LAID_OUT += ["embeddings", "labels and terms", "images, activations", "laid out in"]
+_CYCLES = ["slice", "encoder", "method", "ms by cycles", "images/s, all chips", "of the matrix unit's peak", "limit"]
+_CYCLES += ["machine code, MiB", "processor, s"]
+LAID_OUT = f"| {' | '.join(_LAID_OUT)} |\n|{'---|' * len(_LAID_OUT)}"
+COUNTED_HEADER = """The compiler leaves the cycles of most instructions beside its machine code. By these (copies that
+run beside and the network have none) a step takes longer than any part at its peak: the vector unit and layouts have
+their share.
+
+"""
+COUNTED_HEADER += f"| {' | '.join(_CYCLES)} |\n|{'---|' * len(_CYCLES)}"
 COUNTED = [("Hyp-ViT", encoder, place) for place in SLICES for encoder in ENCODERS]
 
 
 def cells(*, cycles: bool) -> Iterator[tuple[str, str, str]]:
-    """Method, encoder and slice of each row, the most telling first."""
+    """Method, encoder and slice of each row; first one method everywhere and all methods in one place."""
     if cycles:
         yield from COUNTED
         return
-    for place in ("v5e:4x4", "v5e:16x16", "v5e:2x2", "v6e:4x4", "v4:2x2x4"):
-        for encoder in ENCODERS:
-            yield from ((method, encoder, place) for method in METHODS)
+    every = [(method, encoder, place) for encoder in ENCODERS for place in SLICES for method in METHODS]
+    yield from sorted(every, key=lambda cell: (cell[0] != "Hyp-ViT", cell[2] != "v5e:4x4"))
 
 
 def command(method: str, encoder: str, place: str, *, cycles: bool) -> list[str]:
@@ -57,7 +89,7 @@ def command(method: str, encoder: str, place: str, *, cycles: bool) -> list[str]
     return ["--config", f"{ROOT}/configs/{name}.py:{','.join(filter(None, chosen))}"]
 
 
-def measured(words: list[str]) -> dict[str, object]:
+def measured(words: list[str]) -> dict[str, Any]:
     """Compiles one cell in this process."""
     from absl import flags
 
@@ -81,26 +113,66 @@ def measured(words: list[str]) -> dict[str, object]:
         "times": found.times._asdict(),
         "limit": found.times.limit,
         "sent": sent,
-        "seconds": found.seconds,
+        "processor": time.process_time(),
     }
 
 
 def versions() -> str:
-    """Of all that a row depends on."""
-    sources = sorted([*ROOT.glob("hypjax/**/*.py"), *ROOT.glob("configs/*.py")])
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
-    return f"jax {importlib.metadata.version('jax')}, libtpu {importlib.metadata.version('libtpu')}, sources {digest}"
+    """Whose rows these are."""
+    found = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def kept(path: Path) -> dict[str, dict[str, object]]:
+def kept(path: Path) -> dict[str, dict[str, Any]]:
     """Rows made earlier, by what they are of."""
     lines = path.read_text().splitlines() if path.exists() else []
     return {row["cell"]: row for row in map(json.loads, lines)}
 
 
-def page(rows: dict[str, dict[str, object]]) -> str:
-    """The page of both tables."""
-    return "TODO"
+def page(rows: dict[str, dict[str, Any]]) -> str:
+    """The page, of what there is of both tables."""
+    laid_out = [(cell, rows[row]) for cell in cells(cycles=False) if (row := ", ".join(cell)) in rows]
+    counted = [(cell, rows[row]) for cell in cells(cycles=True) if (row := ", ".join((*cell, "cycles"))) in rows]
+    lines = [HEADER.format(each=EACH, samples=SAMPLES), LAID_OUT]
+    lines += [" | ".join(("", *_named(cell), *_laid_out(row), "")).strip() for cell, row in laid_out]
+    if counted:
+        lines += ["", COUNTED_HEADER]
+        lines += [" | ".join(("", *_named(cell), *_counted(row), "")).strip() for cell, row in counted]
+    missing = sum(1 for _ in cells(cycles=False)) - len(laid_out)
+    if missing:
+        lines += ["", f"{missing} cells have not been compiled yet; the same command goes on with them."]
+    made = sorted({row["versions"] for _, row in (*laid_out, *counted)})
+    return "\n".join([*lines, "", f"Compiled with {'; '.join(made)}.", ""])
+
+
+def _named(cell: tuple[str, str, str]) -> tuple[str, str, str]:
+    method, encoder, place = cell
+    return place, ENCODERS[encoder], method
+
+
+def _laid_out(row: dict[str, Any]) -> list[str]:
+    if "refused" in row:
+        return [row["refused"], *[""] * 7]
+    memory, sent = Memory(**row["memory"]), Counter(row["sent"])
+    wrong = sum(sent.pop(name, 0) for name in FORBIDDEN)
+    gradients, embeddings = sent.pop("gradients", 0), sent.pop("embeddings", 0)
+    times = Times(**row["times"])
+    return [
+        f"{memory.total / 2**30:.2f} = {memory.state / 2**30:.2f} + {memory.batch / 2**30:.2f} + "
+        f"{(memory.temporaries or 0) / 2**30:.2f}",
+        f"{1e3 * times.matrix:.1f}, {1e3 * times.memory:.1f}, {1e3 * times.network:.1f}",
+        times.limit,
+        *(f"{size / 2**20:.1f}" for size in (gradients, embeddings, sum(sent.values()), wrong)),
+        f"{row['processor']:.0f}",
+    ]
+
+
+def _counted(row: dict[str, Any]) -> list[str]:
+    times, memory = Times(**row["times"]), Memory(**row["memory"])
+    share = times.matrix / times.estimate
+    rate = f"{row['images'] / times.estimate:,.0f}"
+    counted = f"{1e3 * times.counted:.1f}" if times.counted else "clock unknown"
+    return [counted, rate, f"{share:.0%}", times.limit, f"{memory.program / 2**20:.0f}", f"{row['processor']:.0f}"]
 
 
 def main() -> None:
@@ -124,7 +196,11 @@ def main() -> None:
             continue
         words = command(method, encoder, place, cycles=options.cycles)
         ended = subprocess.run(
-            [sys.executable, __file__, "--cell", *words], env=environment, stdout=subprocess.PIPE, text=True, check=False
+            [sys.executable, __file__, "--cell", *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         if ended.returncode:
             print(f"{cell}: failed with status {ended.returncode}", file=sys.stderr, flush=True)
@@ -132,7 +208,7 @@ def main() -> None:
         rows[cell] = {"cell": cell, "versions": now} | json.loads(ended.stdout.splitlines()[-1])
         with options.rows.open("a") as file:
             file.write(json.dumps(rows[cell]) + "\n")
-        print(f"{cell}: {rows[cell].get('seconds', 0):.0f} s", flush=True)
+        print(f"{cell}: {rows[cell].get('processor', 0):.0f} s of processor time", flush=True)
         options.page.write_text(page(rows))
 
 

@@ -98,11 +98,11 @@ def train_step(
     with jax.named_scope("update"):
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, manifold=manifold)
         params = optax.apply_updates(state.params, updates)
-    average = state.average
-    if average is not None:
-        # Few steps make a short span, so that the start does not linger in the average.
-        span = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-        average = optax.incremental_update(params, average, 1 - span)
+        average = state.average
+        if average is not None:
+            # Few steps make a short span, so that the start does not linger in the average.
+            span = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+            average = optax.incremental_update(params, average, 1 - span)
     state = state.replace(
         step=state.step + 1,
         params=params,

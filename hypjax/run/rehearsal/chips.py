@@ -14,7 +14,8 @@ class Chip(NamedTuple):
       operations: of the matrix unit in bfloat16, 1/s.
       bandwidth: of main memory, bytes/s.
       network: that it can send to the chips beside it over all its links, bytes/s.
-      clock: of the cores, 1/s: the peak operations by those of all matrix units in a cycle.
+      clock: of the cores, 1/s, by the peak operations and those of all matrix units in a cycle; 0 where what is
+        published does not tell.
     """
 
     name: str
@@ -30,7 +31,7 @@ CHIPS = {
     "TPU v4": Chip("v4", 32 * 2**30, 275e12, 1200e9, 300e9, 1.05e9),
     "TPU v5 lite": Chip("v5e", 16 * 2**30, 197e12, 819e9, 200e9, 1.5e9),
     "TPU v5": Chip("v5p", 95 * 2**30, 459e12, 2765e9, 600e9, 1.75e9),
-    "TPU v6 lite": Chip("v6e", 32 * 2**30, 918e12, 1638e9, 400e9, 1.75e9),
+    "TPU v6 lite": Chip("v6e", 32 * 2**30, 918e12, 1638e9, 400e9, 0.0),
 }
 
 
@@ -42,7 +43,7 @@ class Times(NamedTuple):
       memory: its bytes at the peak of main memory.
       network: what the chip sends at the peak of all its links.
       counted: cycles by the compiler's own estimates, in which vector unit and layouts have their share; 0 where
-        they were not waited for.
+        they were not waited for, or the clock is not known.
     """
 
     matrix: float
@@ -78,4 +79,9 @@ def times(chip: Chip, *, operations: float, traffic: float, sent: float, cycles:
       >>> found.limit, [round(1e3 * seconds, 3) for seconds in found]
       ('memory', [1.0, 2.0, 0.1, 2.0])
     """
-    return Times(operations / chip.operations, traffic / chip.bandwidth, sent / chip.network, cycles / chip.clock)
+    return Times(
+        operations / chip.operations,
+        traffic / chip.bandwidth,
+        sent / chip.network,
+        cycles / chip.clock if chip.clock else 0.0,
+    )

@@ -163,10 +163,11 @@ def total(found: Iterable[Transfer]) -> float:
 
 def by_kind(found: Iterable[Transfer]) -> dict[str, dict[str, float]]:
     """Bytes that each device sends in a step, by the collective and then by what they are, the most first."""
-    sums: Counter[tuple[str, str]] = Counter()
+    sums: dict[tuple[str, str], float] = {}
     for transfer in found:
-        sums[transfer.kind, transfer.carries] += transfer.sent
+        what = (transfer.kind, transfer.carries)
+        sums[what] = sums.get(what, 0.0) + transfer.sent
     kinds: dict[str, dict[str, float]] = {}
-    for (kind, carries), sent in sums.most_common():
+    for (kind, carries), sent in sorted(sums.items(), key=lambda item: -item[1]):
         kinds.setdefault(kind, {})[carries] = sent
     return kinds

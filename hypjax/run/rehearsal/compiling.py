@@ -12,13 +12,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from hypjax.run.compiled import NAME
 
-Options = dict[str, str | int] | None
+Options = dict[str, Any] | None
 
 _WAIT = 0.1  # seconds between two looks at what the compiler wrote
 _TOTAL = re.compile(r"Memory Space: default.*\nTotal bytes: (\d+)")
@@ -65,7 +65,7 @@ def compiled(lowered: jax.stages.Lowered, options: Options = None, *, ahead: boo
     fresh = said.output_size_in_bytes - said.alias_size_in_bytes if said else 0
     buffers = said.argument_size_in_bytes + fresh + said.temp_size_in_bytes if said else None
     code = said.generated_code_size_in_bytes if said else 0
-    return Compiled(work.made.as_text(), buffers, code, time.monotonic() - start)
+    return Compiled(work.made.as_text() or "", buffers, code, time.monotonic() - start)
 
 
 class _Work(threading.Thread):

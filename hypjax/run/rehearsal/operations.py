@@ -45,13 +45,13 @@ def _within(params: dict[str, Any]) -> Iterator[ClosedJaxpr | Jaxpr]:
 
 def _of_product(equation: JaxprEqn) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
-    summed = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-    return 2.0 * summed * math.prod(equation.outvars[0].aval.shape)
+    left, _, result = _shapes(equation)
+    return 2.0 * math.prod(left[axis] for axis in contracted) * math.prod(result)
 
 
 def _of_convolution(equation: JaxprEqn) -> float:
     numbers, params = equation.params["dimension_numbers"], equation.params
-    image, kernel, result = (v.aval.shape for v in (*equation.invars[:2], equation.outvars[0]))
+    image, kernel, result = _shapes(equation)
     (out_batch, out_features, *out_space), (_, kernel_features, *kernel_space) = numbers.out_spec, numbers.rhs_spec
     met = math.prod(
         _meetings(image[at], kernel[k], result[o], stride, low, lhs, rhs)
@@ -67,6 +67,12 @@ def _of_convolution(equation: JaxprEqn) -> float:
         )
     )
     return 2.0 * result[out_batch] * result[out_features] * kernel[kernel_features] * met
+
+
+def _shapes(equation: JaxprEqn) -> list[tuple[int, ...]]:
+    """Of both operands and the result."""
+    found: list[Any] = [variable.aval for variable in (*equation.invars[:2], equation.outvars[0])]
+    return [array.shape for array in found]
 
 
 def _meetings(image: int, kernel: int, result: int, stride: int, low: int, lhs: int, rhs: int) -> int:

@@ -46,7 +46,9 @@ def test_a_batch_too_large_for_a_chip_is_refused_with_one_that_fits(monkeypatch,
     monkeypatch.setattr(rehearsal, "measure", measure)
     monkeypatch.setattr(fitting, "measure", measure)
     monkeypatch.setattr(rehearsal, "topology_mesh", lambda name: type("Mesh", (), {"size": 16}))
-    config = apply_arguments(default_settings(), "dry,dry.topology=v5e:4x4,batch.classes=2048,batch.samples_per_class=4")
+    config = apply_arguments(
+        default_settings(), "dry,dry.topology=v5e:4x4,batch.classes=2048,batch.samples_per_class=4"
+    )
     # 2 MiB an image: 6,528 fill the 12.75 GiB beside the state, of which 97 % are 6,332, in fours for 16 chips.
     words = (
         r"step of 8,192 images needs 19.00 GiB of each chip's memory, which has 15.75 GiB for it; "
@@ -59,7 +61,9 @@ def test_a_batch_too_large_for_a_chip_is_refused_with_one_that_fits(monkeypatch,
 
 
 def test_what_the_compiler_says_of_memory_is_understood():
-    told = "E1000: CompileTimeHbmOom: ... for HLO temporaries (24.00G) exceeds available HBM (15.75G). HLO module: jit_f."
+    told = (
+        "E1000: CompileTimeHbmOom: ... for HLO temporaries (24.00G) exceeds available HBM (15.75G). HLO module: jit_f."
+    )
     assert exceeded(told) == (24 * GIB, 15.75 * GIB)
     assert exceeded("Ran out of memory in memory space hbm. Used 900.5M of 512.00K hbm.") == (900.5 * 2**20, 512 * 1024)
     assert exceeded("INTERNAL: something else") is None

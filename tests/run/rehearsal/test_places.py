@@ -21,7 +21,7 @@ def test_without_libtpu_one_is_told_what_to_install(monkeypatch):
 
 def test_a_topology_says_itself_how_many_devices_there_are():
     config = apply_arguments(default_settings(), "dry,dry.topology=v5e:4x4,dry.devices=8")
-    with pytest.raises(UsageError, match="leave dry.devices out"):
+    with pytest.raises(UsageError, match=r"leave dry\.devices out"):
         rehearsal.rehearse(config)
 
 
