@@ -67,7 +67,7 @@ def largest(
 
     Examples:
       >>> largest(range(1, 100), lambda n: 5 + 2 * n + n**2 / 100, available=50, held=5, refused=(80, 229))
-      (18, 44.24)
+      (15, 37.25)
     """
     above, much = refused
     for _ in range(_TRIES):

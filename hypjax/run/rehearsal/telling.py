@@ -54,7 +54,7 @@ def _memory(found: Rehearsal) -> str:
     held = f"state {gib(memory.state)}, batch {gib(memory.batch)}"
     if memory.temporaries is None:
         return f"{held} a device; what a step needs besides is not known"
-    program = f", program {gib(memory.program)}" if found.chip else ""
+    program = f", program {gib(memory.program)}" if memory.program else ""
     there = f" of {gib(found.chip.memory)}" if found.chip else ""
     return f"{gib(memory.total)}{there} a device: {held}, temporaries {gib(memory.temporaries)}{program}"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from hypjax.run.rehearsal.hlo import Array, Computation, Instruction, Program
 
-_NO_TRAFFIC = frozenset(
-    ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "iota", "partition-id", "replica-id")
-    + ("while", "conditional", "call", "async-start", "after-all", "opt-barrier")
-)
+_NO_TRAFFIC = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "iota", "partition-id", "replica-id"}
+_NO_TRAFFIC |= {"while", "conditional", "call", "async-start", "after-all", "opt-barrier"}
 # Of a large operand they touch no more than they give.
 _PARTS = ("slice", "dynamic-slice", "gather", "slice-start", "dynamic-slice-start")
 

@@ -15,7 +15,7 @@ GIB = 2**30
     ("needed", "expected", "tries"),
     [
         (lambda n: 10 + n, 80, 1),  # 0.97 of what is left
-        (lambda n: 10 + n + n**2 / 100, 48, 2),  # 62 by the first line, which is 110
+        (lambda n: 10 + 20 * n**0.5, 16, 4),  # small ones take more than their share: 72, 32 and 24 are too large
         (lambda n: 200, None, 4),
     ],
 )
