@@ -1,8 +1,9 @@
 """Image files with given labels as a source, and finding out early that some are missing or none."""
 
 import concurrent.futures
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,11 @@ class ImageFiles:
 
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """Decode the image at an index. Raises `DataError` naming its path when it does not decode."""
-        path = self.root / self._paths[index]
-        return decode(path, name=str(path), shorter_side=self._shorter_side)
+        return _read(self.root, self._shorter_side, self._paths[index])
+
+    def reader(self) -> tuple[Callable[[str], np.ndarray], Callable[[int], str]]:
+        """As `hypjax.data.source.own_reader`: a path is enough, so that no process needs all of them."""
+        return functools.partial(_read, self.root, self._shorter_side), self.name
 
     def check(self, index: int) -> None:
         """Decode the image at an index as small as it goes, which finds the same damage in less time."""
@@ -98,6 +102,10 @@ class ImageFiles:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for _ in pool.map(check_header, (self.root / path for path in self._paths)):
                 pass
+
+
+def _read(root: Place, shorter_side: int, path: str) -> np.ndarray:
+    return decode(root / path, name=str(root / path), shorter_side=shorter_side)
 
 
 def missing(root: Place, paths: Sequence[str]) -> list[str]:

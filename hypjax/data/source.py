@@ -122,6 +122,15 @@ def own_file(source: Source, index: int) -> tuple[int, int]:
     return (0, 0) if file is None else file(index)
 
 
+def own_reader(source: Source) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+    """What reads an image, to be sent to other processes, and what it is told there to find the image at an index.
+
+    A source with a method `reader` gives both itself, and need not be sent; any other is sent whole.
+    """
+    own: Callable[[], tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]] | None = getattr(source, "reader", None)
+    return (source.image, int) if own is None else own()
+
+
 def digest(source: Source) -> str:
     """A digest of which images a source holds, in which order and of which classes: names, file sizes, labels.
 
@@ -171,6 +180,11 @@ class Subset:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, int(self.indices[index]))
 
+    def reader(self) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+        """As `own_reader`."""
+        read, key = own_reader(self._source)
+        return read, lambda index: key(int(self.indices[index]))
+
 
 def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
     """View some images of a source as a source: labels and ancestors are renumbered densely.
@@ -217,6 +231,10 @@ class Coarse:
     def file(self, index: int) -> tuple[int, int]:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, index)
+
+    def reader(self) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+        """As `own_reader`."""
+        return own_reader(self._source)
 
 
 def coarsened(source: Source, level: str) -> Coarse:
