@@ -122,12 +122,16 @@ def own_file(source: Source, index: int) -> tuple[int, int]:
     return (0, 0) if file is None else file(index)
 
 
-def own_reader(source: Source) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+ReaderAndKey = tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]
+
+
+def own_reader(source: Source) -> ReaderAndKey | None:
     """What reads an image, to be sent to other processes, and what it is told there to find the image at an index.
 
-    A source with a method `reader` gives both itself, and need not be sent; any other is sent whole.
+    A source with a method `reader` gives both itself and need not be sent, or says by None that only the process that
+    it is in may read it; any other is sent whole.
     """
-    own: Callable[[], tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]] | None = getattr(source, "reader", None)
+    own: Callable[[], ReaderAndKey | None] | None = getattr(source, "reader", None)
     return (source.image, int) if own is None else own()
 
 
@@ -180,10 +184,10 @@ class Subset:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, int(self.indices[index]))
 
-    def reader(self) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+    def reader(self) -> ReaderAndKey | None:
         """As `own_reader`."""
-        read, key = own_reader(self._source)
-        return read, lambda index: key(int(self.indices[index]))
+        own = own_reader(self._source)
+        return own and (own[0], lambda index: own[1](int(self.indices[index])))
 
 
 def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
@@ -232,7 +236,7 @@ class Coarse:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, index)
 
-    def reader(self) -> tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]:
+    def reader(self) -> ReaderAndKey | None:
         """As `own_reader`."""
         return own_reader(self._source)
 

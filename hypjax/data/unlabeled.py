@@ -75,24 +75,21 @@ class Files:
         self.class_names, self.level_names = ["pictures"], list[str]()
         self.ancestors, self.ancestor_names = np.zeros((1, 0), np.int32), list[list[str]]()
         self.reasons: dict[int, str] = {}
-        self._last: tuple[int, np.ndarray] = (-1, np.zeros((1, 1, 3), np.uint8))
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at an index as RGB."""
-        held, image = self._last
-        if held == index:  # the last one fills up its batch, and is not to be decoded as often
-            return image
         try:
             path = self._paths[index]
-            image = decode(path, name=str(path), shorter_side=self._shorter_side)
+            return decode(path, name=str(path), shorter_side=self._shorter_side)
         except DataError as error:
             self.reasons[index] = str(error).partition("; --config")[0]
-            image = np.full((1, 1, 3), 255, np.uint8)
-        self._last = (index, image)
-        return image
+            return np.full((1, 1, 3), 255, np.uint8)
+
+    def reader(self) -> None:
+        """As `hypjax.data.source.own_reader`: the reasons are remembered here."""
 
     def name(self, index: int) -> str:
         """Its path."""

@@ -126,15 +126,15 @@ class Cached:
 
 
 class Threads:
-    """The threads that ask, for images that are in memory or few; Pillow lets them decode side by side.
+    """The threads that ask, for images that are in memory; Pillow lets them decode side by side, Python does not.
 
     Args:
-      count: how many; by default as many as there are cores, and at least 2: one decodes while the other waits.
+      count: how many; by default one a core, from 2, of which one decodes while the other waits, to 4.
       cache_bytes: decoded images are kept up to this many bytes.
     """
 
     def __init__(self, count: int | None = None, *, cache_bytes: int = 2**30) -> None:
-        self.count, self._cache_bytes = count or max(2, cores()), cache_bytes
+        self.count, self._cache_bytes = count or max(2, min(4, cores())), cache_bytes
 
     def open(self, views: Views, *, keep: bool) -> Fill:
         """As `Workers.open`."""
@@ -159,9 +159,9 @@ class _Process(NamedTuple):
 class Processes:
     """Processes that decode, each on a core; they end with this one, however it ends.
 
-    They know neither JAX nor the program that started them. What makes views is sent to them once, pickled; of each
-    image they are told what finds it (`hypjax.data.source.own_reader`). Views come back, and decoded images are kept,
-    in memory that all of them share.
+    They are started for the first source, and know neither JAX nor the program that started them. What makes views is
+    sent to them once, pickled; of each image they are told what finds it (`hypjax.data.source.own_reader`). Views come
+    back, and decoded images are kept, in memory that all of them share.
 
     Args:
       count: how many.
@@ -169,24 +169,20 @@ class Processes:
     """
 
     def __init__(self, count: int, *, cache_bytes: int = 2**30) -> None:
-        self.count = count
-        room = cache_bytes // count
+        self.count, self._room = count, cache_bytes // count
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
-        memory = _memory(count * (SLOT + room))
-        try:
-            self._shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
-            ends = np.cumsum([count * SLOT] + count * [room]).tolist()
-            self._crew = [_start(number, memory, (ends[number], ends[number + 1])) for number in range(count)]
-        finally:
-            os.close(memory)
-        for each in self._crew:
-            self._idle.put(each)
+        self._crew: list[_Process] = []
+        self._shared = np.zeros(0, np.uint8)
         self.close = weakref.finalize(self, _end, self._idle, self._crew)
 
     def open(self, views: Views, *, keep: bool) -> Fill:
         """As `Workers.open`."""
-        read, key = own_reader(views.source)
-        size = views.transform.size
+        own, size = own_reader(views.source), views.transform.size
+        if own is None:
+            return Threads(self.count).open(views, keep=False)
+        if not self._crew:
+            self._begin()
+        read, key = own
         if 3 * size**2 > SLOT:
             raise UsageError(f"views of {size} pixels are too large to be sent between processes; set data.workers=0")
         made = cloudpickle.dumps((read, views.transform, views.degradation))
@@ -200,6 +196,17 @@ class Processes:
             return levels
 
         return fill
+
+    def _begin(self) -> None:
+        memory = _memory(self.count * (SLOT + self._room))
+        try:
+            self._shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
+            for number in range(self.count):
+                free = self.count * SLOT + number * self._room
+                self._crew.append(_start(number, memory, (free, free + self._room)))
+                self._idle.put(self._crew[-1])
+        finally:
+            os.close(memory)
 
     def _ask(self, made: bytes, wanted: Any, out: np.ndarray) -> tuple[np.ndarray, list[Any]]:
         worker, name = self._idle.get(), hashlib.sha256(made).digest()
