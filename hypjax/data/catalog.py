@@ -19,7 +19,8 @@ from hypjax.data.features import Features
 from hypjax.data.folder import ImageFolder
 from hypjax.data.listing import SUFFIXES, ListedImages
 from hypjax.data.places import as_path
-from hypjax.data.source import Source, decodable, subset, with_pairs
+from hypjax.data.sound import decodable, with_pairs
+from hypjax.data.source import Source, subset
 from hypjax.data.split import Splits, split_as_given, split_by_class
 from hypjax.data.tfds import TfdsSource, layout_of
 

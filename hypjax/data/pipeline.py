@@ -92,7 +92,9 @@ class Batches:
         with self._lock:
             if self._last[0] != step:
                 self._last = step, self._places(step)
-            positions, indices, valid = (all_[part * self._chunk :][: self._chunk] for all_ in self._last[1])
+            positions, indices, valid = self._last[1]
+        chosen = slice(part * self._chunk, (part + 1) * self._chunk)
+        positions, indices, valid = positions[chosen], indices[chosen], valid[chosen]
         read = int(valid.sum())
         views, levels = np.zeros((len(valid), self._size, self._size, 3), np.uint8), np.zeros(len(valid), np.float32)
         seeds = [(self._seed, step, position) for position in positions[:read]]

@@ -44,13 +44,14 @@ def find_pictures(root: Place) -> list[Picture]:
     if not root.is_dir():
         raise DataError(f"{root} does not exist; give a folder of images")
     found = []
-    for path in walk(root):
-        if path.is_file():
-            status = path.stat()
-            found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    for folder, files in walk(root):
+        for path in (root / folder / name for name in files):
+            if path.is_file():
+                status = path.stat()
+                found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
     if not found:
         raise DataError(f"{root} holds no images; expected {', '.join(EXTENSIONS)} files, in folders at will")
-    return sorted(found, key=lambda picture: picture.path.split("/"))
+    return found
 
 
 def leaves_its_folder(path: object) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import mmap
 import os
-import pickle
 import queue
 import signal
 import socket
@@ -15,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -25,7 +22,8 @@ import cloudpickle
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from hypjax.data.errors import DataError, UsageError
+from hypjax.data.decoding import view_of
+from hypjax.data.errors import UsageError
 from hypjax.data.source import Source, own_reader
 from hypjax.data.transforms import RandomDegradation
 
@@ -89,15 +87,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _view(
-    image: np.ndarray, seed: Sequence[int], transform: Transform, degradation: RandomDegradation | None
-) -> tuple[np.ndarray, float]:
-    # A generator for each view, which so depends on nothing but its seed and its image.
-    rng = np.random.default_rng(seed)
-    view = transform(image, rng)
-    return (view, 0.0) if degradation is None else degradation(view, rng)
-
-
 class Cached:
     """A source that keeps decoded images until they take `limit` bytes, and decodes the others anew each time.
 
@@ -143,7 +132,7 @@ class Threads:
         def fill(seeds: Sequence[tuple[int, ...]], indices: Sequence[int], out: np.ndarray) -> np.ndarray:
             levels = np.zeros(len(indices), np.float32)
             for place, (seed, index) in enumerate(zip(seeds, indices, strict=True)):
-                out[place], levels[place] = _view(source.image(index), seed, views.transform, views.degradation)
+                out[place], levels[place] = view_of(source.image(index), seed, views.transform, views.degradation)
             return levels
 
         return fill
@@ -241,14 +230,14 @@ def _memory(size: int) -> int:
 
 def _start(number: int, memory: int, room: tuple[int, int]) -> _Process:
     ours, theirs = socket.socketpair()
-    environment = {name: "1" for name in LIBRARIES} | os.environ
+    environment = dict.fromkeys(LIBRARIES, "1") | os.environ
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     called = f"work({theirs.fileno()}, {memory}, {number * SLOT}, {room[0]}, {room[1]})"
     # What a terminal or a cluster tells every process of a run is for the first one; the others end with it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", f"from hypjax.data.workers import work; {called}"],
+            [sys.executable, "-W", "ignore", "-c", f"from hypjax.data.decoding import work; {called}"],
             env=environment,
             pass_fds=(theirs.fileno(), memory),
             stdin=subprocess.DEVNULL,
@@ -278,64 +267,3 @@ def _lost(process: subprocess.Popen[bytes], count: int) -> UsageError:
         f"a process that decodes images {how}{why}; --config.data.workers={count // 2} starts fewer of them, "
         "and --config.data.cache_gib says how much they keep"
     )
-
-
-def work(control: int, memory: int, slot: int, free: int, end: int) -> None:
-    """The whole life of a process that makes views: answers until nobody asks any more.
-
-    Args:
-      control: the socket on which it is asked.
-      memory: the file that is shared.
-      slot: where in it views are put.
-      free: where in it decoded images are put first.
-      end: where that must end.
-    """
-    connection, known = Connection(control), dict[bytes, Any]()
-    shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
-    while True:
-        answer: Any
-        try:
-            name, made, wanted = connection.recv()
-            if made is not None:
-                known[name] = pickle.loads(made)
-            *answer, free = _answer(shared, slot, free, end, known[name], wanted)
-        except EOFError:
-            return
-        except Exception as error:
-            answer = _sendable(error)
-        try:
-            connection.send(answer)
-        except OSError:
-            return
-
-
-def _answer(
-    shared: np.ndarray, slot: int, free: int, end: int, made: Any, wanted: Any
-) -> tuple[np.ndarray, list[Any], int]:
-    """Levels of the views that are wanted, which images were kept and where, and where the next one may be."""
-    (read, transform, degradation), (keep, seeds, found, keys) = made, wanted
-    levels, kept = np.zeros(len(seeds), np.float32), []
-    for place, (seed, where, key) in enumerate(zip(seeds, found, keys, strict=True)):
-        if where is None:
-            image = read(key)
-            if keep and image.nbytes <= end - free:
-                shared[free : free + image.nbytes] = image.ravel()
-                kept.append((place, (free, image.shape)))
-                free += image.nbytes
-        else:
-            image = shared[where[0] : where[0] + math.prod(where[1])].reshape(where[1])
-        view, levels[place] = _view(image, seed, transform, degradation)
-        shared[slot : slot + view.nbytes] = view.ravel()
-        slot += view.nbytes
-    return levels, kept, free
-
-
-def _sendable(error: Exception) -> Exception:
-    if isinstance(error, DataError):
-        return error
-    error.add_note(traceback.format_exc())
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class asks for
-        return RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-    return error

@@ -7,7 +7,7 @@ from hypjax.data.errors import DataError
 from hypjax.data.pipeline import evaluation_batches, local_slice, train_batches
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.transforms import EvaluationTransform, TrainTransform
-from hypjax.data.workers import Cached, Processes, Threads
+from hypjax.data.workers import Cached, Threads
 from tests.data.toy import Toy
 
 TRANSFORM = TrainTransform(8, jitter=0.2)
@@ -68,7 +68,11 @@ def test_resumes_exactly_from_json():
 def test_evaluation_covers_everything_once_in_order(processes):
     source = Toy()
     parts = [
-        list(evaluation_batches(source, 4, EvaluationTransform(8), process_index=p, process_count=processes, workers=Threads(2)))
+        list(
+            evaluation_batches(
+                source, 4, EvaluationTransform(8), process_index=p, process_count=processes, workers=Threads(2)
+            )
+        )
         for p in range(processes)
     ]
     batches = [
