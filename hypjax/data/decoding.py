@@ -46,7 +46,8 @@ def work(control: int, memory: int, slot: int, free: int, end: int) -> None:
             name, made, wanted = connection.recv()
             if made is not None:
                 known[name] = pickle.loads(made)
-            *answer, free = _answer(shared, slot, free, end, known[name], wanted)
+            levels, kept, free = _answer(shared, slot, free, end, known[name], wanted)
+            answer = levels, kept
         except EOFError:
             return
         except Exception as error:

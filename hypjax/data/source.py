@@ -138,10 +138,11 @@ LARGE = 2**18
 SAMPLE = 2**12  # images
 
 
-def sample(source: Source) -> range | Integer[np.ndarray, "m"]:
+def sample(source: Source) -> Sequence[int]:
     """Indices of all images, or of the same few of a large source each time, in order."""
     count = len(source)
-    return range(count) if count <= LARGE else np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))
+    chosen = range(count) if count <= LARGE else np.random.default_rng(0).choice(count, SAMPLE, replace=False).tolist()
+    return sorted(chosen)
 
 
 def digest(source: Source) -> str:
@@ -164,7 +165,7 @@ def digest(source: Source) -> str:
     else:
         for start in range(0, len(source), LARGE):
             add("\0".join(map(source.name, range(start, min(start + LARGE, len(source))))) + "\0")
-        add("\0".join(str(own_file(source, int(index))[0]) for index in sample(source)))
+        add("\0".join(str(own_file(source, index)[0]) for index in sample(source)))
     return found.hexdigest()[:32]
 
 

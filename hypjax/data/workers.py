@@ -160,20 +160,20 @@ class Processes:
     def __init__(self, count: int, *, cache_bytes: int = 2**30) -> None:
         self.count, self._room = count, cache_bytes // count
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
-        self._crew: list[_Process] = []
+        self.crew: list[_Process] = []
         self._shared = np.zeros(0, np.uint8)
-        self.close = weakref.finalize(self, _end, self._idle, self._crew)
+        self.close = weakref.finalize(self, _end, self._idle, self.crew)
 
     def open(self, views: Views, *, keep: bool) -> Fill:
         """As `Workers.open`."""
         own, size = own_reader(views.source), views.transform.size
         if own is None:
             return Threads(self.count).open(views, keep=False)
-        if not self._crew:
-            self._begin()
-        read, key = own
         if 3 * size**2 > SLOT:
             raise UsageError(f"views of {size} pixels are too large to be sent between processes; set data.workers=0")
+        if not self.crew:
+            self._begin()
+        read, key = own
         made = cloudpickle.dumps((read, views.transform, views.degradation))
         kept: dict[int, tuple[int, tuple[int, ...]]] = {}  # where in the shared memory an image is, and its shape
 
@@ -192,8 +192,8 @@ class Processes:
             self._shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
             for number in range(self.count):
                 free = self.count * SLOT + number * self._room
-                self._crew.append(_start(number, memory, (free, free + self._room)))
-                self._idle.put(self._crew[-1])
+                self.crew.append(_start(number, memory, (free, free + self._room)))
+                self._idle.put(self.crew[-1])
         finally:
             os.close(memory)
 
