@@ -20,6 +20,8 @@ from hypjax.data.workers import Processes, Threads, Workers, cores
 from hypjax.training.embedding import Reader
 from hypjax.training.features import row_batches
 
+FEW = 1000  # images, which a core decodes in the time that processes take to start
+
 
 def batch_classes(config: ConfigDict, source: Source) -> int:
     """Classes of a training batch: as set, or by default as many as there are up to a limit."""
@@ -78,17 +80,17 @@ def create_view(config: ConfigDict, *, degradation: str | None = None, level: fl
 
 
 def create_workers(config: ConfigDict) -> Workers:
-    """Who decodes: processes, as many as set or one a core, or threads.
+    """Who decodes: processes, as many as set, or one a core for `FEW` images and more, or threads.
 
     Raises:
       UsageError: a negative number of them other than -1.
     """
-    count, cache_bytes = config.data.workers, int(config.data.cache_gib * 2**30)
+    count, cache_bytes, least = config.data.workers, int(config.data.cache_gib * 2**30), 0
     if count < -1:
         raise UsageError(f"data.workers must be a number of processes, 0 for threads or -1 for one a core, not {count}")
     if count == -1:
-        count = 0 if config.data.name == "emoji" else cores()
-    return Processes(count, cache_bytes=cache_bytes) if count else Threads(cache_bytes=cache_bytes)
+        count, least = 0 if config.data.name == "emoji" else cores(), FEW
+    return Processes(count, cache_bytes=cache_bytes, least=least) if count else Threads(cache_bytes=cache_bytes)
 
 
 def create_reader(config: ConfigDict, workers: Workers | None = None) -> Reader:

@@ -92,7 +92,7 @@ class _Table:
     def __init__(self, path: Place, required: Sequence[str], images: str) -> None:
         self.path, self.required, self.images = path, required, images
         self.count, self.titles = 0, list[str]()
-        self._rows: list[Sequence[Any]] = []
+        self._rows: list[list[str]] = []
         self._names: dict[str, Names] = {}
         self._words: dict[str, defaultdict[str, int]] = {}
         self._codes: dict[str, list[np.ndarray]] = {}

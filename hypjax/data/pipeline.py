@@ -49,12 +49,11 @@ class Batches:
     def __init__(
         self, places: Places, steps: int, views: Views, *, seed: int, workers: Workers | None, keep: bool
     ) -> None:
-        self._workers = workers or Threads()
         self._places, self._steps, self._seed, self._step = places, steps, seed, 0
         self._labels, self._size = np.asarray(views.source.labels, np.int32), views.transform.size
-        self._fill = self._workers.open(views, keep=keep)
+        self._fill, self._workers = (workers or Threads()).open(views, keep=keep)
         batch = len(places(0)[0])
-        self._chunk = max(1, min(math.ceil(batch / self._workers.count), CHUNK // (3 * self._size**2)))
+        self._chunk = max(1, min(math.ceil(batch / self._workers), CHUNK // (3 * self._size**2)))
         self._chunks = math.ceil(batch / self._chunk)
         self._lock, self._last = threading.Lock(), (-1, places(0))
         self._made: grain.DatasetIterator | None = None
@@ -65,8 +64,8 @@ class Batches:
     def __next__(self) -> Batch:
         if self._made is None:
             chunks = grain.MapDataset.range(self._step * self._chunks, self._steps * self._chunks).map(self._load)
-            ahead = 2 * max(self._chunks, self._workers.count)
-            options = grain.ReadOptions(num_threads=self._workers.count, prefetch_buffer_size=ahead)
+            ahead = 2 * max(self._chunks, self._workers)
+            options = grain.ReadOptions(num_threads=self._workers, prefetch_buffer_size=ahead)
             self._made = iter(chunks.to_iter_dataset(options).batch(self._chunks, batch_fn=_joined))
         batch: Batch = next(self._made)
         self._step += 1

@@ -66,13 +66,23 @@ Fill = Callable[
 """Seeds of m views and indices of their images to the views, written into an array, and the levels of degradation."""
 
 
+class Opened(NamedTuple):
+    """What makes the views of a source.
+
+    Attributes:
+      fill: any number of threads may call it.
+      at_once: of which so many are served side by side.
+    """
+
+    fill: Fill
+    at_once: int
+
+
 @runtime_checkable
 class Workers(Protocol):
-    """What makes views; any number of threads may ask, of which `count` are served at once."""
+    """Who makes views."""
 
-    count: int
-
-    def open(self, views: Views, *, keep: bool) -> Fill:
+    def open(self, views: Views, *, keep: bool) -> Opened:
         """What makes the views of a source.
 
         Args:
@@ -123,9 +133,9 @@ class Threads:
     """
 
     def __init__(self, count: int | None = None, *, cache_bytes: int = 2**30) -> None:
-        self.count, self._cache_bytes = count or max(2, min(4, cores())), cache_bytes
+        self._count, self._cache_bytes = count or max(2, min(4, cores())), cache_bytes
 
-    def open(self, views: Views, *, keep: bool) -> Fill:
+    def open(self, views: Views, *, keep: bool) -> Opened:
         """As `Workers.open`."""
         source = Cached(views.source, limit=self._cache_bytes if keep else 0)
 
@@ -135,7 +145,7 @@ class Threads:
                 out[place], levels[place] = view_of(source.image(index), seed, views.transform, views.degradation)
             return levels
 
-        return fill
+        return Opened(fill, self._count)
 
 
 class _Process(NamedTuple):
@@ -155,20 +165,21 @@ class Processes:
     Args:
       count: how many.
       cache_bytes: decoded images are kept up to this many bytes.
+      least: sources of fewer images are left to threads of this process.
     """
 
-    def __init__(self, count: int, *, cache_bytes: int = 2**30) -> None:
-        self.count, self._room = count, cache_bytes // count
+    def __init__(self, count: int, *, cache_bytes: int = 2**30, least: int = 0) -> None:
+        self._count, self._room, self._least = count, cache_bytes // count, least
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
         self.crew: list[_Process] = []
         self._shared = np.zeros(0, np.uint8)
         self.close = weakref.finalize(self, _end, self._idle, self.crew)
 
-    def open(self, views: Views, *, keep: bool) -> Fill:
+    def open(self, views: Views, *, keep: bool) -> Opened:
         """As `Workers.open`."""
         own, size = own_reader(views.source), views.transform.size
-        if own is None:
-            return Threads(self.count).open(views, keep=False)
+        if own is None or len(views.source) < self._least:
+            return Threads(cache_bytes=self._count * self._room).open(views, keep=keep)
         if 3 * size**2 > SLOT:
             raise UsageError(f"views of {size} pixels are too large to be sent between processes; set data.workers=0")
         if not self.crew:
@@ -184,14 +195,14 @@ class Processes:
             kept.update({indices[place]: where for place, where in new})
             return levels
 
-        return fill
+        return Opened(fill, self._count)
 
     def _begin(self) -> None:
-        memory = _memory(self.count * (SLOT + self._room))
+        memory = _memory(self._count * (SLOT + self._room))
         try:
             self._shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
-            for number in range(self.count):
-                free = self.count * SLOT + number * self._room
+            for number in range(self._count):
+                free = self._count * SLOT + number * self._room
                 self.crew.append(_start(number, memory, (free, free + self._room)))
                 self._idle.put(self.crew[-1])
         finally:
@@ -206,7 +217,7 @@ class Processes:
                 worker.connection.send((name, None if name in worker.knows else made, wanted))
                 answer = worker.connection.recv()
             except (EOFError, OSError) as error:
-                raise _lost(worker.process, self.count) from error
+                raise _lost(worker.process, self._count) from error
             if isinstance(answer, Exception):
                 raise answer
             worker.knows.add(name)
