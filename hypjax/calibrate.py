@@ -109,12 +109,12 @@ def listed(listing: Path, paths: Sequence[str]) -> Labeling:
       DataError: the listing is damaged, or lacks an image, or its labels form no tree.
     """
     columns = read_columns(listing, "path", "label")
-    row_of = {path: row for row, path in enumerate(columns.pop("path").tolist())}
+    row_of = {path: row for row, path in enumerate(columns.pop("path"))}
     if lacking := [path for path in paths if path not in row_of]:
         raise DataError(f"{listing} has no label for {len(lacking)} of {len(paths)} images, such as {lacking[0]}")
     columns.pop("split", None)
     rows = np.array([row_of[path] for path in paths])
-    return read_labeling(str(listing), {name: values[rows] for name, values in columns.items()})
+    return read_labeling(str(listing), {name: words.take(rows) for name, words in columns.items()})
 
 
 if __name__ == "__main__":

@@ -16,8 +16,11 @@ from hypjax.data.errors import UsageError, as_usage
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, own_features
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
+from hypjax.data.workers import Processes, Threads, Workers, cores
 from hypjax.training.embedding import Reader
 from hypjax.training.features import row_batches
+
+FEW = 1000  # images, which a core decodes in the time that processes take to start
 
 
 def batch_classes(config: ConfigDict, source: Source) -> int:
@@ -76,10 +79,30 @@ def create_view(config: ConfigDict, *, degradation: str | None = None, level: fl
         return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
 
 
-def create_reader(config: ConfigDict) -> Reader:
-    """Sources to batches for evaluation, of images or of the features in their place, each process its slice."""
+def create_workers(config: ConfigDict) -> Workers:
+    """Who decodes: processes, as many as set, or one a core for `FEW` images and more, or threads.
+
+    Raises:
+      UsageError: a negative number of them other than -1.
+    """
+    count, cache_bytes, least = config.data.workers, int(config.data.cache_gib * 2**30), 0
+    if count < -1:
+        raise UsageError(f"data.workers must be a number of processes, 0 for threads or -1 for one a core, not {count}")
+    if count == -1:
+        count, least = 0 if config.data.name == "emoji" else cores(), FEW
+    return Processes(count, cache_bytes=cache_bytes, least=least) if count else Threads(cache_bytes=cache_bytes)
+
+
+def create_reader(config: ConfigDict, workers: Workers | None = None) -> Reader:
+    """Sources to batches for evaluation, of images or of the features in their place, each process its slice.
+
+    Args:
+      config: the settings.
+      workers: who decodes; by default others than those that serve training.
+    """
     if holds_features(config):
         return partial(row_batches, batch_size=config.evaluation.batch)
+    decoding = workers or create_workers(config)
 
     def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
         return pipeline.evaluation_batches(
@@ -88,6 +111,7 @@ def create_reader(config: ConfigDict) -> Reader:
             create_view(config, degradation=degradation, level=level),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            workers=decoding,
         )
 
     return read

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax.config import assembly, initialization, models
-from hypjax.config.images import create_augmentation, create_reader, create_sampler, create_view
+from hypjax.config.images import create_augmentation, create_reader, create_sampler, create_view, create_workers
 from hypjax.config.settings import holds_features
 from hypjax.data import pipeline
 from hypjax.data.errors import UsageError
@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
     """Where batches come from.
 
     Attributes:
-      batches: endless training batches of this process, with `get_state` and `set_state`.
+      batches: endless training batches of this process, with `get_state`, `set_state` and `close`.
       reader: sources to batches for evaluation.
     """
 
@@ -67,6 +67,7 @@ def _of_rows(config: ConfigDict, setup: assembly.Setup) -> Inputs:
 
 def _of_images(config: ConfigDict, setup: assembly.Setup) -> Inputs:
     transform, degradation = create_augmentation(config)
+    workers = create_workers(config)
     batches = pipeline.train_batches(
         setup.splits.train,
         create_sampler(config, setup.splits.train),
@@ -75,10 +76,9 @@ def _of_images(config: ConfigDict, setup: assembly.Setup) -> Inputs:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         degradation=degradation,
-        threads=config.data.threads,
-        cache_bytes=int(config.data.cache_gib * 2**30),
+        workers=workers,
     )
-    return Inputs(batches, create_reader(config))
+    return Inputs(batches, create_reader(config, workers))
 
 
 @dataclasses.dataclass(frozen=True)

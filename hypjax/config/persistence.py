@@ -11,10 +11,12 @@ from ml_collections import ConfigDict
 from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
 
-# Settings that make no other run of it: where it is logged, and where features are kept.
-ELSEWHERE = ("log.", "features.dir:")
+# Settings that make no other run of it: where it is logged, where features are kept, and who decodes.
+ELSEWHERE = ("log.", "features.dir:", "data.workers:", "data.cache_gib:")
 # Settings whose default is not what runs from before them did.
 BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
+# Settings that are no more, and made no other run of it.
+GONE = {"data": ("threads",)}
 
 
 def load_config(workdir: Path) -> ConfigDict:
@@ -30,8 +32,10 @@ def load_config(workdir: Path) -> ConfigDict:
         held = json.loads(path.read_text())
         if not isinstance(held, dict):
             raise TypeError("no mapping of settings")
+        for group, names in GONE.items():
+            held[group] = {name: value for name, value in held.get(group, {}).items() if name not in names}
         return ConfigDict(completed(completed(held, BEFORE), default_settings().to_dict()))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path} is damaged ({' '.join(str(error).split())}); bring it back, or choose another --workdir"
         ) from error

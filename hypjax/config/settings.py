@@ -77,8 +77,8 @@ def _data() -> dict[str, Any]:
             "image_size": 64,  # pixels, in training
             "eval_image_size": 96,  # pixels, in evaluation: all there are
             "eval_resize": 0,  # pixels of the shorter side before the central square is cut out; 0: eval_image_size
-            "cache_gib": 2.0,  # decoded images are kept in memory up to this size
-            "threads": 2,
+            "cache_gib": 2.0,  # decoded images are kept in memory up to this size, by all workers together
+            "workers": -1,  # processes that decode; -1: one a core, none for emoji or few images; 0: threads
         },
         "batch": {
             "classes": 0,  # of a batch; 0: most_classes, or all there are where there are fewer

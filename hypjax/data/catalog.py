@@ -19,7 +19,8 @@ from hypjax.data.features import Features
 from hypjax.data.folder import ImageFolder
 from hypjax.data.listing import SUFFIXES, ListedImages
 from hypjax.data.places import as_path
-from hypjax.data.source import Source, decodable, subset, with_pairs
+from hypjax.data.sound import decodable, with_pairs
+from hypjax.data.source import Source, subset
 from hypjax.data.split import Splits, split_as_given, split_by_class
 from hypjax.data.tfds import TfdsSource, layout_of
 
@@ -71,7 +72,7 @@ def load(
       seed: of either division.
       shorter_side: larger images are shrunk to it, in pixels; 0 for none.
       complete: whether a benchmark must have all its images.
-      copies: the folder where a Parquet file's features are kept as rows.
+      copies: the folder where a Parquet file's features are kept as rows, and the labels of TFDS's records.
 
     Returns:
       The splits; `validation` is empty where its share is 0.
@@ -103,7 +104,7 @@ def read(name: str, directory: str, *, shorter_side: int = 0, copies: Path = Pat
       name: one of `KNOWN`.
       directory: where to look.
       shorter_side: larger images are shrunk to it, in pixels; 0 for none.
-      copies: the folder where a Parquet file's features are kept as rows.
+      copies: the folder where a Parquet file's features are kept as rows, and the labels of TFDS's records.
 
     Raises:
       DataError: an unknown name, or data that is missing.
@@ -112,7 +113,7 @@ def read(name: str, directory: str, *, shorter_side: int = 0, copies: Path = Pat
         source, parts = BENCHMARKS[name](find(name, directory), shorter_side=shorter_side)
         return Given(source, parts, ORIGINALS[name].benchmark)
     if name.startswith("tfds:"):
-        copy = TfdsSource.load(name.removeprefix("tfds:"), directory, shorter_side=shorter_side)
+        copy = TfdsSource.load(name.removeprefix("tfds:"), directory, shorter_side=shorter_side, copies=copies)
         return Given(copy, copy.parts, layout_of(name.removeprefix("tfds:")).benchmark)
     if name == "features":
         if not directory:

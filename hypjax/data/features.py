@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64, Integer, Shaped, UInt8
 
+from hypjax.data.columns import Words
 from hypjax.data.errors import DataError
 from hypjax.data.labeling import read_labeling
 from hypjax.data.listing import SUFFIXES as LISTINGS
@@ -174,7 +175,8 @@ def _beside(path: Path) -> Columns:
             f"{path} needs a listing beside it, {path.with_suffix('.csv').name} (or .tsv, .json, .jsonl), with the "
             "column label: its rows are those of the array"
         )
-    return dict(read_columns(listing, "label", images="row"))
+    columns = read_columns(listing, "label", images="row")
+    return {name: column.array() if isinstance(column, Words) else np.array(column) for name, column in columns.items()}
 
 
 def _renamed(path: Path, columns: Mapping[str, np.ndarray], count: int) -> Columns:

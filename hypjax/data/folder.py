@@ -1,12 +1,14 @@
 """A folder of class folders as a source; nested folders are the hierarchy."""
 
+import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int32
 
+from hypjax.data.columns import Names
 from hypjax.data.errors import DataError
 from hypjax.data.files import EXTENSIONS, ImageFiles, walk
 from hypjax.data.labeling import Labeling
@@ -36,12 +38,16 @@ class ImageFolder(ImageFiles):
 
     def __init__(self, root: str | os.PathLike[str], *, shorter_side: int = 0) -> None:
         root = as_path(root)
-        paths = [path.relative_to(root) for path in _find_images(root)]
-        found = read_folders(root, [path.parent.parts for path in paths])
+        paths, folders, sizes = Names(), list[tuple[str, ...]](), list[int]()
+        for folder, files in _find_images(root):
+            paths.extend(f"{folder}/{name}" for name in files)
+            folders.append(tuple(folder.split("/")))
+            sizes.append(len(files))
+        found = read_folders(root, folders, sizes)
         self.parts = found.parts
         super().__init__(
             root,
-            [path.as_posix() for path in paths],
+            paths,
             found.labels,
             found.class_names,
             levels=found.levels,
@@ -49,12 +55,13 @@ class ImageFolder(ImageFiles):
         )
 
 
-def read_folders(root: Place, folders: Sequence[tuple[str, ...]]) -> Labeling:
+def read_folders(root: Place, folders: Sequence[tuple[str, ...]], sizes: Sequence[int] | int = 1) -> Labeling:
     """Labels, hierarchy and split from the folders that images are in, as `ImageFolder` says.
 
     Args:
       root: the folder above all, for messages.
-      folders: of each image, below the root; none is empty.
+      folders: of each image, or of each run of images, below the root; none is empty.
+      sizes: of the runs.
     """
     parts: Int32[np.ndarray, " n"] | None = None
     if _are_split(folders):
@@ -72,10 +79,10 @@ def read_folders(root: Place, folders: Sequence[tuple[str, ...]]) -> Labeling:
     numbers = {folder: number for number, folder in enumerate(classes)}
     depth = min(len(folder) for folder in classes) - 1
     return Labeling(
-        np.array([numbers[folder] for folder in folders], np.int32),
+        np.repeat(np.array([numbers[folder] for folder in folders], np.int32), sizes),
         ["/".join(folder) for folder in classes],
         [(f"folder {level}", ["/".join(folder[:level]) for folder in classes]) for level in range(depth, 0, -1)],
-        parts,
+        None if parts is None else np.repeat(parts, sizes),
         None,
     )
 
@@ -94,17 +101,18 @@ def _shared(folders: Sequence[tuple[str, ...]], parts: np.ndarray) -> str:
     return "/".join(next(torn, ()))
 
 
-def _find_images(root: Place) -> list[Place]:
-    """Every image below the root, sorted by path."""
+def _find_images(root: Place) -> Iterator[tuple[str, list[str]]]:
+    """Every image below the root as `walk` finds them, all of them in folders."""
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {problem}; give a folder that holds one folder of images per class")
-    found = list(walk(root))
-    if not found:
+    found = walk(root)
+    first = next(found, None)
+    if first is None:
         raise DataError(f"{root} holds no images; expected class folders with {', '.join(EXTENSIONS)} files")
-    loose = [path for path in found if path.parent == root]
-    if loose:
-        raise DataError(
-            f"{root} holds images outside of class folders, such as {min(loose).name}; move each into a class folder"
-        )
-    return sorted(found, key=lambda path: path.parts)
+    for folder, files in itertools.chain([first], found):
+        if not folder:
+            raise DataError(
+                f"{root} holds images outside of class folders, such as {files[0]}; move each into a class folder"
+            )
+        yield folder, files

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
+from hypjax.data.columns import Words
 from hypjax.data.errors import DataError
-from hypjax.data.source import dense
 
 SPLIT_NUMBERS = {
     "train": 0,
@@ -39,7 +39,9 @@ class Labeling(NamedTuple):
     queries: Bool[np.ndarray, "n"] | None
 
 
-def read_labeling(where: str, columns: Mapping[str, Shaped[np.ndarray, "n"]], *, images: str = "images") -> Labeling:
+def read_labeling(
+    where: str, columns: Mapping[str, Words | Shaped[np.ndarray, "n"]], *, images: str = "images"
+) -> Labeling:
     """Reads labels, super-labels and split.
 
     >>> found = read_labeling("a table", {"label": np.array(["owl", "cod"]), "kind": np.array(["bird", "fish"])})
@@ -54,19 +56,15 @@ def read_labeling(where: str, columns: Mapping[str, Shaped[np.ndarray, "n"]], *,
     Raises:
       DataError: an unknown word of the split, or labels that form no tree.
     """
-    kept, labels = dense(columns["label"])
-    names = [str(name) for name in kept]
-    split = columns.get("split")
-    levels = [
-        (name, _of_classes(where, name, labels, values, names))
-        for name, values in columns.items()
-        if name not in ("label", "split")
-    ]
+    coded = {name: Words.of(column) for name, column in columns.items()}
+    label, split = coded.pop("label"), coded.pop("split", None)
+    labels, names = label.codes, [str(name) for name in label.values]
+    levels = [(name, _of_classes(where, name, labels, column, names)) for name, column in coded.items()]
     if split is None:
         return Labeling(labels, names, levels, None, None)
-    words, place = np.unique(split, return_inverse=True)
-    parts = _parts(where, [str(word) for word in words], images)[place]
-    return Labeling(labels, names, levels, parts, split == "query" if "query" in words else None)
+    words = [str(word) for word in split.values]
+    parts = _parts(where, words, images)[split.codes]
+    return Labeling(labels, names, levels, parts, split.codes == words.index("query") if "query" in words else None)
 
 
 def _parts(where: str, words: Sequence[str], images: str) -> Int32[np.ndarray, "words"]:
@@ -81,15 +79,16 @@ def _parts(where: str, words: Sequence[str], images: str) -> Int32[np.ndarray, "
     return np.array([SPLIT_NUMBERS[word] for word in words], np.int32)
 
 
-def _of_classes(where: str, column: str, labels: np.ndarray, values: np.ndarray, names: Sequence[str]) -> list[str]:
+def _of_classes(where: str, title: str, labels: np.ndarray, column: Words, names: Sequence[str]) -> list[str]:
     """The one value of a column that all rows of each class have."""
     first = np.unique(labels, return_index=True)[1]
-    expected = values[first]
-    torn = np.flatnonzero(expected[labels] != values)
+    expected = column.codes[first]
+    torn = np.flatnonzero(expected[labels] != column.codes)
     if torn.size:
-        label, value = labels[torn[0]], values[torn[0]]
+        label = labels[torn[0]]
+        one, other = (str(column.values[code]) for code in (expected[label], column.codes[torn[0]]))
         raise DataError(
-            f"{where}: label {names[label]!r} has {column} {str(expected[label])!r} and {str(value)!r}; super-labels "
-            "must form a tree, so take this column out or rename the labels"
+            f"{where}: label {names[label]!r} has {title} {one!r} and {other!r}; super-labels must form a tree, so "
+            "take this column out or rename the labels"
         )
-    return [str(value) for value in expected]
+    return [str(column.values[code]) for code in expected]

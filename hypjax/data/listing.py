@@ -2,19 +2,23 @@
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
+from hypjax.data.columns import Names, Words
 from hypjax.data.errors import DataError
 from hypjax.data.files import ImageFiles, require_files
 from hypjax.data.labeling import read_labeling
 from hypjax.data.places import Place
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+NAMES = ("path", "name", "names")  # columns with another value in each row
+BLOCK = 2**10  # rows that are held as objects
 
 
 class ListedImages(ImageFiles):
@@ -37,7 +41,7 @@ class ListedImages(ImageFiles):
 
     def __init__(self, path: Place, *, shorter_side: int = 0) -> None:
         columns = read_columns(path, "path", "label")
-        paths = columns.pop("path").tolist()
+        paths = columns.pop("path")
         found = read_labeling(str(path), columns)
         self.parts = found.parts
         require_files(str(path), path.parent, paths)
@@ -52,8 +56,8 @@ class ListedImages(ImageFiles):
         )
 
 
-def read_columns(path: Place, *required: str, images: str = "image") -> dict[str, Shaped[np.ndarray, "n"]]:
-    """The columns of a listing as strings, in its order.
+def read_columns(path: Place, *required: str, images: str = "image") -> dict[str, Any]:
+    """The columns of a listing as strings, in its order: `Names` where each row has another, else `Words`.
 
     Args:
       path: of the listing.
@@ -63,43 +67,126 @@ def read_columns(path: Place, *required: str, images: str = "image") -> dict[str
     Raises:
       DataError: the listing is missing or damaged, lacks a column or, in a row, a value.
     """
-    rows = _read(path, required, images)
-    columns = list(rows[0])
-    lacking = [name for name in required if name not in columns]
-    if lacking:
-        raise DataError(f"{path}: no column {' and no column '.join(lacking)}; it has: {', '.join(columns)}")
-    for number, row in enumerate(rows, 1):
-        if any(row.get(name) in (None, "") for name in columns):
-            raise DataError(f"{path}: {images} {number} lacks one of {', '.join(columns)}")
-    return {name: np.array([str(row[name]) for row in rows]) for name in columns}
-
-
-def _read(path: Place, required: Sequence[str], images: str) -> Sequence[Mapping[str, Any]]:
-    """The rows of a listing, at least one."""
+    table = _Table(path, required, images)
     try:
-        text = io.TextIOWrapper(io.BytesIO(path.read_bytes()), "utf-8-sig").read()
+        with path.open("rb") as file:
+            text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+            if path.suffix.lower() in (".csv", ".tsv"):
+                _read_csv(text, table)
+            elif path.suffix.lower() == ".json":
+                _read_json(text.read(), table)
+            else:
+                for line in text:
+                    if line.strip():
+                        table.add_row(json.loads(line))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read this listing ({error}); it must be a text file in UTF-8") from error
-    rows: list[Any]
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            header = text.partition("\n")[0]
-            rows = list(
-                csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
-            )
-        elif path.suffix.lower() == ".json":
-            rows = json.loads(text)
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (csv.Error, json.JSONDecodeError) as error:
         raise DataError(f"{path}: cannot read this listing ({error})") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: expected a list of objects with {' and '.join(required)}")
-    if not rows:
-        raise DataError(f"{path} lists no {images}s; expected columns {', '.join(required)}")
-    if any(None in row for row in rows):
-        number = next(number for number, row in enumerate(rows, 1) if None in row)
-        raise DataError(
-            f"{path}: {images} {number} has more values than the header has columns; quote those with a comma"
-        )
-    return rows
+    return table.columns()
+
+
+class _Table:
+    """The columns of a listing in the making."""
+
+    def __init__(self, path: Place, required: Sequence[str], images: str) -> None:
+        self.path, self.required, self.images = path, required, images
+        self.count, self.titles = 0, list[str]()
+        self._rows: list[list[str]] = []
+        self._names: dict[str, Names] = {}
+        self._words: dict[str, defaultdict[str, int]] = {}
+        self._codes: dict[str, list[np.ndarray]] = {}
+
+    def begin(self, titles: Sequence[str]) -> None:
+        self.titles = list(titles)
+        lacking = [name for name in self.required if name not in titles]
+        if lacking:
+            raise DataError(f"{self.path}: no column {' and no column '.join(lacking)}; it has: {', '.join(titles)}")
+        for name in titles:
+            if name in NAMES:
+                self._names[name] = Names()
+            else:
+                self._words[name], self._codes[name] = defaultdict(), []
+                self._words[name].default_factory = self._words[name].__len__  # a new word has the next number
+
+    def add_row(self, row: Any) -> None:
+        """Adds what JSON holds of an image."""
+        if not isinstance(row, Mapping):
+            raise self.no_list()
+        if not self.titles:
+            self.begin(list(row))
+        self._rows.append(["" if row.get(name) is None else str(row[name]) for name in self.titles])
+        if len(self._rows) == BLOCK:
+            self.pack()
+
+    def add(self, rows: list[list[str]]) -> None:
+        """Adds rows of values in the order of the titles."""
+        self._rows = rows
+        self.pack()
+
+    def pack(self) -> None:
+        """Packs the rows that are held as objects."""
+        columns = list(zip(*self._rows, strict=False))
+        if set(map(len, self._rows)) != {len(self.titles)} or any("" in values for values in columns):
+            self._complain()
+        for name, values in zip(self.titles, columns, strict=True):
+            if name in self._names:
+                self._names[name].extend(values)
+            else:
+                self._codes[name].append(np.fromiter(map(self._words[name].__getitem__, values), np.int32, len(values)))
+        self.count += len(self._rows)
+        self._rows = []
+
+    def _complain(self) -> None:
+        for number, row in enumerate(self._rows, self.count + 1):
+            if len(row) > len(self.titles):
+                raise DataError(
+                    f"{self.path}: {self.images} {number} has more values than the header has columns; "
+                    "quote those with a comma"
+                )
+            if len(row) < len(self.titles) or "" in row:
+                raise DataError(f"{self.path}: {self.images} {number} lacks one of {', '.join(self.titles)}")
+
+    def columns(self) -> dict[str, Any]:
+        if self._rows:
+            self.pack()
+        if not self.count:
+            raise DataError(f"{self.path} lists no {self.images}s; expected columns {', '.join(self.required)}")
+        return {name: self._names.get(name) or self._coded(name) for name in self.titles}
+
+    def _coded(self, name: str) -> Words:
+        values = np.array(list(self._words[name]))
+        order = np.argsort(values)
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        return Words(values[order], place[np.concatenate(self._codes[name])])
+
+    def no_list(self) -> DataError:
+        return DataError(f"{self.path}: expected a list of objects with {' and '.join(self.required)}")
+
+
+def _read_csv(text: io.TextIOWrapper, table: _Table) -> None:
+    first = text.readline()
+    lines: Iterable[str] = itertools.chain([first], text)
+    rows = filter(None, csv.reader(lines, delimiter=max(",;\t", key=first.count), strict=True))
+    header = next(rows, [])
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise DataError(f"{table.path}: two columns are called {twice[0]!r}; rename one")
+    while block := list(itertools.islice(rows, BLOCK)):
+        if not table.count:
+            table.begin(header)
+        table.add(block)
+
+
+def _read_json(text: str, table: _Table) -> None:
+    if text.lstrip()[:1] != "[":
+        json.loads(text)  # which may have more to say
+        raise table.no_list()
+    taken = object()
+
+    def take(row: dict[str, Any]) -> object:
+        table.add_row(row)
+        return taken  # in its place in the list, which so stays small
+
+    if any(item is not taken for item in json.loads(text, object_hook=take)):
+        raise table.no_list()

@@ -1,22 +1,22 @@
-"""From a source to batches of arrays: a Grain pipeline in threads, deterministic, resumable, cut by process."""
+"""From a source to batches of arrays: a Grain pipeline, deterministic, resumable, cut by process."""
 
-import dataclasses
 import logging
-import os
+import math
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source
 from hypjax.data.transforms import RandomDegradation
+from hypjax.data.workers import Threads, Transform, Views, Workers
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Grain says at import that a profiler of worker processes is missing; we use threads."""
+    """Grain says at import that a profiler of its worker processes is missing; we have others."""
     return "worker profiling" not in record.getMessage()
 
 
@@ -25,79 +25,90 @@ import grain  # noqa: E402
 
 logging.getLogger("absl").removeFilter(_is_news)
 
-Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Batch = dict[str, np.ndarray]
+Places = Callable[[int], tuple[range, np.ndarray, np.ndarray]]
+"""A step to positions in the global batch, indices in the source and which of them are valid; those come first."""
+CHUNK = 2**21  # bytes of the views that are asked for at once, at most
 
 
-class Cached:
-    """A source that keeps decoded images until they take `limit` bytes, and decodes the others anew each time.
+class Batches:
+    """Batches of one process in order, of which some chunks are made ahead: two batches, or two chunks a worker.
+
+    Grain maps chunks of a batch, each by a worker, and batches them. The position is that of the next batch, whatever
+    chunks there are, so that other workers go on from it.
 
     Args:
-      source: what to read.
-      limit: bytes of pixels to keep at most; 0 keeps none.
+      places: what a batch is made of.
+      steps: after how many it ends.
+      views: how views are made.
+      seed: of the views.
+      workers: who makes them; threads of this process by default.
+      keep: whether decoded images are kept.
     """
 
-    def __init__(self, source: Source, *, limit: int) -> None:
-        self._source, self._room = source, limit
-        self._kept: dict[int, np.ndarray] = {}
-        self._lock = threading.Lock()
-        self.labels, self.class_names = source.labels, source.class_names
-        self.ancestors, self.level_names = source.ancestors, source.level_names
-        self.ancestor_names = source.ancestor_names
+    def __init__(
+        self, places: Places, steps: int, views: Views, *, seed: int, workers: Workers | None, keep: bool
+    ) -> None:
+        self._places, self._steps, self._seed, self._step = places, steps, seed, 0
+        self._labels, self._size = np.asarray(views.source.labels, np.int32), views.transform.size
+        self._fill, self._workers = (workers or Threads()).open(views, keep=keep)
+        batch = len(places(0)[0])
+        self._chunk = max(1, min(math.ceil(batch / self._workers), CHUNK // (3 * self._size**2)))
+        self._chunks = math.ceil(batch / self._chunk)
+        self._lock, self._last = threading.Lock(), (-1, places(0))
+        self._made: grain.DatasetIterator | None = None
 
-    def __len__(self) -> int:
-        return len(self._source)
+    def __iter__(self) -> Iterator[Batch]:
+        return self
 
-    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image, from memory if it is there."""
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
-        image = self._source.image(index)
-        image.flags.writeable = False
+    def __next__(self) -> Batch:
+        if self._made is None:
+            chunks = grain.MapDataset.range(self._step * self._chunks, self._steps * self._chunks).map(self._load)
+            ahead = 2 * max(self._chunks, self._workers)
+            options = grain.ReadOptions(num_threads=self._workers, prefetch_buffer_size=ahead)
+            self._made = iter(chunks.to_iter_dataset(options).batch(self._chunks, batch_fn=_joined))
+        batch: Batch = next(self._made)
+        self._step += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The position, as JSON can hold it."""
+        return {"next_index": self._step}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Goes on from a position that `get_state` told."""
+        self.close()
+        self._step = state["next_index"]
+
+    def close(self) -> None:
+        """Lets go of what is made ahead; the next batch has it made again."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    def _load(self, number: int) -> Batch:
+        step, part = divmod(number, self._chunks)
         with self._lock:
-            if index not in self._kept and image.nbytes <= self._room:
-                self._kept[index] = image
-                self._room -= image.nbytes
-        return image
-
-    def name(self, index: int) -> str:
-        """The name that the underlying source gives it."""
-        return self._source.name(index)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loader:
-    """Batch `step` of one process: `places(step)` are (position in the global batch, index in the source, valid).
-
-    Valid places come first; what fills up the others is a copy that nobody looks at.
-    """
-
-    source: Source
-    transform: Transform
-    seed: int
-    places: Callable[[int], tuple[range, np.ndarray, np.ndarray]]
-    degradation: RandomDegradation | None = None
-
-    def __call__(self, step: int) -> Batch:
-        positions, indices, valid = self.places(step)
-        read = max(1, int(valid.sum()))
-        each = [self._view(step, positions[i], int(indices[i])) for i in range(read)]
-        views, levels = zip(*each, *each[-1:] * (len(indices) - read), strict=True)
-        labels = np.asarray(self.source.labels, np.int32)[indices]
+            if self._last[0] != step:
+                self._last = step, self._places(step)
+            positions, indices, valid = self._last[1]
+        chosen = slice(part * self._chunk, (part + 1) * self._chunk)
+        positions, indices, valid = positions[chosen], indices[chosen], valid[chosen]
+        read = int(valid.sum())
+        views, levels = np.zeros((len(valid), self._size, self._size, 3), np.uint8), np.zeros(len(valid), np.float32)
+        seeds = [(self._seed, step, position) for position in positions[:read]]
+        levels[:read] = self._fill(seeds, indices[:read].tolist(), views[:read])
         return {
-            "image": np.stack(views),
-            "label": labels,
+            "image": views,
+            "label": self._labels[indices],
             "index": indices.astype(np.int32),
-            "level": np.array(levels, np.float32),
+            "level": levels,
             "valid": valid,
         }
 
-    def _view(self, step: int, position: int, index: int) -> tuple[np.ndarray, float]:
-        # A generator for each place, so that a view depends on nothing but seed, step and place.
-        rng = np.random.default_rng((self.seed, step, position))
-        view = self.transform(self.source.image(index), rng)
-        return (view, 0.0) if self.degradation is None else self.degradation(view, rng)
+
+def _joined(chunks: Sequence[Any]) -> Batch:
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def local_slice(batch_size: int, process_index: int, process_count: int) -> range:
@@ -117,13 +128,6 @@ def local_slice(batch_size: int, process_index: int, process_count: int) -> rang
     return range(process_index * part, (process_index + 1) * part)
 
 
-def _batches(loader: _Loader, steps: int, threads: int | None) -> grain.DatasetIterator:
-    # At least two: one decodes while the other waits for the lock or the disk.
-    workers = threads or max(2, min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4))
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + 1)
-    return iter(grain.MapDataset.range(steps).map(loader).to_iter_dataset(options))
-
-
 def train_batches(
     source: Source,
     sampler: ClassBalanced,
@@ -133,10 +137,9 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     degradation: RandomDegradation | None = None,
-    threads: int | None = None,
-    cache_bytes: int = 2**30,
-) -> grain.DatasetIterator:
-    """Endless training batches of this process, prefetched in threads.
+    workers: Workers | None = None,
+) -> Batches:
+    """Endless training batches of this process, made ahead.
 
     Each is a dict of `image` uint8 [b, size, size, 3], `label` int32 [b], `index` int32 [b], `level` float32 [b] (that
     of a degradation) and `valid` bool [b], with b = K·m / process_count: the process's contiguous part of the
@@ -153,8 +156,7 @@ def train_batches(
       process_index: which of the processes this is.
       process_count: how many there are.
       degradation: what damages a share of the views, if anything.
-      threads: how many load; `None` for one a core, 2 to 16.
-      cache_bytes: decoded images are kept up to this many bytes.
+      workers: who makes the views; threads of this process by default.
 
     Raises:
       ValueError: the batch does not divide by the processes.
@@ -166,9 +168,8 @@ def train_batches(
     def places(step: int) -> tuple[range, np.ndarray, np.ndarray]:
         return part, sampler[step][part.start : part.stop], valid
 
-    return _batches(
-        _Loader(Cached(source, limit=cache_bytes), transform, seed, places, degradation), sys.maxsize, threads
-    )
+    views = Views(source, transform, degradation)
+    return Batches(places, sys.maxsize // 2**20, views, seed=seed, workers=workers, keep=True)
 
 
 def evaluation_batches(
@@ -179,12 +180,12 @@ def evaluation_batches(
     seed: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-    threads: int | None = None,
-) -> Iterator[Batch]:
+    workers: Workers | None = None,
+) -> Batches:
     """Every image once and in order, in batches of one shape.
 
-    Batches are as in `train_batches`, with b = batch_size / process_count; the last global batch is filled up with the
-    last view, where `valid` is false. A degradation depends on seed, batch and position in it alone.
+    Batches are as in `train_batches`, with b = batch_size / process_count; the last global batch is filled up with
+    black, where `valid` is false. A degradation depends on seed, batch and position in it alone.
 
     Args:
       source: where the images are.
@@ -193,7 +194,7 @@ def evaluation_batches(
       seed: of the transform's generator.
       process_index: which of the processes this is.
       process_count: how many there are.
-      threads: how many load; `None` for one a core, 2 to 16.
+      workers: who makes the views; threads of this process by default.
 
     Raises:
       ValueError: the batch does not divide by the processes.
@@ -205,4 +206,5 @@ def evaluation_batches(
         wanted = step * batch_size + np.arange(part.start, part.stop)
         return part, np.minimum(wanted, len(source) - 1), wanted < len(source)
 
-    return _batches(_Loader(source, transform, seed, places), -(-len(source) // batch_size), threads)
+    steps = math.ceil(len(source) / batch_size)
+    return Batches(places, steps, Views(source, transform), seed=seed, workers=workers, keep=False)

@@ -1,13 +1,11 @@
 """What a data source is: labels, ancestors and random access to images; and a view of a part of one."""
 
-import concurrent.futures
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Integer, Shaped, UInt8
+from jaxtyping import Bool, Int32, Integer, Shaped, UInt8
 
 from hypjax.data.errors import DataError
 
@@ -122,16 +120,52 @@ def own_file(source: Source, index: int) -> tuple[int, int]:
     return (0, 0) if file is None else file(index)
 
 
+ReaderAndKey = tuple[Callable[[Any], np.ndarray], Callable[[int], Any]]
+
+
+def own_reader(source: Source) -> ReaderAndKey | None:
+    """What reads an image, to be sent to other processes, and what it is told there to find the image at an index.
+
+    A source with a method `reader` gives both itself and need not be sent, or says by None that only the process that
+    it is in may read it; any other is sent whole.
+    """
+    own: Callable[[], ReaderAndKey | None] | None = getattr(source, "reader", None)
+    return (source.image, int) if own is None else own()
+
+
+LARGE = 2**18
+"""Beyond so many images those of a sample are opened at the start, or asked for their sizes, instead of all."""
+SAMPLE = 2**12  # images
+
+
+def sample(source: Source) -> Sequence[int]:
+    """Indices of all images, or of the same few of a large source each time, in order."""
+    count = len(source)
+    chosen = range(count) if count <= LARGE else np.random.default_rng(0).choice(count, SAMPLE, replace=False).tolist()
+    return sorted(chosen)
+
+
 def digest(source: Source) -> str:
     """A digest of which images a source holds, in which order and of which classes: names, file sizes, labels.
 
-    Nothing is decoded, and where the folder lies does not matter. Of rows of features the labels alone are looked at.
+    Nothing is decoded, and where the folder lies does not matter. Of rows of features the labels alone are looked at,
+    of more than `LARGE` images the sizes of a sample.
     """
     found = hashlib.sha256(np.ascontiguousarray(source.labels).tobytes())
-    found.update("\0".join(source.class_names).encode("utf-8", "surrogateescape"))
-    if own_features(source) is None:
+
+    def add(text: str) -> None:
+        found.update(text.encode("utf-8", "surrogateescape"))
+
+    add("\0".join(source.class_names))
+    if own_features(source) is not None:
+        return found.hexdigest()[:32]
+    if len(source) <= LARGE:
         for index in range(len(source)):
-            found.update(f"{source.name(index)}\0{own_file(source, index)[0]}\0".encode("utf-8", "surrogateescape"))
+            add(f"{source.name(index)}\0{own_file(source, index)[0]}\0")
+    else:
+        for start in range(0, len(source), LARGE):
+            add("\0".join(map(source.name, range(start, min(start + LARGE, len(source))))) + "\0")
+        add("\0".join(str(own_file(source, index)[0]) for index in sample(source)))
     return found.hexdigest()[:32]
 
 
@@ -170,6 +204,11 @@ class Subset:
     def file(self, index: int) -> tuple[int, int]:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, int(self.indices[index]))
+
+    def reader(self) -> ReaderAndKey | None:
+        """As `own_reader`."""
+        own = own_reader(self._source)
+        return own and (own[0], lambda index: own[1](int(self.indices[index])))
 
 
 def subset(source: Source, indices: Integer[np.ndarray, "m"] | Sequence[int]) -> Subset:
@@ -218,6 +257,10 @@ class Coarse:
         """Bytes of its file and when that was changed, as `own_file`."""
         return own_file(self._source, index)
 
+    def reader(self) -> ReaderAndKey | None:
+        """As `own_reader`."""
+        return own_reader(self._source)
+
 
 def coarsened(source: Source, level: str) -> Coarse:
     """View a source as one whose classes are a level of its hierarchy, to train on labels coarser than the classes.
@@ -233,65 +276,3 @@ def coarsened(source: Source, level: str) -> Coarse:
     if level not in names:
         raise DataError(f"the data set has no level {level!r}; it has: {', '.join(names) or 'none'}")
     return Coarse(source, names.index(level))
-
-
-def decodable(source: Source) -> Int64[np.ndarray, "m"]:
-    """Find the images that decode; every image is decoded once, in threads.
-
-    Those that do not are counted in one warning that names the first.
-
-    Args:
-      source: any source; one with a method `check(index)`, which raises as `image` does, saves pixels and time.
-
-    Returns:
-      The indices of the images that do.
-
-    Raises:
-      DataError: none does.
-    """
-    check = getattr(source, "check", source.image)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        complaints = list(pool.map(lambda index: _complaint(check, index), range(len(source))))
-    sound = np.array([index for index, complaint in enumerate(complaints) if not complaint], np.int64)
-    first = next(filter(None, complaints), "")
-    if not len(sound):
-        raise DataError(f"none of the {len(source)} images decodes; the first: {first}")
-    if first:
-        skipped = len(source) - len(sound)
-        kind = "image" if skipped == 1 else "images"
-        logging.getLogger(__name__).warning("skipped %d undecodable %s, the first: %s", skipped, kind, first)
-    return sound
-
-
-def _complaint(check: Callable[[int], object], index: int) -> str:
-    try:
-        check(index)
-    except DataError as error:
-        return str(error).partition("; --config")[0]
-    return ""
-
-
-def with_pairs(source: Source) -> Source:
-    """Leave out classes with a single image, which has nothing to be found by or pulled to.
-
-    What is left out is counted in one warning that names the first classes.
-
-    Args:
-      source: any source.
-
-    Raises:
-      DataError: there are no images, or no class has two.
-    """
-    if len(source) == 0:
-        raise DataError("the data set has no images")
-    lonely = np.bincount(source.labels, minlength=len(source.class_names)) < 2
-    if not lonely.any():
-        return source
-    shown = ", ".join(repr(source.class_names[c]) for c in np.flatnonzero(lonely)[:3]) + ", …" * bool(lonely.sum() > 3)
-    if lonely.all():
-        raise DataError(
-            f"no class has 2 images or more ({shown}): retrieval needs at least 2 a class to find one another"
-        )
-    kind = "class" if lonely.sum() == 1 else "classes"
-    logging.getLogger(__name__).warning("left out %d %s with a single image (%s)", lonely.sum(), kind, shown)
-    return subset(source, np.flatnonzero(~lonely[source.labels]))

@@ -1,21 +1,29 @@
 """TFDS data sources as sources: random access to ArrayRecord files, without TensorFlow."""
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
 import importlib
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from hypjax.data import benchmarks
+from hypjax.data import atomic, benchmarks
 from hypjax.data.benchmarks import Benchmark
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError
+from hypjax.data.places import Place, as_path, changed, size
 from hypjax.data.source import dense, hierarchy
 
 _CHUNK = 256  # records read at a time
+FORMAT = "1"  # of the index of labels; another one makes it anew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +85,8 @@ class TfdsSource:
     """Any sequence of dicts with an image and an integer label, such as `builder.as_data_source(split=...)`.
 
     Several sequences are laid end to end: TFDS has classification splits, which retrieval joins and splits anew by
-    class. All labels are read once at the start; `decoders={"image": tfds.decode.SkipDecoding()}` makes that fast.
+    class. All labels are read at the start, where no index of them is kept;
+    `decoders={"image": tfds.decode.SkipDecoding()}` makes that fast.
 
     >>> records = [{"image": np.zeros((4, 5, 3), np.uint8), "label": label} for label in (7, 7, 9)]
     >>> source = TfdsSource(records)
@@ -90,6 +99,7 @@ class TfdsSource:
       names: for either of these keys, the name of each number.
       splits: the name of each sequence; images of one called `query` ask, the others of their classes answer.
       shorter_side: larger encoded images are shrunk to it, in pixels; 0 for none.
+      index: the file where the labels of these records are kept; they are read from it, or else written.
 
     Raises:
       DataError: a record lacks a key, there are no records, or one class has two ancestors.
@@ -102,6 +112,7 @@ class TfdsSource:
         names: Mapping[str, Sequence[str]] | None = None,
         splits: Sequence[str] = (),
         shorter_side: int = 0,
+        index: Path | None = None,
     ) -> None:
         layout = layout or Layout()
         self._sources, self._shorter_side = data_sources, shorter_side
@@ -109,7 +120,7 @@ class TfdsSource:
         if not len(self):
             raise DataError("the TFDS data source has no records")
         keys = [layout.label, *filter(None, [layout.ancestor])]
-        columns = self._columns(keys)
+        columns = self._columns(keys) if index is None else _kept(index, lambda: self._columns(keys))
         self.numbers, self.labels = dense(np.array(columns[0]))
         ancestors: list[Any] = [""] * len(self.numbers)
         if layout.ancestor:
@@ -137,13 +148,16 @@ class TfdsSource:
             self.parts = np.where(in_split == "train", 0, 2).astype(np.int32)
 
     @classmethod
-    def load(cls, name: str, data_dir: str = "", *, shorter_side: int = 0) -> "TfdsSource":
+    def load(
+        cls, name: str, data_dir: str = "", *, shorter_side: int = 0, copies: Path = Path("runs/features")
+    ) -> "TfdsSource":
         """Read all splits of a TFDS data set that was prepared as ArrayRecord.
 
         Args:
           name: of the data set, such as `caltech_birds2011` or `cars196:2.1.0`.
           data_dir: where it was prepared; empty for TFDS's default.
           shorter_side: larger images are shrunk to it, in pixels; 0 for none.
+          copies: the folder where an index of the labels is kept, under a digest of what the files are.
 
         Raises:
           DataError: TFDS does not know it, or it is not prepared there; nothing is downloaded.
@@ -169,6 +183,7 @@ class TfdsSource:
             )
             raise DataError(f"{name} is not prepared in {folder}; prepare it once: {command}")
         try:
+            builder = tfds.builder_from_directory(folder)  # which can be sent to a process that has no class for it
             pictures = [key for key, kind in builder.info.features.items() if isinstance(kind, tfds.features.Image)]
             splits = builder.as_data_source(decoders={key: tfds.decode.SkipDecoding() for key in pictures})
         except Exception as error:
@@ -183,15 +198,16 @@ class TfdsSource:
         }
         ordered = sorted(splits)
         return cls(
-            *(splits[split] for split in ordered), layout=layout, names=names, splits=ordered, shorter_side=shorter_side
+            *(splits[split] for split in ordered),
+            layout=layout,
+            names=names,
+            splits=ordered,
+            shorter_side=shorter_side,
+            index=copies / f"{_key(as_path(folder), layout)}.npz",
         )
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
-
-    def _record(self, index: int) -> Mapping[str, Any]:
-        source = int(np.searchsorted(self._ends, index, side="right"))
-        return self._sources[source][index - int(self._ends[source]) + len(self._sources[source])]
 
     def _columns(self, keys: Sequence[str]) -> list[list[Any]]:
         """The values of some keys in all records."""
@@ -216,23 +232,58 @@ class TfdsSource:
 
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image of a record. Raises `DataError` naming it when it does not decode."""
-        image = self._record(index)["image"]
-        if isinstance(image, bytes):
-            return decode(image, name=self.name(index), shorter_side=self._shorter_side)
-        pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-            raise DataError(f"{self.name(index)}: expected uint8 [h, w, 1 or 3]; got {pixels.dtype} {pixels.shape}")
-        return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()
+        return _image(self._sources, self._shorter_side, index)
+
+    def reader(self) -> tuple[Callable[[int], np.ndarray], Callable[[int], int]]:
+        """As `hypjax.data.source.own_reader`: the records without their labels."""
+        return functools.partial(_image, self._sources, self._shorter_side), int
 
     def check(self, index: int) -> None:
         """Decode the image of a record as small as it goes, which finds the same damage in less time."""
-        image = self._record(index)["image"]
+        image = _record(self._sources, index)["image"]
         if isinstance(image, bytes):
             decode(image, name=self.name(index), shorter_side=1)
 
     def name(self, index: int) -> str:
         """The number of the record, counted through all splits."""
         return f"record {index}"
+
+
+def _record(sources: Sequence[Sequence[Mapping[str, Any]]], index: int) -> Mapping[str, Any]:
+    place = index
+    for source in sources:
+        if place < len(source):
+            return source[place]
+        place -= len(source)
+    raise IndexError(f"there is no record {index}")
+
+
+def _image(sources: Sequence[Sequence[Mapping[str, Any]]], shorter_side: int, index: int) -> np.ndarray:
+    image = _record(sources, index)["image"]
+    if isinstance(image, bytes):
+        return decode(image, name=f"record {index}", shorter_side=shorter_side)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise DataError(f"record {index}: expected uint8 [h, w, 1 or 3]; got {pixels.dtype} {pixels.shape}")
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()
+
+
+def _key(folder: Place, layout: Layout) -> str:
+    """A digest of the files of a data set, and of what is looked for in them."""
+    files = sorted((path.name, size(path), changed(path)) for path in folder.iterdir())
+    return hashlib.sha256(repr((FORMAT, str(folder), layout.label, layout.ancestor, files)).encode()).hexdigest()[:32]
+
+
+def _kept(index: Path, read: Callable[[], list[list[Any]]]) -> list[list[Any]]:
+    """Columns from a file, or made, where it is not there or damaged, and kept in it."""
+    damage = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+    # Opened here, since np.load would leave a damaged file open.
+    with damage, index.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+        return [held[name].tolist() for name in sorted(held)]
+    columns = read()
+    with contextlib.suppress(OSError), atomic.writing(index) as file:  # a full disk costs the next start its time alone
+        np.savez(file, *map(np.array, columns))
+    return columns
 
 
 def layout_of(name: str) -> Layout:

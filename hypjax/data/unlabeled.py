@@ -44,13 +44,14 @@ def find_pictures(root: Place) -> list[Picture]:
     if not root.is_dir():
         raise DataError(f"{root} does not exist; give a folder of images")
     found = []
-    for path in walk(root):
-        if path.is_file():
-            status = path.stat()
-            found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+    for folder, files in walk(root):
+        for path in (root / folder / name for name in files):
+            if path.is_file():
+                status = path.stat()
+                found.append(Picture(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
     if not found:
         raise DataError(f"{root} holds no images; expected {', '.join(EXTENSIONS)} files, in folders at will")
-    return sorted(found, key=lambda picture: picture.path.split("/"))
+    return found
 
 
 def leaves_its_folder(path: object) -> bool:
@@ -75,24 +76,21 @@ class Files:
         self.class_names, self.level_names = ["pictures"], list[str]()
         self.ancestors, self.ancestor_names = np.zeros((1, 0), np.int32), list[list[str]]()
         self.reasons: dict[int, str] = {}
-        self._last: tuple[int, np.ndarray] = (-1, np.zeros((1, 1, 3), np.uint8))
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The image at an index as RGB."""
-        held, image = self._last
-        if held == index:  # the last one fills up its batch, and is not to be decoded as often
-            return image
         try:
             path = self._paths[index]
-            image = decode(path, name=str(path), shorter_side=self._shorter_side)
+            return decode(path, name=str(path), shorter_side=self._shorter_side)
         except DataError as error:
             self.reasons[index] = str(error).partition("; --config")[0]
-            image = np.full((1, 1, 3), 255, np.uint8)
-        self._last = (index, image)
-        return image
+            return np.full((1, 1, 3), 255, np.uint8)
+
+    def reader(self) -> None:
+        """As `hypjax.data.source.own_reader`: the reasons are remembered here."""
 
     def name(self, index: int) -> str:
         """Its path."""

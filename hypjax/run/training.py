@@ -86,6 +86,7 @@ class Training:
     def __call__(self) -> None:
         """Takes the steps that are left, and scores the test classes."""
         with ExitStack() as stack:
+            stack.callback(self.batches.close)
             checkpoints = stack.enter_context(self.run.keep_states("last", keep=self.config.checkpoint.keep))
             best = None
             if self.config.checkpoint.best and len(self.setup.splits.validation):

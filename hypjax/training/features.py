@@ -198,6 +198,9 @@ class FeatureBatches:
         """Goes on from a position that `get_state` told."""
         self._step = state["step"]
 
+    def close(self) -> None:
+        """Nothing is made ahead."""
+
 
 def row_batches(
     source: Source, *, batch_size: int, degradation: str | None = None, level: float = 0.0

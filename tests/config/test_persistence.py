@@ -25,9 +25,11 @@ def test_a_run_from_before_a_setting_was_made_has_it_as_it_was_then(tmp_path):
     settings["optimizer"].pop("decay_every")
     settings["head"]["radius_range"] = [0.5, 0.9]
     settings.pop("dry")
+    settings["data"]["threads"] = 2  # a setting that is no more
     (tmp_path / "config.json").write_text(json.dumps(settings))
     config = persistence.load_config(tmp_path)
     assert (config.data.shorter_side, config.optimizer.decay_every, config.dry.run) == (0, 0.0, False)
+    assert "threads" not in config.data
     assert tuple(config.head.radius_range) == (0.5, 0.9)
 
 

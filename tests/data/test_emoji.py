@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from hypjax.data.emoji import Emoji
-from hypjax.data.source import Source, with_pairs
+from hypjax.data.sound import with_pairs
+from hypjax.data.source import Source
 
 PACKAGE = resources.files("hypjax.data.emoji")
 

@@ -49,6 +49,16 @@ def test_links_are_followed_once(tmp_path):
     assert ImageFolder(tmp_path / "root").class_names == ["a", "b"]
 
 
+def test_files_are_in_the_order_of_sorted_paths(tmp_path):
+    names = ["a/b/1.png", "a/b-c/1.png", "a/b.png", "a/c/d/2.png", "a/c/1.png", "a/c/e.png", "a-b/1.png", "a b/1.png"]
+    for name in names:
+        save(tmp_path / name)
+    folder = ImageFolder(tmp_path)
+    ordered = sorted(names, key=lambda name: name.split("/"))
+    assert [folder.name(i) for i in range(len(folder))] == ordered
+    assert [folder.class_names[label] for label in folder.labels] == [name.rpartition("/")[0] for name in ordered]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

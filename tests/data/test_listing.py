@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypjax.data import catalog
+from hypjax.data import catalog, files, listing
+from hypjax.data import source as source_module
 from hypjax.data.errors import DataError
 from hypjax.data.listing import ListedImages
-from hypjax.data.source import Source, own_queries
+from hypjax.data.source import Source, digest, own_queries, sample
 
 ROWS = [
     {"path": "a b/ä,1.png", "label": "wren", "family": "bird", "kingdom": "animal"},
@@ -86,6 +87,7 @@ PARTS = ("train", "train", "train", "train", "query", "gallery", "query", "galle
         ("file,label\n2.png,a\n", "no column path; it has: file, label"),
         ("path,label\n2.png\n", "image 1 lacks one of path, label"),
         ("path,label\n2.png,a\n2.png,\n", "image 2 lacks one of path, label"),
+        ("path,label,label\n2.png,a,b\n", "two columns are called 'label'; rename one"),
         ("path,label\n2.png,a,b\n", "image 1 has more values than the header has columns"),
         ("path,label\nno.png,a\n2.png,a\n", r"1 of 2 listed images are not in .* \(no.png\)"),
         ("path,label,kind\n2.png,a,x\n3.png,a,y\n", "label 'a' has kind 'x' and 'y'; super-labels must form a tree"),
@@ -124,3 +126,44 @@ def test_a_listed_file_that_is_no_image_is_named_before_training(folder):
     rows = [{"path": "2.png", "label": label} for label in "abcdefabcdef"]
     with pytest.raises(DataError, match=r"2.png: cannot decode this image \(not an image Pillow knows\)"):
         catalog.load("folder", directory=str(listed(folder, rows)))
+
+
+def test_rows_are_counted_over_blocks(folder, monkeypatch):
+    monkeypatch.setattr(listing, "BLOCK", 2)
+    for name, text in (("list.csv", as_csv(ROWS)), ("list.json", json.dumps(ROWS))):
+        (folder / name).write_text(text, encoding="utf-8")
+        source = ListedImages(folder / name)
+        np.testing.assert_array_equal(source.labels, [2, 1, 1, 0])
+        assert [source.name(i) for i in range(4)] == [row["path"] for row in ROWS]
+        (folder / name).write_text(text.replace("fish", ""), encoding="utf-8")
+        with pytest.raises(DataError, match="image 4 lacks one of path, label, family, kingdom"):
+            ListedImages(folder / name)
+
+
+def test_of_a_large_set_a_sample_is_opened(folder, monkeypatch):
+    paths = [f"{number:02d}.png" for number in range(60)]
+    rows = [{"path": path, "label": "abcdef"[number % 6]} for number, path in enumerate(paths)]
+    path = listed(folder, rows)
+    for name in paths:
+        Image.new("RGB", (6, 4)).save(folder / name)
+    whole = digest(ListedImages(path))
+    monkeypatch.setattr(source_module, "LARGE", 20)
+    monkeypatch.setattr(files, "LARGE", 20)
+    monkeypatch.setattr(source_module, "SAMPLE", 10)
+    large = ListedImages(path)
+    looked_at = sample(large)
+    assert len(set(looked_at)) == 10
+    first = digest(large)
+    assert first != whole
+    for number in set(range(60)) - set(looked_at):
+        (folder / paths[number]).unlink()
+    catalog.load("folder", directory=str(path))
+    assert digest(ListedImages(path)) == first
+    with open(folder / paths[looked_at[0]], "ab") as file:
+        file.write(b"x")
+    assert digest(ListedImages(path)) != first
+    rows[3]["label"], rows[5]["label"] = rows[5]["label"], rows[3]["label"]
+    assert digest(ListedImages(listed(folder, rows))) != first
+    (folder / paths[looked_at[1]]).unlink()
+    with pytest.raises(DataError, match=paths[looked_at[1]]):
+        catalog.load("folder", directory=str(path))

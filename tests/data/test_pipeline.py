@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hypjax.data.errors import DataError
-from hypjax.data.pipeline import Cached, evaluation_batches, local_slice, train_batches
+from hypjax.data.pipeline import evaluation_batches, local_slice, train_batches
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.transforms import EvaluationTransform, TrainTransform
+from hypjax.data.workers import Cached, Threads
 from tests.data.toy import Toy
 
 TRANSFORM = TrainTransform(8, jitter=0.2)
@@ -38,9 +39,9 @@ def test_batches_hold_what_the_sampler_says():
 
 
 def test_same_seed_same_batches_whatever_threads_and_cache():
-    expected = take(stream(threads=1), 6)
-    assert all(map(same, expected, take(stream(threads=4), 6)))
-    assert all(map(same, expected, take(stream(cache_bytes=0), 6)))
+    expected = take(stream(workers=Threads(1)), 6)
+    assert all(map(same, expected, take(stream(workers=Threads(4)), 6)))
+    assert all(map(same, expected, take(stream(workers=Threads(2, cache_bytes=0)), 6)))
     assert not all(map(same, expected, take(stream(seed=4), 6)))
 
 
@@ -67,7 +68,11 @@ def test_resumes_exactly_from_json():
 def test_evaluation_covers_everything_once_in_order(processes):
     source = Toy()
     parts = [
-        list(evaluation_batches(source, 4, EvaluationTransform(8), process_index=p, process_count=processes, threads=2))
+        list(
+            evaluation_batches(
+                source, 4, EvaluationTransform(8), process_index=p, process_count=processes, workers=Threads(2)
+            )
+        )
         for p in range(processes)
     ]
     batches = [
@@ -96,7 +101,7 @@ class Counting(Toy):
 
 def test_what_fills_the_last_batch_is_read_once():
     source = Counting()
-    (batch,) = evaluation_batches(source, 100, EvaluationTransform(8), threads=2)
+    (batch,) = evaluation_batches(source, 100, EvaluationTransform(8), workers=Threads(2))
     assert (len(batch["image"]), batch["valid"].sum()) == (100, 14)
     assert source.read == list(range(14))
 
@@ -110,10 +115,10 @@ class Broken(Toy):
 
 def test_undecodable_image_is_named_through_the_threads():
     with pytest.raises(DataError) as caught:
-        take(stream(Broken(), threads=2), 20)
+        take(stream(Broken(), workers=Threads(2)), 20)
     assert str(caught.value) == "birds/6.png: cannot decode this image"
     with pytest.raises(DataError, match=r"birds/6\.png"):
-        list(evaluation_batches(Broken(), 4, EvaluationTransform(8), threads=2))
+        list(evaluation_batches(Broken(), 4, EvaluationTransform(8), workers=Threads(2)))
 
 
 def test_cache_keeps_to_its_limit():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hypjax.data.errors import DataError
-from hypjax.data.source import Source, coarsened, decodable, own_queries, subset, with_pairs
+from hypjax.data.sound import decodable, with_pairs
+from hypjax.data.source import Source, coarsened, own_queries, subset
 from tests.data.toy import Toy
 
 

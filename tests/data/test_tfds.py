@@ -1,12 +1,16 @@
 import io
+import os
+import shutil
 import sys
 
+import cloudpickle
 import numpy as np
 import pytest
 from PIL import Image
 
+from hypjax.data import tfds as tfds_source
 from hypjax.data.errors import DataError
-from hypjax.data.source import Source
+from hypjax.data.source import Source, own_reader
 from hypjax.data.tfds import Layout, TfdsSource
 
 
@@ -88,14 +92,41 @@ def prepared(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_prepared_array_record_is_read_without_tensorflow(prepared):
-    source = TfdsSource.load("hypjax_toy", prepared)
+def test_prepared_array_record_is_read_without_tensorflow(prepared, tmp_path):
+    source = TfdsSource.load("hypjax_toy", prepared, copies=tmp_path)
     assert len(source) == 8
     assert source.class_names == ["wren", "owl"]
     values = np.array([source.image(i)[0, 0, 0] for i in range(8)])
     np.testing.assert_array_equal(values % 2, source.labels)
     assert sorted(values) == [0, 1, 2, 3, 100, 101, 102, 103]
     assert "tensorflow" not in sys.modules
+    read, key = cloudpickle.loads(cloudpickle.dumps(own_reader(source)[0])), own_reader(source)[1]
+    np.testing.assert_array_equal(read(key(5)), source.image(5))
+
+
+def test_labels_are_read_once(tmp_path, monkeypatch):
+    records, index = [record(5, b"chair"), record(9, b"lamp"), record(5, b"chair")], tmp_path / "a" / "b.npz"
+    first = TfdsSource(records, layout=KIND, index=index)
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_source, "_all_records", None)
+        again = TfdsSource(records, layout=KIND, index=index)
+    assert again.class_names == first.class_names == ["5", "9"]
+    assert again.ancestor_names == first.ancestor_names == [["chair", "lamp"]]
+    np.testing.assert_array_equal(again.labels, [0, 1, 0])
+    index.write_bytes(index.read_bytes()[:-30])
+    np.testing.assert_array_equal(TfdsSource(records, layout=KIND, index=index).labels, [0, 1, 0])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_index_is_that_of_the_files(prepared, tmp_path):
+    copy, kept = shutil.copytree(prepared, tmp_path / "copy"), tmp_path / "kept"
+    for _ in range(2):
+        TfdsSource.load("hypjax_toy", str(copy), copies=kept)
+        assert len(list(kept.iterdir())) == 1
+    file = next(copy.glob("hypjax_toy/1.0.0/*.array_record*"))
+    os.utime(file, ns=(0, 0))
+    TfdsSource.load("hypjax_toy", str(copy), copies=kept)
+    assert len(list(kept.iterdir())) == 2
 
 
 @pytest.mark.filterwarnings("ignore")

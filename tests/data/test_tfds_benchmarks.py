@@ -128,6 +128,11 @@ def folders(tmp_path_factory):
     return parents
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # below which labels are kept
+
+
 def loaded(folders, name, **options):
     return (
         catalog.load(name, directory=str(folders[name]), complete=False, **options),

@@ -53,7 +53,7 @@ class Emoji:
             index = json.loads(self._archive.read("index.json"))
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"the packaged emoji cannot be read ({error}); reinstall hypjax") from error
-        self._lock = threading.Lock()
+        self._split, self._lock = split, threading.Lock()
         classes = [c for c in index["classes"] if split in (None, c["split"])]
         self.class_names = [c["name"] for c in classes]
         self.codepoints = [c["id"] for c in classes]
@@ -65,6 +65,9 @@ class Emoji:
             self.ancestor_names.append([str(name) for name in names])
         self._names = [f"{vendor}/{c['id']}" for c in classes for vendor in c["vendors"]]
         self.labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(c["vendors"]) for c in classes])
+
+    def __reduce__(self) -> tuple[type["Emoji"], tuple[str | None]]:
+        return Emoji, (self._split,)
 
     def __len__(self) -> int:
         return len(self._names)
