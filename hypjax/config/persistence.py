@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
 
-# Settings that make no other run of it: where it is logged, and where features are kept.
-ELSEWHERE = ("log.", "features.dir:")
+# Settings that make no other run of it: where it is logged, where features are kept, how its step is compiled.
+ELSEWHERE = ("log.", "features.dir:", "encoder.blocks:", "batch.slices:")
 # Settings whose default is not what runs from before them did.
 BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
 
