@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hypjax.config.settings import default_settings
+from hypjax.config.settings import ACCUMULATED, default_settings, refuse_accumulation
 from hypjax.data.errors import UsageError
 
 # Settings that bring others with them, by the words behind the colon that do so.
@@ -139,6 +139,8 @@ def _unknown_setting(argv: Sequence[str]) -> str:
         if not word.startswith("--config."):
             continue
         path, node = word.removeprefix("--config.").partition("=")[0], default_settings()
+        if ACCUMULATED in path:
+            return refuse_accumulation(path)
         for part in path.split("."):
             if not isinstance(node, ConfigDict) or part not in node:
                 beside = list(node) if isinstance(node, ConfigDict) else []

@@ -65,6 +65,7 @@ def create_encoder(config: ConfigDict) -> tuple[nn.Module, Callable[[jax.Array],
             config.encoder.name,
             dtype=choose_dtype(config.encoder.dtype),
             train_batch_norm=config.encoder.train_batch_norm,
+            blocks=config.encoder.blocks,
             **config.encoder.sizes,
         )
         sizes = config.data.image_size, config.data.eval_image_size

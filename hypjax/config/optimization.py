@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from hypjax import optim
 from hypjax.config.assembly import Setup
+from hypjax.config.images import batch_classes
+from hypjax.config.settings import holds_features
 from hypjax.data.errors import UsageError, as_usage
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
@@ -86,8 +88,9 @@ def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrap
     """The compiled train step, `(state, batch, seed=...) -> (state, metrics)`; it takes the state's place in memory.
 
     Raises:
-      UsageError: parts that make no sense together.
+      UsageError: parts that make no sense together, or a batch that can't be cut into slices.
     """
+    require_slices(config, setup, mesh)
     step = partial(
         train_step,
         model=setup.model,
@@ -95,6 +98,7 @@ def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrap
         optimizer=create_optimizer(config),
         preprocess=setup.preprocess,
         decay=config.optimizer.ema,
+        slices=config.batch.slices,
     )
 
     def on_mesh(state: TrainState, batch: Batch, *, seed: int) -> tuple[TrainState, Metrics]:
@@ -107,3 +111,30 @@ def create_step(config: ConfigDict, setup: Setup, mesh: Mesh) -> jax.stages.Wrap
         # Named, since what stands for a row of the batch would else be split by the compiler's own choice.
         out_shardings=sharding.replicated(mesh),
     )
+
+
+def require_slices(config: ConfigDict, setup: Setup, mesh: Mesh) -> None:
+    """Checks that the encoder can take a batch in slices.
+
+    Raises:
+      UsageError: it can't; says why, and which number would do.
+    """
+    slices = config.batch.slices
+    if slices == 1:
+        return
+    if slices < 1:
+        raise UsageError(f"batch.slices must be at least 1, not {slices}")
+    if holds_features(config) or config.features.cached:
+        raise UsageError(f"batch.slices={slices} makes no sense with features as input: no encoder is run")
+    if getattr(setup.model.encoder, "train_batch_norm", False):
+        raise UsageError(
+            f"encoder.train_batch_norm takes its statistics over the whole batch, so that batch.slices={slices} would "
+            "give others; set one of them back"
+        )
+    images = batch_classes(config, setup.splits.train) * config.batch.samples_per_class
+    each = images // mesh.size
+    if each % slices:
+        nearest = min((n for n in range(1, each + 1) if each % n == 0), key=lambda n: abs(n - slices))
+        raise UsageError(
+            f"{each} images on each device cannot be cut into {slices} equal slices; --config.batch.slices={nearest} can"
+        )

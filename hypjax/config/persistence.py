@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
 
-# Settings that make no other run of it: where it is logged, where features are kept, and who decodes.
-ELSEWHERE = ("log.", "features.dir:", "data.workers:", "data.cache_gib:")
+# Settings that make no other run of it: where it is logged, where features are kept, who decodes, how its step is
+# compiled.
+ELSEWHERE = ("log.", "features.dir:", "data.workers:", "data.cache_gib:", "encoder.blocks:", "batch.slices:")
 # Settings whose default is not what runs from before them did.
 BEFORE: dict[str, Any] = {"data": {"shorter_side": 0}}
 # Settings that are no more, and made no other run of it.

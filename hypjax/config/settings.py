@@ -14,6 +14,17 @@ from ml_collections import ConfigDict
 FROZEN = ("encoder/stem/", "encoder/block_[0-4]/", "encoder/block_[0-9]+/depthwise/kernel")
 
 
+ACCUMULATED = "accumulat"  # part of what others call a setting that there is none of
+
+
+def refuse_accumulation(key: str) -> str:
+    """Why gradients of smaller batches are not added up, for whoever asks for a setting that does so."""
+    return (
+        f"there is no setting {key!r}: these losses compare all images of a batch, so that gradients of its parts do "
+        "not add up to its own; batch.slices=N gives that, in an N-th of the encoder's memory"
+    )
+
+
 def holds_features(config: ConfigDict) -> bool:
     """Whether the data are rows of features, so that there is neither an image nor an encoder."""
     return config.data.name == "features"
@@ -84,6 +95,7 @@ def _data() -> dict[str, Any]:
             "classes": 0,  # of a batch; 0: most_classes, or all there are where there are fewer
             "most_classes": 48,
             "samples_per_class": 3,
+            "slices": 1,  # that the encoder takes one after another, in memory for one of them; losses are the same
         },
         "augment": {
             "scale": (0.5, 1.0),  # share of the area, RandomResizedCrop
@@ -105,6 +117,7 @@ def _model() -> dict[str, Any]:
             "weights": "packaged",  # packaged | a file, or its address | hf:OWNER/NAME | "" for a random start
             "dtype": "float32",  # or bfloat16, inside the encoder only
             "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
+            "blocks": "unrolled",  # unrolled | scanned (transformers), compiled sooner | remade, in less memory
             "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...
             # Regular expressions on parameter paths, matched from their start. The early layers and the depthwise
             # kernels cost most of the backward pass of the default encoder and learn least.

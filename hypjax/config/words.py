@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hypjax.config import recipes
-from hypjax.config.settings import holds_features
+from hypjax.config.settings import ACCUMULATED, holds_features, refuse_accumulation
 from hypjax.data.errors import UsageError
 
 
@@ -126,6 +126,8 @@ def _apply_word(config: ConfigDict, word: str) -> None:
     key, equals, value = word.partition("=")
     if key in SWITCHES and value in ("", "true"):
         return
+    if ACCUMULATED in key:
+        raise UsageError(refuse_accumulation(key))
     if key not in ARGUMENTS and ("." in key or key in config):
         _override(config, key, value)
         return

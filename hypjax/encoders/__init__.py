@@ -57,7 +57,17 @@ _ENCODERS: dict[str, tuple[Any, Preprocessing]] = {
 }
 
 
-def create(name: str, *, dtype: DTypeLike = jnp.float32, train_batch_norm: bool = False, **sizes: Any) -> nn.Module:
+BLOCKS = ("unrolled", "scanned", "remade")
+
+
+def create(
+    name: str,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    train_batch_norm: bool = False,
+    blocks: str = "unrolled",
+    **sizes: Any,
+) -> nn.Module:
     """An encoder by its name: a Flax module that maps normalized [n, h, w, 3] to float32 [n, features].
 
     Args:
@@ -66,11 +76,13 @@ def create(name: str, *, dtype: DTypeLike = jnp.float32, train_batch_norm: bool 
         dtype: Of the computation inside, float32 or bfloat16; parameters and features stay float32.
         train_batch_norm: Let batch normalization follow the training images, instead of keeping the statistics it was
             loaded with. Encoders without any are not concerned.
+        blocks: How they are compiled, with the same parameters and features: `unrolled`; `scanned`, one program for
+            all of a transformer's; `remade`, which keeps less in memory for a gradient and computes more.
         **sizes: Override the encoder's own: `stages`, `stem`, `width` of EfficientNet-Lite; `stages`, `width` of
             ResNets; `patch`, `width`, `depth`, `heads` of transformers.
 
     Raises:
-        ValueError: For an unknown name or size; the message lists those that exist.
+        ValueError: For an unknown name or size; the message lists those that exist. For `scanned` blocks that differ.
 
     Example:
         >>> create("vit_ti8", depth=4).depth
@@ -86,12 +98,16 @@ deit_s16_distilled, dino_vits16, dino_s16, vit_ti8
     unknown = [size for size in sizes if size not in fields]
     if unknown:
         raise ValueError(f"{name} has no size {', '.join(unknown)}; it has {', '.join(fields)}")
+    if blocks not in BLOCKS:
+        raise ValueError(f"blocks {blocks!r} are unknown; there are: {', '.join(BLOCKS)}")
+    if blocks == "scanned" and module is not VisionTransformer:
+        raise ValueError(f"the blocks of {name} differ and cannot be scanned; leave them unrolled, or remade")
     if "train_batch_norm" in inspect.signature(module).parameters:
         sizes["train_batch_norm"] = train_batch_norm
-    return make(dtype=dtype, **sizes)
+    return make(dtype=dtype, blocks=blocks, **sizes)
 
 
-_NO_SIZES = ("dtype", "train_batch_norm", "bottleneck", "distilled", "parent", "name")
+_NO_SIZES = ("dtype", "blocks", "train_batch_norm", "bottleneck", "distilled", "parent", "name")
 
 
 def preprocessing(name: str) -> Preprocessing:

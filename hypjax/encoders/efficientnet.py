@@ -72,6 +72,7 @@ class EfficientNetLite(nn.Module):
         width: Features out.
         train_batch_norm: Whether batch statistics are used and updated while training.
         dtype: Of the computation; features are float32.
+        blocks: "unrolled"; or "remade", where a gradient keeps what is between blocks alone and makes the rest anew.
 
     Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
     """
@@ -81,18 +82,20 @@ class EfficientNetLite(nn.Module):
     width: int = 1280
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    blocks: str = "unrolled"
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
         """Maps normalized images to pooled features."""
         conv = partial(ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
         x = nn.relu6(conv(self.stem, 3, 2, name="stem")(images, train))
-        for index, (block, stride) in enumerate(_blocks(self.stages)):
-            x = InvertedResidual(
-                block.features,
-                block.size,
+        block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.blocks == "remade" else InvertedResidual
+        for index, (stage, stride) in enumerate(_blocks(self.stages)):
+            x = block(
+                stage.features,
+                stage.size,
                 stride,
-                block.expand,
+                stage.expand,
                 self.train_batch_norm,
                 self.dtype,
                 name=f"block_{index}",

@@ -55,6 +55,7 @@ class ResNet(nn.Module):
         bottleneck: Three convolutions a block, and four times as many features, instead of two.
         train_batch_norm: Whether batch statistics are used and updated while training.
         dtype: Of the computation; features are float32.
+        blocks: "unrolled"; or "remade", where a gradient keeps what is between blocks alone and makes the rest anew.
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -64,6 +65,7 @@ class ResNet(nn.Module):
     bottleneck: bool = True
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    blocks: str = "unrolled"
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
@@ -71,10 +73,11 @@ class ResNet(nn.Module):
         conv = partial(ConvNorm, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
         x = nn.relu(conv(self.width, 7, 2, 3, name="stem")(images, train))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-        for stage, blocks in enumerate(self.stages):
-            for index in range(blocks):
+        block = nn.remat(ResidualBlock, static_argnums=(2,)) if self.blocks == "remade" else ResidualBlock
+        for stage, count in enumerate(self.stages):
+            for index in range(count):
                 stride = 2 if index == 0 and stage > 0 else 1
-                x = ResidualBlock(
+                x = block(
                     self.width * 2**stage,
                     stride,
                     self.bottleneck,

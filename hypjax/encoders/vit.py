@@ -1,6 +1,7 @@
 """Vision transformers, with the layout of the published ViT, DeiT and DINO weights."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,37 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from hypjax.encoders import tokens
+
 _EPSILON = 1e-6
+
+
+class Dense(nn.Module):
+    """A linear map of each token: [b, n, f] → [b, n, features]."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n f"], columns: slice = slice(None)) -> Float[Array, "b n g"]:
+        """Maps tokens to all features, or to those `columns` of them."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = kernel[:, columns].astype(self.dtype), bias[columns].astype(self.dtype)
+        return tokens.dense(x.astype(self.dtype), kernel, bias)
+
+
+class LayerNorm(nn.Module):
+    """Each token brought to mean 0 and variance 1 over its features, then scaled and shifted."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
+        """Maps tokens to tokens."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return tokens.layer_norm(x, scale, bias, _EPSILON).astype(self.dtype)
 
 
 class PatchEmbedding(nn.Module):
@@ -29,30 +60,45 @@ class PatchEmbedding(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         patches = rearrange(images, "b (h p) (w q) c -> b (h w) (p q c)", p=patch, q=patch)
         flat = rearrange(kernel, "p q c f -> (p q c) f")
-        return patches.astype(self.dtype) @ flat.astype(self.dtype) + bias.astype(self.dtype)[None, None]
+        return tokens.dense(patches.astype(self.dtype), flat.astype(self.dtype), bias.astype(self.dtype))
 
 
 class TransformerBlock(nn.Module):
     """Self-attention, then a two-layer perceptron; each is normalized first and added to its input.
 
     x ← x + attention(norm(x)),   x ← x + mlp(norm(x))
+
+    Attributes:
+        heads: Of the attention.
+        asking: Leading tokens that are asked for, or None for all. The others are attended to and not made.
+        dtype: Of the computation.
     """
 
     heads: int
     dtype: DTypeLike = jnp.float32
+    asking: int | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n f"]) -> Float[Array, "b n f"]:
+    def __call__(self, x: Float[Array, "b n f"]) -> Float[Array, "b m f"]:
         """Maps tokens to tokens."""
-        width = x.shape[-1]
-        y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_1")(x)
-        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(y)
-        q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=self.heads)
-        y = rearrange(jax.nn.dot_product_attention(q, k, v), "b n h d -> b n (h d)")
-        x = x + nn.Dense(width, dtype=self.dtype, name="proj")(y)
-        y = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm_2")(x)
-        y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="fc_1")(y), approximate=False)
-        return x + nn.Dense(width, dtype=self.dtype, name="fc_2")(y)
+        width, asking = x.shape[-1], slice(self.asking)
+        y = LayerNorm(self.dtype, name="norm_1")(x)
+        qkv = Dense(3 * width, self.dtype, name="qkv")
+        if self.asking is None:
+            parts = jnp.split(_heads(qkv(y), 3 * self.heads), 3, axis=2)
+        else:
+            keyed = jnp.split(_heads(qkv(y, slice(width, None)), 2 * self.heads), 2, axis=2)
+            parts = [_heads(qkv(y[:, asking], slice(width)), self.heads), *keyed]
+        x = x[:, asking]
+        y = tokens.attend(*parts).reshape(x.shape)
+        x = x + Dense(width, self.dtype, name="proj")(y)
+        y = LayerNorm(self.dtype, name="norm_2")(x)
+        y = tokens.gelu(Dense(4 * width, self.dtype, name="fc_1")(y))
+        return x + Dense(width, self.dtype, name="fc_2")(y)
+
+
+def _heads(x: Float[Array, "b n f"], heads: int) -> Float[Array, "b n h d"]:
+    return rearrange(x, "b n (h d) -> b n h d", h=heads)
 
 
 class VisionTransformer(nn.Module):
@@ -65,6 +111,9 @@ class VisionTransformer(nn.Module):
         heads: Of the attention.
         distilled: Carries DeiT's second token, beside the class token.
         dtype: Of the computation; features are float32.
+        blocks: "unrolled"; "scanned", one program for all but the last, which is compiled in less time; or "remade",
+            scanned, and a gradient keeps the tokens between blocks alone and makes what it needs inside of them anew.
+            Scanned ones all have their gradients made, also where some are frozen.
 
     Source: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; Touvron et al., Training
     data-efficient image transformers & distillation through attention, ICML 2021.
@@ -76,6 +125,7 @@ class VisionTransformer(nn.Module):
     heads: int = 6
     distilled: bool = False
     dtype: DTypeLike = jnp.float32
+    blocks: str = "unrolled"
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
@@ -93,14 +143,31 @@ class VisionTransformer(nn.Module):
         x = PatchEmbedding(self.patch, self.width, self.dtype, name="patch_embed")(images)
         normal = nn.initializers.normal(0.02)
         names = ("cls_token", "dist_token") if self.distilled else ("cls_token",)
-        tokens = [self.param(name, normal, (1, 1, self.width)) for name in names]
-        positions = self.param("pos_embed", normal, (1, len(tokens) + x.shape[1], self.width))
-        first = [jnp.broadcast_to(t.astype(self.dtype), (x.shape[0], 1, self.width)) for t in tokens]
+        leading = [self.param(name, normal, (1, 1, self.width)) for name in names]
+        positions = self.param("pos_embed", normal, (1, len(leading) + x.shape[1], self.width))
+        first = [jnp.broadcast_to(t.astype(self.dtype), (x.shape[0], 1, self.width)) for t in leading]
         x = jnp.concatenate([*first, x], axis=1) + positions.astype(self.dtype)
-        for index in range(self.depth):
-            x = TransformerBlock(self.heads, self.dtype, name=f"block_{index}")(x)
+        x = self._through(x)
         # Only the class token leaves, and LayerNorm is for each token alone.
-        return nn.LayerNorm(epsilon=_EPSILON, dtype=jnp.float32, name="norm")(x[:, 0].astype(jnp.float32))
+        return LayerNorm(name="norm")(x[:, 0].astype(jnp.float32))
+
+    def _through(self, x: Float[Array, "b n f"]) -> Float[Array, "b 1 f"]:
+        """All blocks; the last gives the class token alone."""
+        names = [f"block_{index}" for index in range(self.depth)]
+        last = TransformerBlock(self.heads, self.dtype, asking=1, name=names.pop())
+        if self.blocks == "unrolled" or self.is_initializing() or not names:
+            for name in names:
+                x = TransformerBlock(self.heads, self.dtype, name=name)(x)
+            return last(x)
+        block = TransformerBlock(self.heads, self.dtype, parent=None)
+
+        def step(x: Array, params: dict[str, Any]) -> tuple[Array, None]:
+            return block.apply({"params": params}, x), None
+
+        params = [self.variables["params"][name] for name in names]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        step = jax.checkpoint(step, prevent_cse=False) if self.blocks == "remade" else step
+        return last(jax.lax.scan(step, x, stacked)[0])
 
 
 _UNITS = {

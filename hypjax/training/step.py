@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from hypjax.training.objective import Objective
@@ -18,6 +20,7 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
+@jax.named_scope("images")
 def normalize(images: UInt8[Array, "n h w 3"], mean: jax.Array, std: jax.Array) -> Float[Array, "n h w 3"]:
     """Bytes to the encoder's units: (pixel / 255 − mean) / std."""
     return (images.astype(jnp.float32) / 255 - mean[None, None, None, :]) / std[None, None, None, :]
@@ -41,9 +44,46 @@ def apply_model(
     """
     if "features" in batch:
         return model.apply(variables, batch["features"], method="project", **options)
-    with jax.named_scope("images"):
-        images = preprocess(batch["image"])
-    return model.apply(variables, images, **options)
+    return model.apply(variables, preprocess(batch["image"]), **options)
+
+
+def encode_in_slices(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    images: UInt8[Array, "b h w 3"],
+    preprocess: Callable[[jax.Array], jax.Array],
+    slices: int,
+) -> Float[Array, "b features"]:
+    """Features of a batch whose encoder keeps nothing for the gradient but its images, and looks at a slice at a time.
+
+    The gradient of the features is made first, by whatever loss of the whole batch stands on them; then each slice is
+    encoded anew for that of the parameters, so that a step takes one more pass forward and memory for one slice. Each
+    device cuts its own share of the batch: no image moves, and gradients are summed over devices once.
+
+    Args:
+      model: one whose `encoder` sees each image by itself.
+      variables: its variables.
+      images: of the batch.
+      preprocess: bytes to the encoder's units.
+      slices: how many; must divide the images of each device.
+
+    Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021.
+    """
+
+    def of_share(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        @partial(jax.checkpoint, prevent_cse=False)
+        def encode(images: jax.Array) -> jax.Array:
+            return model.apply(variables, preprocess(images), method=lambda model, x: model.encoder(x, train=True))
+
+        features = jax.lax.map(encode, images.reshape(slices, -1, *images.shape[1:]))
+        return features.reshape(len(images), -1)
+
+    own = {name: {"encoder": value["encoder"]} for name, value in variables.items() if "encoder" in value}
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty:
+        whole, share = PartitionSpec(), PartitionSpec("data")
+        of_share = jax.shard_map(of_share, in_specs=(whole, share), out_specs=share, check_vma=False)
+    return of_share(own, images)
 
 
 def train_step(
@@ -56,6 +96,7 @@ def train_step(
     preprocess: Callable[[jax.Array], jax.Array],
     seed: int,
     decay: float = 0.0,
+    slices: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimization step on the loss of the global batch.
 
@@ -69,6 +110,7 @@ def train_step(
       preprocess: bytes to the encoder's units.
       seed: with `state.step` the only source of randomness.
       decay: of the averaged weights, in [0, 1).
+      slices: in which the encoder takes the batch, see `encode_in_slices`; 1 for all at once.
 
     Returns:
       The state after the step, and scalars: loss, grad_norm and the objective's own.
@@ -78,8 +120,11 @@ def train_step(
     updated = list(state.collections)
 
     def loss_of(params: Params) -> tuple[jax.Array, tuple[Metrics, Any, Any]]:
+        variables, seen = state.variables(params), batch
+        if slices > 1:
+            seen = {"features": encode_in_slices(model, variables, batch["image"], preprocess, slices)}
         output, collections = apply_model(
-            model, state.variables(params), batch, preprocess, train=True, rngs={"dropout": step_key}, mutable=updated
+            model, variables, seen, preprocess, train=True, rngs={"dropout": step_key}, mutable=updated
         )
         with jax.named_scope("objective"):
             loss, (figures, memory) = objective(

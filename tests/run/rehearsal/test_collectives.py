@@ -71,7 +71,7 @@ METHODS = {
     "uncertainty margin": "loss=uncertainty_margin",
     "hier": "loss=proxy_anchor,regularizer=hier,hier.proxies=16,hier.triplets=2",
     "eps": "loss=margin,miner=easy_positive+semihard_negative",
-    "ghm": "loss=pairwise_cross_entropy,distance=hybrid",
+    "ghm in slices": "loss=pairwise_cross_entropy,distance=hybrid,batch.slices=3",
     "resnet": "encoder=resnet18,encoder.train_batch_norm=true",
 }
 
