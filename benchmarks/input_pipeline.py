@@ -1,58 +1,56 @@
-"""Does the input keep up? Images decoded and augmented for each second of a core, beside what the train step consumes.
+"""Does the input keep up? Photographs a second that the loader makes of the cores it has, beside what they can decode.
 
-    python benchmarks/input_pipeline.py                     # photographs and emoji, and the steps that eat them
-    python benchmarks/input_pipeline.py --no-steps          # the input alone, in seconds
+    python benchmarks/input_pipeline.py                     # photographs by cores, emoji, and the steps that eat them
+    python benchmarks/input_pipeline.py --no-steps          # the input alone, in minutes
+    python benchmarks/input_pipeline.py --cores=1,8,64      # these numbers; by default powers of 2 and all
 
 The input is the real one: `hypjax.data.pipeline.train_batches` over image files and over the packaged emoji, decoded,
 cropped and augmented as the recipes say. Photographs are made for the occasion, JPEG files of 500 × 375 pixels and
 about 100 kB, smooth and rough like real ones; each is decoded anew every time, as with a data set that does not fit
-into memory. Emoji are taken from memory, where training keeps them. The steps are the trainer's, compiled for the
-devices that are there, on a batch that is there already; they do not depend on what the pixels show.
+into memory. Emoji are taken from memory, where training keeps them.
 
-All contestants take turns, round by round, and the best round counts. Input is measured in seconds of processor time
-over all threads, so that other programs on the machine disturb it little. *Cores to keep it busy* are the step's images
-a second over those of a core. On a CPU the step takes the same cores; the last column says how many cores an
-accelerator would need that takes 1,000 images a second.
+Contestants for the photographs, each in processes that are held to so many cores: plain processes, one a core, that
+decode and crop one image after the other and give it to nobody; the loader with a worker a core; the loader's threads;
+Grain's own processes (`mp_prefetch`, of chunks of 12 images); PyTorch's DataLoader with the same function where it is
+installed. They take turns, round by round, and the best round counts. Besides, processor time of all their processes
+for each image, which other programs on the machine disturb less.
+
+The steps are the trainer's, compiled for the devices that are there, on a batch that is there already. *Cores to keep
+it busy* are the step's images a second over those of a core. What an H100 or a v5e would take is an estimate: the
+operations that XLA counts in the step, over a share of the chip's published peak that is assumed to be reached.
 """
 
+from __future__ import annotations
+
 import argparse
+import json
 import os
 import platform
+import signal
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterator
+from importlib import metadata, util
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from hypjax.data.emoji import Emoji
 from hypjax.data.folder import ImageFolder
-from hypjax.data.pipeline import train_batches
-from hypjax.data.sampling import ClassBalanced
-from hypjax.data.source import Source
 from hypjax.data.transforms import DRAWINGS, PHOTOGRAPHS, TrainTransform
+from hypjax.data.workers import Processes, Threads, Workers
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 88
 CLASSES, IMAGES = 16, 6  # photographs: classes, and images of each
 
 
-class Input(NamedTuple):
-    """A kind of images and how training sees them.
-
-    Attributes:
-      source: where they are.
-      transform: what makes a view of one.
-      cache_bytes: of decoded images that are kept.
-      batch: images of one.
-    """
-
-    source: Source
-    transform: TrainTransform
-    cache_bytes: int
-    batch: int
+BATCH, CHUNK = 48, 12
+PEAKS = {"H100": 989e12, "v5e": 197e12}  # bfloat16 operations a second, dense, as sold
+REACHED = 0.4  # share of these that a step of ViT-S is assumed to reach
 
 
 class Step(NamedTuple):
@@ -109,65 +107,174 @@ def make_photographs(root: Path, *, classes: int = CLASSES, images: int = IMAGES
     return float(np.mean(sizes))
 
 
-def load(given: Input, *, threads: int) -> Iterator[dict[str, np.ndarray]]:
-    """Training batches of an input, without end."""
-    classes = given.batch // 3
-    sampler = ClassBalanced(given.source.labels, classes_per_batch=classes, samples_per_class=3, seed=0)
-    return train_batches(given.source, sampler, given.transform, seed=0, threads=threads, cache_bytes=given.cache_bytes)
+def bare(folder: Path) -> Iterator[int]:
+    """Decodes and crops image after image; yields how many it made."""
+    source, transform = ImageFolder(folder), TrainTransform(224, **PHOTOGRAPHS)
+    while True:
+        for index in range(len(source)):
+            transform(source.image(index), np.random.default_rng(index))
+            yield 1
 
 
-def processor_seconds(waiting: Iterator[dict[str, np.ndarray]], *, batches: int, ahead: int) -> float:
-    """Processor time of this process, over all its threads, for each image of some batches.
+def loaded(source: Any, transform: TrainTransform, workers: Workers, *, images: int = BATCH) -> Iterator[int]:
+    """Takes training batches; yields how many images each has."""
+    from hypjax.data.pipeline import train_batches
+    from hypjax.data.sampling import ClassBalanced
 
-    Args:
-      waiting: training batches, some of them loaded ahead.
-      batches: to be timed.
-      ahead: batches that may be there already; as many are taken before the clock starts, so that they don't count.
-    """
-    for _ in range(ahead):
-        next(waiting)
-    start = time.process_time()
-    images = sum(len(next(waiting)["image"]) for _ in range(batches))
-    seconds = (time.process_time() - start) / images
-    settle()
-    return seconds
+    sampler = ClassBalanced(source.labels, classes_per_batch=images // 3, samples_per_class=3, seed=0)
+    for batch in train_batches(source, sampler, transform, seed=0, workers=workers):
+        yield len(batch["image"])
 
 
-def settle() -> None:
-    """Waits until nothing is loaded ahead any more, so that the next contestant has the processor for itself."""
-    before = -1.0
-    while time.process_time() - before > 0.002:
-        before = time.process_time()
-        time.sleep(0.1)
+class Chunks:
+    """Photographs as Grain's processes and PyTorch's load them, a few or one at a time."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.source, self.transform, self.count = ImageFolder(folder), TrainTransform(224, **PHOTOGRAPHS), count
+
+    def __len__(self) -> int:
+        return 10**9
+
+    def __call__(self, number: int) -> np.ndarray:
+        """Some views."""
+        indices = [(number * self.count + i) % len(self.source) for i in range(self.count)]
+        return np.stack([self.transform(self.source.image(i), np.random.default_rng(i)) for i in indices])
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """One view."""
+        return self(number)[0]
 
 
-def inputs(photographs: Path) -> dict[str, Input]:
+def grain_processes(folder: Path, cores: int) -> Iterator[int]:
+    """Batches by Grain's own processes."""
+    from absl import flags
+    from grain.multiprocessing import MultiprocessingOptions
+
+    from hypjax.data.pipeline import grain
+
+    flags.FLAGS(sys.argv[:1])
+    chunks = grain.MapDataset.range(10**9).map(Chunks(folder, CHUNK))
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    processes = MultiprocessingOptions(num_workers=cores, per_worker_buffer_size=4)
+    batches = chunks.to_iter_dataset(options).mp_prefetch(processes).batch(BATCH // CHUNK, batch_fn=np.concatenate)
+    return map(len, batches)
+
+
+def torch_loader(folder: Path, cores: int) -> Iterator[int]:
+    """Batches by PyTorch's DataLoader."""
+    from torch.utils.data import DataLoader
+
+    return map(len, DataLoader(Chunks(folder, 1), batch_size=BATCH, num_workers=cores, prefetch_factor=4))
+
+
+def contestants(folder: Path, cores: int) -> dict[str, Callable[[], Iterator[int]]]:
     """The contestants by name."""
-    folder, emoji = ImageFolder(photographs), Emoji("train")
-    return {
-        "photographs, 224 px": Input(folder, TrainTransform(224, **PHOTOGRAPHS), 0, 48),
-        "emoji, 64 px": Input(emoji, TrainTransform(64, **DRAWINGS), 2**30, 144),
+    view, drawing = TrainTransform(224, **PHOTOGRAPHS), TrainTransform(64, **DRAWINGS)
+    found = {
+        "bare": lambda: bare(folder),
+        "loader": lambda: loaded(ImageFolder(folder), view, Processes(cores, cache_bytes=0)),
+        "its threads": lambda: loaded(ImageFolder(folder), view, Threads(cores, cache_bytes=0)),
+        "Grain's processes": lambda: grain_processes(folder, cores),
+        "emoji": lambda: loaded(Emoji("train"), drawing, Threads(), images=144),
     }
+    if util.find_spec("torch"):
+        found["PyTorch's DataLoader"] = lambda: torch_loader(folder, cores)
+    return found
 
 
-def measure_inputs(given: dict[str, Input], *, repeats: int, batches: int, threads: int) -> dict[str, float]:
-    """Images for each second of a core, the best of several rounds in which all take turns."""
-    best = dict.fromkeys(given, np.inf)
-    waiting = {name: load(one, threads=threads) for name, one in given.items()}
-    for name, one in given.items():
-        # What fits into memory is there after the first epochs.
-        for _ in range(2 * len(one.source) // one.batch if one.cache_bytes else 1):
-            next(waiting[name])
-    settle()
+def processor_seconds() -> float:
+    """Of this process and its children so far."""
+    total = time.process_time()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def timed(made: Iterator[int], *, seconds: float, warm: int, start: float) -> dict[str, float]:
+    """Images a second and processor time of each, once `warm` are made and the clock shows `start`."""
+    done = 0
+    while done < warm:
+        done += next(made)
+    time.sleep(max(0.0, start - time.time()))
+    if start:  # what was made ahead in the meantime does not count
+        warm = 0
+    begun, used, done = time.perf_counter(), processor_seconds(), 0
+    while time.perf_counter() < begun + seconds:
+        done += next(made)
+    taken = time.perf_counter() - begun
+    return {"rate": done / taken, "milliseconds": 1000 * (processor_seconds() - used) / done}
+
+
+def turn(name: str, cores: int, folder: Path, *, seconds: float) -> dict[str, float]:
+    """A contestant's round, in a process of its own that has so many cores; as many processes where it is bare."""
+    start = time.time() + 5 if name == "bare" else 0.0
+    command = [sys.executable, __file__, f"--turn={name}", f"--cores={cores}", f"--seconds={seconds}"]
+    command += [f"--folder={folder}", f"--start={start}"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        for _ in range(cores if name == "bare" else 1)
+    ]
+    rounds = [json.loads(process.communicate()[0]) for process in running]
+    return {"rate": sum(r["rate"] for r in rounds), "milliseconds": float(np.mean([r["milliseconds"] for r in rounds]))}
+
+
+def take_turn(arguments: argparse.Namespace) -> None:
+    """What the process of a round does."""
+    cores = int(arguments.cores)
+    os.setpgrp()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    name = arguments.turn
+    made = contestants(arguments.folder, cores)[name]()
+    warm = 8 if name == "bare" else 2 * 3232 if name == "emoji" else BATCH * (3 + cores)
+    print(json.dumps(timed(made, seconds=arguments.seconds, warm=warm, start=arguments.start)), flush=True)
+    os.killpg(os.getpid(), signal.SIGKILL)  # whatever a contestant has to put away
+
+
+def measure(
+    folder: Path, counts: list[int], *, repeats: int, seconds: float
+) -> tuple[dict[int, dict[str, dict[str, float]]], float]:
+    """By number of cores and contestant, the most images a second and the least processor time; and emoji a second."""
+    names = [name for name in contestants(folder, 1) if name != "emoji"]
+    best = {cores: {name: {"rate": 0.0, "milliseconds": np.inf} for name in names} for cores in counts}
+    emoji = 0.0
     for _ in range(repeats):
-        for name in given:
-            seconds = processor_seconds(waiting[name], batches=batches, ahead=threads + 2)
-            best[name] = min(best[name], seconds)
-    return {name: 1 / seconds for name, seconds in best.items()}
+        emoji = max(emoji, turn("emoji", 1, folder, seconds=seconds)["rate"])
+        for cores in counts:
+            for name in names:
+                found, held = turn(name, cores, folder, seconds=seconds), best[cores][name]
+                held["rate"] = max(held["rate"], found["rate"])
+                held["milliseconds"] = min(held["milliseconds"], found["milliseconds"])
+    return best, emoji
 
 
-def measure_step(step: Step, *, repeats: int) -> float:
-    """Images a second that the compiled train step takes on the devices that are there."""
+def table_of_cores(best: dict[int, dict[str, dict[str, float]]]) -> list[str]:
+    """The Markdown table of photographs by cores: images a second, in parentheses processor milliseconds of each.
+
+    Examples:
+      >>> held = {"rate": 100.0, "milliseconds": 10.0}
+      >>> print(*table_of_cores({1: {"bare": held, "loader": {"rate": 95.0, "milliseconds": 10.4}}}), sep=chr(10))
+      | cores | bare | loader | loader : bare |
+      |---|---|---|---|
+      | 1 | 100 (10.0) | 95 (10.4) | 0.95 (0.96) |
+    """
+    names = list(next(iter(best.values())))
+    lines = [f"| cores | {' | '.join(names)} | loader : bare |", "|---" * (len(names) + 2) + "|"]
+    for cores, found in best.items():
+        cells = [f"{found[name]['rate']:,.0f} ({found[name]['milliseconds']:.1f})" for name in names]
+        rate = found["loader"]["rate"] / found["bare"]["rate"]
+        time_ = found["bare"]["milliseconds"] / found["loader"]["milliseconds"]
+        lines.append(f"| {cores} | {' | '.join(cells)} | {rate:.2f} ({time_:.2f}) |")
+    return lines
+
+
+def measure_step(step: Step, *, repeats: int) -> tuple[float, float]:
+    """Images a second that the compiled train step takes on the devices that are there, and operations of each."""
     import jax
     import jax.numpy as jnp
 
@@ -202,14 +309,15 @@ def measure_step(step: Step, *, repeats: int) -> float:
     )
     state = jax.device_put(state, sharding.replicated(mesh))
     function, shared = optimization.create_step(config, setup, mesh), sharding.global_batch(batch, mesh)
+    operations = function.lower(state, shared, seed=0).cost_analysis()["flops"] / images
     best = np.inf
-    for turn in range(repeats + 1):
+    for number in range(repeats + 1):
         start = time.perf_counter()
         state, metrics = function(state, shared, seed=0)
         jax.block_until_ready((state, metrics))
-        if turn:  # the first one compiles
+        if number:  # the first one compiles
             best = min(best, time.perf_counter() - start)
-    return images / best
+    return images / best, operations
 
 
 def table(rates: dict[str, float], consumed: dict[str, tuple[str, float]]) -> list[str]:
@@ -254,25 +362,47 @@ def machine() -> str:
     )
 
 
+def counts_of(words: str) -> list[int]:
+    """Numbers of cores: as given, or 1, 2, 4, … and all that there are."""
+    most = len(os.sched_getaffinity(0))
+    return sorted(
+        {int(word) for word in words.split(",")} if words else {most, *(2**i for i in range(most.bit_length()))}
+    )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the best counts")
-    parser.add_argument("--batches", type=int, default=6, help="batches of a round")
-    parser.add_argument("--threads", type=int, default=2, help="that load")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a round of a contestant")
+    parser.add_argument("--cores", default="", help="numbers of cores, with commas between")
     parser.add_argument("--no-steps", action="store_true", help="measure the input alone")
+    parser.add_argument("--turn", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=float, default=0.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.turn:
+        take_turn(arguments)
     described = machine()
     with tempfile.TemporaryDirectory() as folder:
         size = make_photographs(Path(folder))
-        contestants = inputs(Path(folder))
-        rates = measure_inputs(
-            contestants, repeats=arguments.repeats, batches=arguments.batches, threads=arguments.threads
-        )
-    steps = () if arguments.no_steps else STEPS
-    consumed = {step.name: (step.eats, measure_step(step, repeats=arguments.repeats)) for step in steps}
+        counts = counts_of(arguments.cores)
+        best, emoji = measure(Path(folder), counts, repeats=arguments.repeats, seconds=arguments.seconds)
     print(f"{described}.\nPhotographs: {WIDTH} × {HEIGHT} pixels, {size / 1000:.0f} kB. Best of {arguments.repeats}.\n")
-    print("\n".join(table(rates, consumed)))
+    print("\n".join(table_of_cores(best)), flush=True)
+    if arguments.no_steps:
+        return
+    steps = {step.name: (step.eats, *measure_step(step, repeats=arguments.repeats)) for step in STEPS}
+    a_core = best[counts[0]]["loader"]["rate"] / counts[0]
+    rates = {"photographs, 224 px": a_core, "emoji, 64 px": emoji}
+    print("\n" + "\n".join(table(rates, {name: (eats, taken) for name, (eats, taken, _) in steps.items()})))
+    operations = steps["ViT-S/16"][2]
+    for chip, peak in PEAKS.items():
+        needed = REACHED * peak / operations
+        print(
+            f"{chip}, estimated: {operations / 1e9:.1f} GFLOP an image at {REACHED:.0%} of {peak / 1e12:.0f} TFLOP/s "
+            f"are {needed:,.0f} photographs/s, which take {needed / a_core:.0f} cores"
+        )
 
 
 if __name__ == "__main__":
