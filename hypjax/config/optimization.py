@@ -136,6 +136,5 @@ def require_slices(config: ConfigDict, setup: Setup, mesh: Mesh) -> None:
     if each % slices:
         nearest = min((n for n in range(1, each + 1) if each % n == 0), key=lambda n: abs(n - slices))
         raise UsageError(
-            f"{each} images on each device cannot be cut into {slices} equal slices; "
-            f"--config.batch.slices={nearest} can"
+            f"{each} images of each device can't be cut into {slices} equal slices; --config.batch.slices={nearest} can"
         )

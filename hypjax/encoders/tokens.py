@@ -22,7 +22,7 @@ def dense(x: Float[Array, "b n f"], kernel: Float[Array, "f g"], bias: Float[Arr
     return x @ kernel + bias[None, None]
 
 
-def _dense_gradient(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array, Array]:
+def _dense_gradient(kept: tuple[Array, Array], g: Array) -> tuple[Array, ...]:
     x, kernel = kept
     return (g @ kernel.T, *lax.platform_dependent(x, g, cpu=_by_rows, default=_by_tokens))
 
@@ -48,7 +48,7 @@ dense.defvjp(lambda x, kernel, bias: (dense(x, kernel, bias), (x, kernel)), _den
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """The product x Φ(x), with the normal distribution's own Φ and no approximation of it."""
+    """The exact GELU x Φ(x), with the normal distribution's own Φ."""
     wide = x.astype(jnp.float32)
     return (wide * _normal_cdf(wide)).astype(x.dtype)
 
@@ -131,7 +131,7 @@ def _weights(q: Array, k: Array) -> tuple[Array, Array]:
     return weights, 1 / weights.sum(axis=-1, keepdims=True)
 
 
-def _by_heads(q: Array, k: Array, v: Array, g: Array) -> tuple[Array, Array, Array]:
+def _by_heads(q: Array, k: Array, v: Array, g: Array) -> tuple[Array, ...]:
     like = q
     q, k, v, g = map(_heads_first, (q, k, v, g))
     weights, share = _weights(q, k)

@@ -152,7 +152,7 @@ class VisionTransformer(nn.Module):
             return last(x)
         block = TransformerBlock(self.heads, self.dtype, parent=None)
 
-        def step(x: Array, params: dict[str, Any]) -> tuple[Array, None]:
+        def step(x: Array, params: dict[str, Any]) -> tuple[Any, None]:
             return block.apply({"params": params}, x), None
 
         params = [self.variables["params"][name] for name in names]

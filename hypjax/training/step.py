@@ -72,7 +72,7 @@ def encode_in_slices(
 
     def of_share(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         @partial(jax.checkpoint, prevent_cse=False)
-        def encode(images: jax.Array) -> jax.Array:
+        def encode(images: jax.Array) -> Any:
             return model.apply(variables, preprocess(images), method=lambda model, x: model.encoder(x, train=True))
 
         features = jax.lax.map(encode, images.reshape(slices, -1, *images.shape[1:]))

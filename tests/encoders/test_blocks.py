@@ -62,7 +62,7 @@ def test_a_gradient_of_remade_blocks_keeps_what_is_between_them(name, random_var
 
 
 @pytest.mark.slow
-def test_memory_of_a_gradient_falls_with_remade_blocks(random_variables):
+def test_memory_of_a_gradient_falls_with_remade_blocks():
     deep = {**CASES["vit_ti8"], "depth": 8}
     params = jax.eval_shape(encoders.create("vit_ti8", **deep).init, jax.random.key(0), X)["params"]
 

@@ -99,7 +99,7 @@ def test_nor_does_how_blocks_are_compiled(blocks):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("batch.slices=3", "16 images on each device cannot be cut into 3 .*batch.slices=2 can"),
+        ("batch.slices=3", "16 images of each device can.t be cut into 3 .*batch.slices=2 can"),
         ("batch.slices=0", "must be at least 1, not 0"),
         ("batch.slices=2,frozen", "no encoder is run"),
         ("batch.slices=2,encoder=resnet18,encoder.train_batch_norm=true", "takes its statistics over the whole batch"),
