@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax.config.settings import holds_features
@@ -16,6 +17,7 @@ from hypjax.data.errors import UsageError, as_usage
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, own_features
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
+from hypjax.training import sharding
 from hypjax.training.embedding import Reader
 from hypjax.training.features import row_batches
 
@@ -76,15 +78,21 @@ def create_view(config: ConfigDict, *, degradation: str | None = None, level: fl
         return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
 
 
-def create_reader(config: ConfigDict) -> Reader:
-    """Sources to batches for evaluation, of images or of the features in their place, each process its slice."""
+def create_reader(config: ConfigDict, mesh: Mesh) -> Reader:
+    """Sources to batches for evaluation, of images or of the features in their place, each process its slice.
+
+    Args:
+      config: the settings; `evaluation.batch` is rounded up to what the devices can share.
+      mesh: of these devices.
+    """
+    batch = sharding.shareable(config.evaluation.batch, mesh.size)
     if holds_features(config):
-        return partial(row_batches, batch_size=config.evaluation.batch)
+        return partial(row_batches, batch_size=batch)
 
     def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
         return pipeline.evaluation_batches(
             source,
-            config.evaluation.batch,
+            batch,
             create_view(config, degradation=degradation, level=level),
             process_index=jax.process_index(),
             process_count=jax.process_count(),

@@ -132,8 +132,7 @@ def retrieval_figures(
     if manifold is not None:
         points = np.asarray(embeddings)[valid[own]]
         figures["nmi"] = nmi(points, labels[valid], manifold, seed=seed, shares=shares.of(valid))
-    figures |= {"queries": valid.sum(), "queries_without_match": (~valid).sum()}
-    figures = {name: float(value) for name, value in figures.items()}
+    figures |= {"queries": float(valid.sum()), "queries_without_match": float((~valid).sum())}
     return Retrieved(figures, indices, distances, nearest, wrong, valid)
 
 

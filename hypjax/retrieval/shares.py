@@ -25,7 +25,8 @@ class Shares:
     `gather`, `take`, `total` and `blocks` bring processes together: all must call them, in the same order.
 
     Example:
-        >>> both = lambda own: np.stack([np.resize([5, 6, 9], len(own)), own])  # this is process 1, here is what 0 sends
+        >>> # Of two processes this is the second.
+        >>> both = lambda own: np.stack([np.resize([5, 6, 9], len(own)), own])
         >>> shares = Shares(np.array([0, 0, 1, 1, 0]), process=1, allgather=both)
         >>> shares.own.tolist(), shares.mine(np.array([0, 3])).tolist(), shares.gather(np.array([7, 8])).tolist()
         ([2, 3], [1], [5, 6, 7, 8, 9])
@@ -64,7 +65,7 @@ class Shares:
 
     def gather(self, own: Shaped[np.ndarray, "own ..."]) -> Shaped[np.ndarray, "n ..."]:
         """What belongs to all rows, from what belongs to those of each process."""
-        if self.allgather is None:
+        if self.allgather is None or not len(self):
             return own
         sent = np.zeros((rounded(int(np.bincount(self.holder).max(initial=0))), *own.shape[1:]), own.dtype)
         sent[: len(own)] = own

@@ -10,14 +10,9 @@ from hypjax.training.space import create_space
 from tests.data.toy import Toy
 
 
-def embedded(radius):
-    radius = np.asarray(radius, np.float32)
-    blank = np.zeros((len(radius), 2), np.float32)
-    return Embedded(blank, blank, blank, radius, 1 - radius / 2)
-
-
 def test_radius_figures_count_the_saturated():
-    figures = radius_figures(embedded([0.5, 1.0, 1.97, 2.0]), clip_radius=2.0)
+    radius = np.array([0.5, 1.0, 1.97, 2.0], np.float32)
+    figures = radius_figures(radius, 1 - radius / 2, clip_radius=2.0)
     assert figures["saturated_share"] == 0.5
     np.testing.assert_allclose(figures["radius_mean"], 1.3675)
     np.testing.assert_allclose(figures["uncertainty_std"], np.std([0.75, 0.5, 0.015, 0.0]), rtol=1e-5)
