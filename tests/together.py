@@ -9,10 +9,10 @@ from hypjax.retrieval import Shares
 
 
 class Meeting:
-    """An allgather of so many threads, and the largest array that one of them has been sent."""
+    """An allgather of so many threads; of arrays [n, d] it knows, by d, the most rows that were sent at a time."""
 
     def __init__(self, processes):
-        self.processes, self.largest = processes, 0
+        self.processes, self.rows = processes, {}
         self._barrier, self._sent = threading.Barrier(processes, timeout=120), [None] * processes
 
     def of(self, process):
@@ -22,7 +22,9 @@ class Meeting:
             self._sent[process] = np.array(own)
             self._barrier.wait()
             parts = np.stack(self._sent)
-            self.largest = max(self.largest, parts.size)
+            if own.ndim == 2:
+                width = own.shape[1]
+                self.rows[width] = max(self.rows.get(width, 0), len(own) * self.processes)
             self._barrier.wait()  # nobody sends anew before all have read
             return parts
 
