@@ -162,7 +162,8 @@ def main() -> None:
         used = sum(one["processor"] for one in took)
         print(
             f"| {processes} | {largest['peak']:.2f} | {largest['seconds']:.0f} | {used:.0f} | "
-            f"{largest['embedding']:.0f} | {found['recall@1']:.4f} | {found['nmi']:.4f} | {name} by {apart[name]:.1e} |",
+            f"{largest['embedding']:.0f} | {found['recall@1']:.4f} | {found['nmi']:.4f} | "
+            f"{name} by {apart[name]:.1e} |",
             flush=True,
         )
 

@@ -198,7 +198,7 @@ class Evaluator:
 
         def search(points: Any, **more: Any) -> Retrieved:
             blocks = Blocks(points if gallery is None else points[gallery], shares.of(answering))
-            return retrieval_figures(
+            found = retrieval_figures(
                 points[queries],
                 source.labels[asking],
                 gallery=(blocks, source.labels[answering]),
@@ -207,6 +207,8 @@ class Evaluator:
                 shares=shares.of(asking),
                 **more,
             )
+            few = more.get("neighbors", 1)  # of up to a thousand; the others are not looked at again
+            return found._replace(neighbors=found.neighbors[:, :few].copy(), distances=found.distances[:, :few].copy())
 
         retrieved = search(
             embedded.points,
