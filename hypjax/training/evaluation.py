@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from hypjax.training.responses import Response
 from hypjax.training.space import Space
 from hypjax.training.state import Params
 from hypjax.training.trees import grow
-from hypjax.training.windows import direction, nearest_wrong
+from hypjax.training.windows import nearest_wrong
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
 FIGURES = ("nmi", "trees", "direction", "body", "body_before")  # those that can be left out
@@ -223,8 +222,7 @@ class Evaluator:
         figures = dict(retrieved.figures)
         plainer: dict[str, Any] = {**bare, "body": embedded.features, "direction": embedded.tangent}
         for name in filter(self.figures.__contains__, plainer):
-            directions = Rows(len(shares.own), partial(_directions, plainer[name]))
-            by_angle = search(directions, distance=sphere.pairwise_cosine_distance)
+            by_angle = search(plainer[name], distance=sphere.pairwise_cosine_distance)
             kept = (*(f"recall@{k}" for k in ks), "map@r")
             figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
             if name == "direction":
@@ -274,7 +272,3 @@ class Evaluator:
                 found.append([held.gather(side) for side in (uncertainty, wrong, distances)])
             responses[kind] = Response(LEVELS, *map(np.stack, zip(*found, strict=True)))
         return responses
-
-
-def _directions(vectors: np.ndarray | Rows, rows: Any) -> np.ndarray:
-    return np.asarray(direction(vectors[rows]))

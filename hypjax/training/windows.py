@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -15,8 +14,6 @@ from hypjax.geometry import sphere
 from hypjax.retrieval import Shares, knn
 
 MOST_TOGETHER = 2**14  # images that search each other
-
-direction = jax.jit(sphere.project)
 
 
 def nearest_wrong(
@@ -34,12 +31,12 @@ def nearest_wrong(
     """
     asker, wrong = np.zeros(len(labels), np.int32), np.zeros(len(labels), bool)
     for rows, whole in windows(labels, MOST_TOGETHER):
-        directions = np.asarray(direction(shares.take(tangent, rows)))
+        vectors = shares.take(tangent, rows)
         parts = np.array_split(np.arange(len(rows)), 1 + shares.holder.max())
         for process, part in enumerate(parts):
             asker[rows[part][whole[part]]] = process
         if shares.process < len(parts) and len(own := parts[shares.process]):
-            nearest, _ = knn(directions[own], directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
+            nearest, _ = knn(vectors[own], vectors, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
             missed = labels[rows[np.asarray(nearest)[:, 0]]] != labels[rows[own]]
             wrong[rows[own][whole[own]]] = missed[whole[own]]
     asked = dataclasses.replace(shares, holder=asker)
