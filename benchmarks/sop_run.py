@@ -4,8 +4,8 @@
 
 59,551 training images of 11,318 classes and 60,502 test images of 11,316 classes in 12 groups, made up as they are
 read (16 pixels, one pattern a class, noise), a transformer of one block, 128 dimensions, Recall@1 to 1,000 and every
-other figure. The processes are started as on a cluster, all on this machine; they are killed once a first checkpoint is
-there, started again, and resume. A row a number of processes: the peak of memory of the largest, the seconds of the
+other figure. The processes are started as on a cluster, all on this machine; they are killed as a second checkpoint
+is begun, started again, and resume. A row a number of processes: the peak of memory of the largest, the seconds of the
 evaluation of the test classes without embedding them, the processor time that it takes in all processes, and the figure
 that is furthest from what one process finds with the same state.
 """
@@ -122,7 +122,7 @@ def start(processes: int, folder: Path) -> list[subprocess.Popen]:
 def row(processes: int, folder: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Figures of a run that was killed and resumed, and by one process from its last state; what each process took."""
     begun = start(processes, folder)
-    while not list((folder / "run" / "checkpoints").glob("[0-9]*")):
+    while len(list((folder / "run" / "checkpoints").glob("[0-9]*"))) < 2:  # then the first is whole
         if any(one.poll() is not None for one in begun):
             break
         time.sleep(0.2)

@@ -60,7 +60,7 @@ def score(
     """
     encoder, untrained = setup.model.encoder, None
     try:
-        if encoder is not None and "body_before" in evaluator.figures:
+        if encoder is not None and "body_before" in config.evaluation.figures:
             untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
     except UsageError as error:
         say(f"the encoder's features before training are left out: {error}")

@@ -42,6 +42,12 @@ def test_the_plain_searches_stand_beside_the_embedding_on_the_console():
     assert "before training" not in "\n".join(summary("test", on_a_line().figures))
 
 
+def test_figures_that_were_left_out_are_not_spoken_of():
+    figures = {"recall@1": 0.5, "map@r": 0.25, "saturated_share": 0.0, "uncertainty_std": 0.1}
+    assert list(summary("test", figures)) == ["  test: recall@1 0.500  map@r 0.250  saturated 0.000"]
+    assert not list(warnings(figures))
+
+
 def test_response_ranks_by_level():
     rising = np.array([[0.1, 0.3], [0.2, 0.4], [0.5, 0.6]], np.float32)
     wrong = np.array([[False, False], [False, True], [True, True]])
