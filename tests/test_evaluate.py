@@ -1,4 +1,6 @@
 import errno
+import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +9,7 @@ from hypjax import encoders, evaluate
 from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
 from hypjax.run import results
+from tests import programs
 from tests.pictures import untrained_run
 
 
@@ -26,7 +29,7 @@ def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing
 
     def evaluator(*words, **settings):
         asked.append((words, settings))
-        return SimpleNamespace(figures={})
+        return SimpleNamespace(figures={}, shown=lambda: None)
 
     relied = SimpleNamespace(figures=lambda: {"calibration_error": 0.1})
     monkeypatch.setattr(results.answers, "too_few", lambda config, source: False)
@@ -49,6 +52,26 @@ def test_figures_are_given_where_the_workdir_cannot_be_written(monkeypatch, caps
     with pytest.raises(UsageError, match="--risk is told of test classes, of which 8 or more must calibrate"):
         evaluate.evaluate(workdir, risk=0.1)
     assert "cannot be written: pictures, page and figures in it stay as they are" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_is_left_out_is_missing_everywhere_and_a_batch_is_rounded_up(tmp_path):
+    """Eight devices share batches of five images; k-means, trees and plainer searches are off."""
+    workdir = tmp_path / "run"
+    shutil.copytree(untrained_run()[0], workdir)
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["evaluation"] |= {"figures": [], "batch": 5, "degraded_test_queries": 0, "calibration": 0}
+    (workdir / "config.json").write_text(json.dumps(settings))
+    ended, told, complaints = programs.run(f"--workdir={workdir}", module="hypjax.evaluate", devices=8)
+    assert ended == 0, complaints
+    (results,) = workdir.glob("results*.json")
+    figures = json.loads(results.read_text())
+    assert not [name for name in figures if name.startswith(("nmi", "body", "direction", "linkage", "blur", "answer"))]
+    assert figures.keys() >= {"recall@1", "map@r", "lca_height", "uncertainty_auroc", "radius_mean"}
+    assert "body_recall@1" not in told
+    drawn = {path.name for path in workdir.glob("*.png")}
+    assert drawn == {"disk.png", "gallery.png", "layers.png", "risk_coverage.png"}
+    assert (workdir / "report.html").exists()
 
 
 @pytest.mark.parametrize("risk", ["0", "1", "1.5"])

@@ -19,9 +19,8 @@ from hypjax.data.source import coarsened
 from hypjax.data.split import Splits
 from hypjax.encoders.model import EmbeddingModel
 from hypjax.training import objective as objectives
-from hypjax.training import sharding
 from hypjax.training.embedding import Reader, create_embedder
-from hypjax.training.evaluation import Evaluator
+from hypjax.training.evaluation import FIGURES, Evaluator
 from hypjax.training.refitting import Refit
 from hypjax.training.space import Space
 
@@ -99,21 +98,23 @@ def create_evaluator(config: ConfigDict, setup: Setup, mesh: Mesh, reader: Reade
       reader: sources to batches; None for one of images.
 
     Raises:
-      UsageError: an unknown protocol, or a batch that the devices can't share.
+      UsageError: an unknown protocol or figure.
     """
     protocol = config.data.protocol
     if protocol not in PROTOCOLS:
         raise UsageError(f"data.protocol {protocol!r} is unknown; there are: {', '.join(PROTOCOLS)}")
-    sharding.require_divisible(config.evaluation.batch, mesh)
+    if unknown := [name for name in config.evaluation.figures if name not in FIGURES]:
+        raise UsageError(f"evaluation.figures {unknown[0]!r} is unknown; there are: {', '.join(FIGURES)}")
     return Evaluator(
         create_embedder(setup.model, setup.space_at, setup.preprocess, mesh),
         setup.space_at,
         mesh,
-        reader or create_reader(config),
+        reader or create_reader(config, mesh),
         clip_radius=config.head.clip_radius,
         ks=tuple(config.evaluation.ks),
         query_gallery=protocol == "query_gallery",
         queries=config.evaluation.queries,
+        figures=tuple(config.evaluation.figures),
     )
 
 

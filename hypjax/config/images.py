@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax.config.settings import holds_features
@@ -17,6 +18,7 @@ from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, own_features
 from hypjax.data.transforms import EvaluationTransform, RandomDegradation, TrainTransform
 from hypjax.data.workers import Processes, Threads, Workers, cores
+from hypjax.training import sharding
 from hypjax.training.embedding import Reader
 from hypjax.training.features import row_batches
 
@@ -93,21 +95,23 @@ def create_workers(config: ConfigDict) -> Workers:
     return Processes(count, cache_bytes=cache_bytes, least=least) if count else Threads(cache_bytes=cache_bytes)
 
 
-def create_reader(config: ConfigDict, workers: Workers | None = None) -> Reader:
+def create_reader(config: ConfigDict, mesh: Mesh, workers: Workers | None = None) -> Reader:
     """Sources to batches for evaluation, of images or of the features in their place, each process its slice.
 
     Args:
-      config: the settings.
+      config: the settings; `evaluation.batch` is rounded up to what the devices can share.
+      mesh: of these devices.
       workers: who decodes; by default others than those that serve training.
     """
+    batch = sharding.shareable(config.evaluation.batch, mesh.size)
     if holds_features(config):
-        return partial(row_batches, batch_size=config.evaluation.batch)
+        return partial(row_batches, batch_size=batch)
     decoding = workers or create_workers(config)
 
     def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
         return pipeline.evaluation_batches(
             source,
-            config.evaluation.batch,
+            batch,
             create_view(config, degradation=degradation, level=level),
             process_index=jax.process_index(),
             process_count=jax.process_count(),

@@ -24,8 +24,9 @@ from hypjax.data.errors import as_usage
 from hypjax.data.source import Source, subset
 from hypjax.encoders.model import calibrate_head
 from hypjax.training import features, sharding
-from hypjax.training.evaluation import MOST_TOGETHER, Evaluator
+from hypjax.training.evaluation import Evaluator
 from hypjax.training.state import TrainState, create_state
+from hypjax.training.windows import MOST_TOGETHER
 
 CALIBRATION_IMAGES = 1024
 

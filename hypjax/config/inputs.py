@@ -44,11 +44,11 @@ def create_inputs(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inpu
       UsageError: a setting out of range, or cached features in several processes.
     """
     if holds_features(config):
-        return _of_rows(config, setup)
-    return _of_encoder(config, setup, mesh) if config.features.cached else _of_images(config, setup)
+        return _of_rows(config, setup, mesh)
+    return (_of_encoder if config.features.cached else _of_images)(config, setup, mesh)
 
 
-def _of_rows(config: ConfigDict, setup: assembly.Setup) -> Inputs:
+def _of_rows(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs:
     train = setup.splits.train
     read = own_features(train)
     if read is None:
@@ -62,10 +62,10 @@ def _of_rows(config: ConfigDict, setup: assembly.Setup) -> Inputs:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    return Inputs(batches, create_reader(config))
+    return Inputs(batches, create_reader(config, mesh))
 
 
-def _of_images(config: ConfigDict, setup: assembly.Setup) -> Inputs:
+def _of_images(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs:
     transform, degradation = create_augmentation(config)
     workers = create_workers(config)
     batches = pipeline.train_batches(
@@ -78,7 +78,7 @@ def _of_images(config: ConfigDict, setup: assembly.Setup) -> Inputs:
         degradation=degradation,
         workers=workers,
     )
-    return Inputs(batches, create_reader(config, workers))
+    return Inputs(batches, create_reader(config, mesh, workers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +127,10 @@ def _of_encoder(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs
         lambda view, image: features[view, image], levels, train.labels, create_sampler(config, train), seed=config.seed
     )
 
+    batch = sharding.shareable(config.evaluation.batch, mesh.size)
+
     def reader(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterable[Batch]:
         clean = _Clean(create_view(config, degradation=degradation, level=level))
-        return cached.evaluation_batches(store.features(source, clean)[0], config.evaluation.batch)
+        return cached.evaluation_batches(store.features(source, clean)[0], batch)
 
     return Inputs(batches, reader)

@@ -50,6 +50,8 @@ def _run() -> dict[str, Any]:
             "test": True,  # score the test classes at the end; False keeps them untouched, for a search
             "batch": 128,
             "ks": (1, 2, 4, 8),
+            # What can be left out, as it costs: k-means, the trees over the classes, and recall of plainer searches
+            "figures": ("nmi", "trees", "direction", "body", "body_before"),
             "queries": 0,  # at most so many images, evenly spaced, search all others; NMI is of them; 0: all
             "degraded_queries": 128,  # images whose response to blur, noise and occlusion is measured; 0: none
             "degraded_test_queries": 384,  # the same at the end, on the test classes

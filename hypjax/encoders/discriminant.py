@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Integer
 
@@ -32,6 +34,10 @@ class Scatter:
         np.add.at(self._counts, labels, 1)
         np.add.at(self._sums, labels, rows)
         self._products += rows.T @ rows
+
+    def sum_up(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Takes in what others have seen, by a function that adds up an array of each."""
+        self._counts, self._sums, self._products = map(total, (self._counts, self._sums, self._products))
 
     @property
     def count(self) -> int:

@@ -28,6 +28,7 @@ from hypjax.retrieval.promises import promise_figures
 from hypjax.retrieval.risk import Guarantee, certify, clopper_pearson, fixed_sequence
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures
+from hypjax.retrieval.shares import Blocks, Shares
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
 from hypjax.retrieval.tree_quality import TreeQuality, tree_quality
 from hypjax.retrieval.uncertainty import (

@@ -1,5 +1,6 @@
 """What queries of known classes found: scores of each first answer, and whether it is right."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +94,13 @@ class Asked(NamedTuple):
 
     def take(self, rows: Shaped[np.ndarray, "m"]) -> "Asked":
         """Some of the queries, by index or mask."""
+        return self.gathered(lambda column: column[rows])
+
+    def gathered(self, gather: Callable[[np.ndarray], np.ndarray]) -> "Asked":
+        """Those of all processes, by a function of what belongs to queries [n, ...]; or whatever else it gives."""
         u, scores, removed, wrong, ranks, classes = self
-        return Asked(u[rows], scores[:, rows], removed[rows], wrong[:, rows], ranks[rows], classes[rows])
+        scores, wrong = (np.moveaxis(gather(np.moveaxis(side, 0, 1)), 1, 0) for side in (scores, wrong))
+        return Asked(gather(u), scores, gather(removed), wrong, gather(ranks), gather(classes))
 
 
 def ask(
@@ -117,7 +123,10 @@ def ask(
     u, distances = np.asarray(uncertainty, np.float64), np.asarray(distances, np.float64)
     labels, classes = np.asarray(labels), np.asarray(classes)
     scores, wrong = [], []
-    for names in (np.arange(1 + max(labels.max(), classes.max())), *(() if ancestors is None else ancestors.T)):
+    for names in (
+        np.arange(1 + max(labels.max(initial=0), classes.max(initial=0))),
+        *(() if ancestors is None else ancestors.T),
+    ):
         near = names[labels[:, :NEIGHBORS]]
         scores.append(answer_scores(u, distances[:, :NEIGHBORS], near))
         wrong.append(near[:, 0] != names[classes])

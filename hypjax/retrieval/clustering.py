@@ -11,6 +11,7 @@ from scipy.special import entr  # type: ignore[import-untyped]
 
 from hypjax.geometry import Manifold
 from hypjax.retrieval.neighbors import knn
+from hypjax.retrieval.shares import Shares
 
 ROUNDS = 64  # of seeding, at most
 DOUBT = 1e-5  # of a distance, more than its rounding
@@ -19,11 +20,12 @@ GATHERED = 2**14  # points that are laid out for midpoints at a time
 
 
 def nmi(
-    points: Float[Array | np.ndarray, "n d"],
+    points: Float[Array | np.ndarray, "own d"],
     labels: Int[Array | np.ndarray, "n"],
     manifold: Manifold,
     *,
     seed: int = 0,
+    shares: Shares | None = None,
 ) -> float:
     """How well k-means in the points' geometry, one cluster a class, finds the classes.
 
@@ -35,10 +37,11 @@ def nmi(
         1.0
 
     Args:
-        points: Points [n, d] of the manifold.
-        labels: Their classes.
+        points: Points [n, d] of the manifold, or those of this process.
+        labels: Classes of all.
         manifold: Whose distance and midpoint cluster them.
         seed: Of the starts.
+        shares: Which process holds which; None for points that are all here.
 
     Returns:
         A value in [0, 1]; nan without points or where one is not finite.
@@ -46,9 +49,11 @@ def nmi(
     References:
         Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, for the protocol.
     """
-    if len(labels) == 0 or not np.isfinite(points).all():
+    shares = Shares.whole(len(points)) if shares is None else shares
+    if len(labels) == 0 or shares.total(np.array(not np.isfinite(points).all(), np.int32)):
         return float("nan")
-    return mutual_information(labels, kmeans(points, len(np.unique(labels)), manifold, seed=seed))
+    clusters = kmeans(points, len(np.unique(labels)), manifold, seed=seed, shares=shares)
+    return mutual_information(labels, shares.gather(clusters))
 
 
 def mutual_information(labels: Int[Array | np.ndarray, "n"], clusters: Int[Array | np.ndarray, "n"]) -> float:
@@ -71,13 +76,14 @@ def _entropy(counts: np.ndarray) -> float:
 
 
 def kmeans(
-    points: Float[Array | np.ndarray, "n d"],
+    points: Float[Array | np.ndarray, "own d"],
     clusters: int,
     manifold: Manifold,
     *,
     seed: int = 0,
     iterations: int = 50,
-) -> Int[np.ndarray, "n"]:
+    shares: Shares | None = None,
+) -> Int[np.ndarray, "own"]:
     """Cluster points by Lloyd's iteration: each to the nearest center, each center to the midpoint of its points.
 
     In hyperbolic space and on the sphere the midpoint has the least sum of sinh²(√c d/2), or sin²(d/2), of which
@@ -96,14 +102,15 @@ def kmeans(
         True
 
     Args:
-        points: Points [n, d] of the manifold.
+        points: Points [n, d] of the manifold, or those of this process.
         clusters: Number of clusters, 1 ≤ clusters ≤ n.
         manifold: Whose distance and midpoint are taken.
-        seed: Equal seeds give equal clusters.
+        seed: Equal seeds give equal clusters, whoever holds the points.
         iterations: At most this many; stops as soon as nothing moves.
+        shares: Which process holds which point; each assigns its own. None for points that are all here.
 
     Returns:
-        Cluster of each point, 0 … clusters − 1.
+        Cluster of each of these points, 0 … clusters − 1.
 
     Raises:
         ValueError: clusters is not within [1, n].
@@ -112,33 +119,36 @@ def kmeans(
         Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007; Bahmani et al., Scalable
         K-Means++, VLDB 2012; Efraimidis and Spirakis, Weighted Random Sampling with a Reservoir, 2006.
     """
-    if not 1 <= clusters <= len(points):
-        raise ValueError(f"{clusters} clusters asked of {len(points)} points: use between 1 and {len(points)}")
+    shares = Shares.whole(len(points)) if shares is None else shares
+    if not 1 <= clusters <= len(shares):
+        raise ValueError(f"{clusters} clusters asked of {len(shares)} points: use between 1 and {len(shares)}")
     points, on_device = np.asarray(points), jnp.asarray(points)
-    centers = points[np.asarray(_spread_starts(on_device, manifold, jax.random.key(seed), clusters))]
+    take = functools.partial(shares.take, points)
+    centers = take(_spread_starts(on_device, take, shares, manifold, jax.random.key(seed), clusters))
     assigned, others = _nearest(points, centers, manifold)
-    touched = np.ones(clusters, bool)
+    everyone, touched = shares.gather(assigned), np.ones(clusters, bool)
     for _ in range(iterations):
-        before, centers = centers, np.asarray(_midpoints(on_device, assigned, centers, manifold, touched))
+        before, centers = centers, _midpoints(take, everyone, centers, manifold, touched)
         moved = np.flatnonzero(np.any(centers != before, axis=1))
         # No other center is nearer than `others`: each that moves is measured again. Where the own one may be farther
         # than that, all are.
         others = np.minimum(others, _rivals(points, centers, moved, assigned, manifold))
         own = np.asarray(_own(on_device, centers, assigned, manifold))
         doubtful = np.flatnonzero(~(own < (1 - DOUBT) * others))
-        if not len(doubtful):
-            break
-        again, others[doubtful] = _nearest(points[doubtful], centers, manifold)
-        changed = assigned[doubtful] != again
-        touched = np.isin(np.arange(clusters), [assigned[doubtful][changed], again[changed]])
-        assigned[doubtful] = again
+        assigned = assigned.copy()
+        assigned[doubtful], others[doubtful] = _nearest(points[doubtful], centers, manifold)
+        then, everyone = everyone, shares.gather(assigned)
+        changed = then != everyone
         if not changed.any():
             break
+        touched = np.isin(np.arange(clusters), [then[changed], everyone[changed]])
     return assigned
 
 
 def _nearest(points, centers, manifold):
     """The nearest center of each point, and how far the second is."""
+    if not len(points):
+        return np.empty(0, np.int32), np.empty(0, np.float32)
     k = min(2, len(centers))
     found, distances = knn(points, centers, k=k, distance=manifold.pairwise_dist)
     return np.array(found[:, 0]), np.array(distances[:, 1]) if k == 2 else np.full(len(points), np.inf, np.float32)
@@ -146,7 +156,7 @@ def _nearest(points, centers, manifold):
 
 def _rivals(points, centers, moved, assigned, manifold):
     """How far the nearest of the moved centers is that is not the point's own."""
-    if not len(moved):
+    if not len(moved) or not len(points):
         return np.inf
     found, distances = knn(points, centers[moved], k=min(2, len(moved)), distance=manifold.pairwise_dist)
     return np.min(np.where(moved[found] == assigned[:, None], np.inf, distances), axis=1).astype(np.float32)
@@ -157,31 +167,53 @@ def _own(points, centers, assigned, manifold):
     return manifold.dist(points, centers[assigned])
 
 
-@functools.partial(jax.jit, static_argnames="clusters")
-def _spread_starts(points, manifold, key, clusters):
+def _spread_starts(points, take, shares, manifold, key, clusters):
     """Rows of the starts [clusters]."""
-    batch, size = -(-clusters // ROUNDS), min(SEEDED, len(points))
-    filled = jnp.pad(points, ((0, -len(points) % size), (0, 0)), mode="edge")
-    blocks = filled.reshape(-1, size, points.shape[1])
-
-    def draw(sqdist, key):
-        # The largest sums of log weight and Gumbel noise are a draw in proportion to the weights.
-        rows = lax.top_k(jnp.log(sqdist) + jax.random.gumbel(key, sqdist.shape, sqdist.dtype), batch)[1]
-        nearest = lax.map(lambda some: jnp.min(manifold.pairwise_dist(some, points[rows]), axis=1), blocks)
-        return jnp.minimum(sqdist, jnp.square(nearest.reshape(-1)[: len(points)])), rows
-
+    batch = -(-clusters // ROUNDS)
     # Before the first round all points are equally far away.
-    everywhere = jnp.full(len(points), jnp.finfo(points.dtype).max, points.dtype)
-    return lax.scan(draw, everywhere, jax.random.split(key, -(-clusters // batch)))[1].reshape(-1)[:clusters]
+    sqdist = jnp.full(len(points), jnp.finfo(points.dtype).max, points.dtype)
+    rounds = []
+    for one in jax.random.split(key, -(-clusters // batch)):
+        scores, places = map(np.asarray, _drawn(sqdist, one, shares.own, len(shares), batch))
+        rounds.append(_largest(scores, shares.own[places], shares, batch))
+        starts = take(rounds[-1])
+        sqdist = _nearer(points, sqdist, starts, manifold) if len(points) else sqdist
+    return np.concatenate(rounds)[:clusters]
 
 
-def _midpoints(points, assigned, centers, manifold, touched):
-    """The midpoints of the clusters that were touched.
+@functools.partial(jax.jit, static_argnames=("count", "batch"))
+def _drawn(sqdist, key, own, count, batch):
+    # The largest sums of log weight and Gumbel noise are a draw in proportion to the weights.
+    noise = jax.random.gumbel(key, (count,), sqdist.dtype)[own]
+    return lax.top_k(jnp.log(sqdist) + noise, min(batch, len(own)))
+
+
+def _largest(scores, rows, shares, batch):
+    """Of those that each process proposes the rows of the largest scores, of equal ones the lower row."""
+    if shares.allgather is None:
+        return rows
+    proposed = np.full((batch, 2), (-np.inf, len(shares)))  # what is missing comes behind all
+    proposed[: len(rows)] = np.stack([scores, rows], axis=1)
+    scores, rows = shares.allgather(proposed).reshape(-1, 2).T
+    return rows[np.lexsort((rows, -scores))[:batch]].astype(int)
+
+
+@jax.jit
+def _nearer(points, sqdist, starts, manifold):
+    """The squared distance to the nearest start, after those of a round."""
+    size = min(SEEDED, len(points))
+    blocks = jnp.pad(points, ((0, -len(points) % size), (0, 0)), mode="edge").reshape(-1, size, points.shape[1])
+    nearest = lax.map(lambda some: jnp.min(manifold.pairwise_dist(some, starts), axis=1), blocks)
+    return jnp.minimum(sqdist, jnp.square(nearest.reshape(-1)[: len(points)]))
+
+
+def _midpoints(take, assigned, centers, manifold, touched):
+    """The midpoints of the clusters that were touched, of points that are taken by their rows.
 
     Those of similar size lie side by side, filled up with points that weigh nothing.
     """
     order, sizes = np.argsort(assigned, kind="stable"), np.bincount(assigned, minlength=len(centers))
-    centers, starts = jnp.asarray(centers), np.cumsum(sizes) - sizes
+    starts, centers = np.cumsum(sizes) - sizes, centers.copy()
     widths = 4 ** np.ceil(np.log2(np.maximum(sizes, 16)) / 2).astype(int)
     touched = touched & (sizes > 0)
     for width in np.unique(widths[touched]):
@@ -190,13 +222,15 @@ def _midpoints(points, assigned, centers, manifold, touched):
         while step > 512 and 8 * len(members) <= step:
             step //= 8
         for first in range(0, len(members), step):
-            chosen = np.resize(members[first : first + step], step)  # repeated: each width is one shape
-            within = place < sizes[chosen, None]
-            rows = order[np.where(within, starts[chosen, None] + place, 0)]
-            centers = _with_midpoints(points, centers, chosen, rows, within, manifold)
+            chosen = members[first : first + step]
+            within = np.zeros((step, width), bool)  # of one shape for each width
+            within[: len(chosen)] = place < sizes[chosen, None]
+            points = np.zeros((step, width, centers.shape[1]), centers.dtype)
+            points[within] = take(order[(starts[chosen, None] + place)[within[: len(chosen)]]])
+            centers[chosen] = np.asarray(_means(points, within, manifold))[: len(chosen)]
     return centers
 
 
 @jax.jit
-def _with_midpoints(points, centers, chosen, rows, within, manifold):
-    return centers.at[chosen].set(manifold.midpoint(points[rows], within.astype(points.dtype)))
+def _means(points, within, manifold):
+    return manifold.midpoint(points, within.astype(points.dtype))

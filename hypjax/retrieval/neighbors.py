@@ -11,15 +11,16 @@ from jaxtyping import Array, Float, Int
 from hypjax.geometry import Euclidean, Lorentz, Manifold, Poincare, Sphere, sphere
 from hypjax.retrieval.products import Products
 from hypjax.retrieval.rows import Rows
-from hypjax.retrieval.scan import SLAB, Slab, as_argument, padded, rounded, scan
+from hypjax.retrieval.scan import SLAB, Slab, as_argument, merged, padded, rounded, scan
 from hypjax.retrieval.selection import on_device
+from hypjax.retrieval.shares import Blocks
 
 GEODESICS = {kind.pairwise_dist for kind in (Poincare, Lorentz, Euclidean, Sphere)}
 
 
 def knn(
     queries: Float[Array | np.ndarray, "n d"],
-    gallery: Float[Array | np.ndarray, "m d"] | Rows,
+    gallery: Float[Array | np.ndarray, "m d"] | Rows | Blocks,
     *,
     k: int,
     distance: Callable[[Array, Array], Array],
@@ -45,7 +46,8 @@ def knn(
 
     Args:
         queries: Points [n, d] of any geometry.
-        gallery: Points [m, d] of the same geometry, or `Rows` that give them.
+        gallery: Points [m, d] of the same geometry, or `Rows` that give them; or `Blocks` of which several processes
+            hold each a share: then all of them search, each for queries of its own, of which it may have none.
         k: Neighbors for each query, 1 ≤ k ≤ the gallery items left to it.
         distance: `(x [n, d], y [m, d]) -> [n, m]`.
         exclude: For each query the gallery index that must not be found, its own when queries are part of the
@@ -59,7 +61,7 @@ def knn(
             ball.
     """
     n, m = len(queries), len(gallery)
-    if n == 0:
+    if n == 0 and not isinstance(gallery, Blocks):
         raise ValueError("there is no query to search for")
     available = m - _excludes_any(exclude)
     if not 1 <= k <= available:
@@ -69,12 +71,33 @@ def knn(
         nobody = jnp.full(n, -1) if exclude is None else jnp.asarray(exclude)
         return on_device(jnp.asarray(queries), nobody, jnp.asarray(gallery), jnp.asarray(m), distance, k=k)
     excluded = np.full(n, -1, np.int32) if exclude is None else np.asarray(exclude)
-    queries = np.asarray(queries)
-    if (known := _known(distance)) is not None:
-        manifold, cosine = known
-        products = Products(gallery if isinstance(gallery, Rows) else np.asarray(gallery), manifold, cosine=cosine)
-        return products.nearest(queries, k, excluded, index=np.int32, distance=np.float32)
-    return scan(queries, _slabs(gallery), k=k, score=distance, exclude=excluded)
+    blocks = gallery if isinstance(gallery, Blocks) else [(0, gallery)]
+    return _in_blocks(np.asarray(queries), blocks, m, k, distance, excluded)
+
+
+def _in_blocks(queries, blocks, count, k, distance, exclude):
+    """The k nearest of so many items, found in each block and merged."""
+    best, known = None, _known(distance)
+    for start, items in blocks:
+        if not len(queries):
+            continue  # this process has no query left, and gave its rows to those that have
+        whole, here = len(items) == count, (exclude >= start) & (exclude < start + len(items))
+        own, wanted = np.where(here, exclude - start, -1).astype(exclude.dtype), min(k, len(items))
+        if known is None:
+            found = scan(queries, _slabs(items), k=wanted, score=distance, exclude=own)
+        else:
+            manifold, cosine = known
+            products = Products(items if isinstance(items, Rows) else np.asarray(items), manifold, cosine=cosine)
+            found = products.nearest(
+                queries, wanted, own, index=np.int32, distance=np.float32 if whole else np.float64, gaps=not whole
+            )
+        if whole:
+            return found
+        lost = np.isnan(found[1])  # of what is excluded, where a block has no others left
+        best = merged(best, (np.where(lost, -1, found[0]), np.where(lost, np.inf, found[1])), start, k)
+    if best is None:
+        return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
+    return best[0], best[1] if known is None else products.distance(best[1]).astype(np.float32)
 
 
 def _slabs(gallery: Array | np.ndarray | Rows) -> Iterator[Slab]:

@@ -60,9 +60,9 @@ class Products:
         self._kept = [Slab(jnp.asarray(slab.items), slab.size) for slab in self._slabs(np.float32)]
 
     def nearest(
-        self, queries: np.ndarray, k: int, exclude: np.ndarray, *, index: type, distance: type
+        self, queries: np.ndarray, k: int, exclude: np.ndarray, *, index: type, distance: type, gaps: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows [n, k] and distances [n, k] of these types, in the order of exact distances."""
+        """Rows [n, k] and distances [n, k] of these types, or their gaps, in the order of exact distances."""
         rows: np.ndarray = np.empty((len(queries), k), index)
         distances: np.ndarray = np.empty((len(queries), k), distance)
         at_once = max(1, PAIRS // rounded(k + SPARE))
@@ -73,8 +73,8 @@ class Products:
 
         def search(start: int) -> None:
             part = slice(start, start + at_once)
-            found, gaps = self._some(queries[part], k, exclude[part])
-            rows[part], distances[part] = found, self.distance(gaps)
+            rows[part], measured = self._some(queries[part], k, exclude[part])
+            distances[part] = measured if gaps else self.distance(measured)
 
         starts = range(0, len(queries), at_once)
         # Of two threads one multiplies while the other sorts; a gallery that is read slab by slab is read by one.

@@ -71,7 +71,7 @@ def scan(
             asking = (padded(side[first : first + size], 1 << (size - 1).bit_length()) for side in (queries, own))
             found = select(*asking, items, count, k=min(k, count))
             parts.append([np.asarray(side)[:size] for side in found])
-        best = _merged(best, [np.concatenate(side) for side in zip(*parts, strict=True)], start, k)
+        best = merged(best, [np.concatenate(side) for side in zip(*parts, strict=True)], start, k)
         start += count
     assert best is not None
     return best
@@ -99,13 +99,13 @@ def _spread(queries, exclude, items, count, *, k, score, devices):
     return tuple(side[:n] for side in on_device(*asking, items, count, score, k=k, mesh=mesh))
 
 
-def _merged(best, found, start, k):
-    """The k best of those so far and those of a slab, which begins at `start`."""
+def merged(best, found, start, k):
+    """The k best of those so far and those of a slab, which begins at `start`; row −1 is none."""
     rows, scores = np.where(found[0] >= 0, found[0] + np.int32(start), np.int32(-1)), found[1]
-    if best is not None:  # they come first: equal scores keep the lower item
-        rows, scores = (np.concatenate(pair, axis=1) for pair in zip(best, (rows, scores), strict=True))
-    if rows.shape[1] <= k:
+    if best is None:
         return rows, scores
+    # The best so far come first: equal scores keep the lower item.
+    rows, scores = (np.concatenate(pair, axis=1) for pair in zip(best, (rows, scores), strict=True))
     # A place that nothing fills ranks behind a score that is not finite, which is inf too.
     rank = np.where(rows < 0, np.inf, np.minimum(scores, np.finfo(scores.dtype).max))
     place = np.argsort(rank, axis=1, kind="stable")[:, :k]

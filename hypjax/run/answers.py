@@ -17,7 +17,7 @@ from hypjax.data.split import Splits, hash_order
 from hypjax.retrieval import Asked, Calibration, ask, calibrate_answers, promise_figures, relevant_counts
 from hypjax.retrieval.asking import MOST_QUERIES, NEIGHBORS, needed
 from hypjax.retrieval.promises import RISKS
-from hypjax.training.evaluation import Evaluation
+from hypjax.training.evaluated import Evaluation
 
 FORMAT = "hypjax calibration of a run 1"
 PROVEN_FOR = {"class": "new classes", "image": "new images"}
@@ -131,6 +131,8 @@ def found(evaluation: Evaluation, source: Source) -> Asked | None:
         return None
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_QUERIES)).astype(int))]
     rows, labels = asking[chosen], labels[chosen]
-    retrieved, k = evaluation.retrieved, needed(gallery)
-    neighbors, distances = gallery[retrieved.neighbors[chosen, :k]], retrieved.distances[chosen, :k]
-    return ask(evaluation.embedded.uncertainty[rows], distances, neighbors, labels, source.ancestors)
+    shares, retrieved, k = evaluation.shares.of(asking), evaluation.retrieved, needed(gallery)
+    mine, held = shares.mine(chosen), shares.of(chosen)
+    neighbors, distances = gallery[retrieved.neighbors[mine, :k]], retrieved.distances[mine, :k]
+    asked = ask(evaluation.uncertainty[rows[held.own]], distances, neighbors, labels[held.own], source.ancestors)
+    return asked.gathered(held.gather)

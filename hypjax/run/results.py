@@ -17,7 +17,8 @@ from hypjax.run import answers
 from hypjax.run.metrics import as_json
 from hypjax.run.run import Run
 from hypjax.show import pages
-from hypjax.training.evaluation import Evaluation, Evaluator
+from hypjax.training.evaluated import Evaluation, Shown
+from hypjax.training.evaluation import Evaluator
 
 
 class Scored(NamedTuple):
@@ -25,11 +26,13 @@ class Scored(NamedTuple):
 
     Attributes:
       evaluation: of them.
+      shown: what pictures show of it.
       reliance: how far answers can be relied on; None for validation classes, and where too few are left to say.
       figures: of both, by name.
     """
 
     evaluation: Evaluation
+    shown: Shown
     reliance: answers.Reliance | None
     figures: dict[str, float]
 
@@ -57,7 +60,7 @@ def score(
     """
     encoder, untrained = setup.model.encoder, None
     try:
-        if encoder is not None:
+        if encoder is not None and "body_before" in config.evaluation.figures:
             untrained = initialization.with_encoder(variables, initialization.encoder_variables(config, encoder))
     except UsageError as error:
         say(f"the encoder's features before training are left out: {error}")
@@ -65,12 +68,14 @@ def score(
     count = wanted.degraded_test_queries if split == "test" else wanted.degraded_queries
     evaluation = evaluator(variables, getattr(setup.splits, split), degraded_queries=count, untrained=untrained)
     if split != "test":
-        return Scored(evaluation, None, evaluation.figures)
+        return Scored(evaluation, evaluation.shown(), None, evaluation.figures)
     validation, validated = setup.splits.validation, None
     if answers.too_few(config, setup.splits.test) and len(validation):
         validated = evaluator(variables, validation, degraded_queries=0, clusters=False)
     reliance = answers.rely(config, evaluation, setup.splits, validated)
-    return Scored(evaluation, reliance, evaluation.figures | (reliance.figures() if reliance else {}))
+    return Scored(
+        evaluation, evaluation.shown(), reliance, evaluation.figures | (reliance.figures() if reliance else {})
+    )
 
 
 def write_results(run: Run, source: Source, scored: Scored, *, step: int, finished: bool) -> None:
@@ -87,7 +92,7 @@ def write_results(run: Run, source: Source, scored: Scored, *, step: int, finish
     from hypjax.show.pictures import draw  # Matplotlib takes half a second, which the first step need not wait for
 
     reliance = scored.reliance
-    draw(run.workdir, source, scored.evaluation, run.metrics, reliance.told() if reliance else None)
+    draw(run.workdir, source, scored.evaluation, scored.shown, run.metrics, reliance.told() if reliance else None)
     write_page(run, scored.figures, step=step, finished=finished)
     if reliance is None and finished:
         (run.workdir / "calibration.json").unlink(missing_ok=True)

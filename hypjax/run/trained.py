@@ -64,20 +64,19 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
       images: how many there will be, where that is known: a smaller batch does for fewer.
 
     Raises:
-      UsageError: the run has no whole checkpoint, or a batch that the devices can't share.
+      UsageError: the run has no whole checkpoint, or a batch that is not positive.
     """
     config = run.config.copy_and_resolve_references()
     mesh = sharding.data_mesh()
     config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
-    sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = models.create_model(config)
     space_at = models.create_space_at(config)
     variables, step = run.restore(mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
-    reader, see = create_reader(config), create_view(config)
+    reader, see = create_reader(config, mesh), create_view(config)
 
     def embed_batch(batch: dict[str, np.ndarray]) -> Embedded:
-        return jax.tree.map(np.asarray, embedder(variables, sharding.global_batch(batch, mesh)))
+        return jax.tree.map(sharding.own_rows, embedder(variables, sharding.global_batch(batch, mesh)))
 
     def view(image: np.ndarray) -> np.ndarray:
         return see(image, np.random.default_rng(0))
@@ -127,10 +126,10 @@ def chance(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_batch(batch: int, images: int | None, devices: int) -> int:
-    """The size of a batch: as asked for, but no more than the images fill on all devices.
+    """The size of a batch: as asked for, but no more than the images fill, rounded up to what the devices can share.
 
     Examples:
-      >>> choose_batch(128, 5, 2), choose_batch(128, None, 2)
+      >>> choose_batch(128, 5, 2), choose_batch(127, None, 2)
       (6, 128)
 
     Raises:
@@ -138,7 +137,7 @@ def choose_batch(batch: int, images: int | None, devices: int) -> int:
     """
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, not {batch}")
-    return batch if images is None else min(batch, -(-images // devices) * devices)
+    return sharding.shareable(batch if images is None else min(batch, images), devices)
 
 
 def fingerprint(config: ConfigDict, variables: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ WORSE = 0.01  # of Recall@1, by which an embedding may stay behind its encoder's
 
 
 def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
-    """Two lines on an evaluation, for the console: its figures, and recall of the plain things beside them."""
+    """An evaluation for the console: its figures, and on a line of their own recall of the plain things beside them."""
     shown = {
         "recall@1": "recall@1",
         "map@r": "map@r",
@@ -18,7 +18,7 @@ def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
         "radius_mean": "radius",
         "saturated_share": "saturated",
     }
-    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items() if not math.isnan(figures[key])]
+    words = [f"{word} {figures[key]:.3f}" for key, word in shown.items() if not math.isnan(figures.get(key, math.nan))]
     yield f"  {title}: " + "  ".join(words)
     beside = {
         "direction_recall@1": "by angle alone",
@@ -26,7 +26,8 @@ def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
         "body_before_recall@1": "before training",
     }
     words = [f"{word} {figures[key]:.3f}" for key, word in beside.items() if key in figures]
-    yield "    recall@1 of plainer searches: " + "  ".join(words)
+    if words:
+        yield "    recall@1 of plainer searches: " + "  ".join(words)
 
 
 def warnings(figures: Mapping[str, float]) -> Iterator[str]:
@@ -42,7 +43,8 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
             "  warning: the uncertainty is one and the same for all images, and tells nothing; it has not been trained "
             "for long enough, or head.radius_range leaves it no room"
         )
-    found, bare = figures["recall@1"], figures["body_recall@1"]
+    found = figures["recall@1"]
+    bare = figures.get("body_recall@1", found)
     if found < bare - WORSE:
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "

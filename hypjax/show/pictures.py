@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ from hypjax.geometry.manifold import NAMED
 from hypjax.retrieval import reliability, restrict, risk_coverage
 from hypjax.show import explore, plots
 from hypjax.show.plots import style
-from hypjax.training.evaluation import Evaluation
-
-MOST_POINTS = 20_000  # in the disk, evenly spaced: more only hide one another
+from hypjax.training.evaluated import Evaluation, Shown
 
 
 @matplotlib.rc_context(style.RC)
@@ -30,85 +28,93 @@ def draw(
     workdir: Path,
     source: Source,
     evaluation: Evaluation,
+    shown: Shown,
     rows: Sequence[Mapping[str, Any]],
     told: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
-    What shows images is left out where the source has none, and the response where nothing was degraded.
+    What shows images is left out where the source has none, the tree and the response where there are none.
 
     Args:
       workdir: where the PNG files go.
       source: the images evaluated.
       evaluation: of them.
+      shown: some of them.
       rows: of `metrics.jsonl`.
       told: the chance of being wrong that answers are told, and whether they are; None draws nothing of it.
     """
-    drawn = {"disk": disk, "gallery": gallery, "layers": layers, "tree": tree, "risk_coverage": risk}
+    drawn: dict[str, Callable[..., Figure]] = {"layers": layers, "tree": tree, "risk_coverage": risk}
+    of_some: dict[str, Callable[..., Figure]] = {"disk": disk, "gallery": gallery}
     if own_features(source) is not None:
-        del drawn["gallery"], drawn["layers"]
+        del of_some["gallery"], drawn["layers"]
+    if evaluation.trees is None:
+        del drawn["tree"]
     if evaluation.responses:
         drawn["degradation"] = degradation
     if any("loss" in row for row in rows):
         style.save(plots.training_curves(rows), workdir / "curves.png")
     if told is not None:
         style.save(plots.reliability_diagram(reliability(*told, bins=10)), workdir / "reliability.png")
+    for name, picture in of_some.items():
+        style.save(picture(source, evaluation, shown), workdir / f"{name}.png")
     for name, picture in drawn.items():
         style.save(picture(source, evaluation), workdir / f"{name}.png")
-    atomic.write_text(as_path(workdir) / explore.KEPT, json.dumps(walkable(source, evaluation), separators=(",", ":")))
+    world = walkable(source, evaluation, shown)
+    atomic.write_text(as_path(workdir) / explore.KEPT, json.dumps(world, separators=(",", ":")))
 
 
-def disk(source: Source, evaluation: Evaluation) -> Figure:
+def disk(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
-    space, count = evaluation.space, len(source)
-    shown = explore.evenly(count, MOST_POINTS)
-    points = evaluation.embedded.points[shown]
+    space, points = evaluation.space, shown.points
     if isinstance(space.manifold, Poincare | Lorentz):
         points = np.asarray(jax.jit(space.manifold.to_poincare)(points))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:
         groups, names = source.labels, source.class_names
-    return plots.disk(points, groups[shown], names, evaluation.embedded.uncertainty[shown], c=space.curvature)
+    uncertainty = evaluation.uncertainty[shown.images]
+    return plots.disk(points, groups[shown.images], names, uncertainty, c=space.curvature)
 
 
-def walkable(source: Source, evaluation: Evaluation) -> dict[str, Any]:
+def walkable(source: Source, evaluation: Evaluation, shown: Shown) -> dict[str, Any]:
     """The disk to walk in: every level of the hierarchy, the nearest five of each image, some thumbnails."""
-    space, count = evaluation.space, len(source)
+    space, images = evaluation.space, shown.images
     geometry = next((name for name, of in NAMED.items() if isinstance(space.manifold, of)), "flat")
-    levels = [("class", np.array(source.class_names, object)[source.labels])]
+    labels = source.labels[images]
+    levels = [("class", np.array(source.class_names, object)[labels])]
     for level, name in enumerate(source.level_names):
-        levels.append((name, np.array(source.ancestor_names[level], object)[source.ancestors[source.labels, level]]))
-    names = [source.name(i) for i in range(count)]
-    points, uncertainty, curvature = evaluation.embedded.points, evaluation.embedded.uncertainty, space.curvature
-    curvature = None if curvature is None else float(np.asarray(curvature))
-    world = explore.world(points, names, uncertainty, geometry=geometry, curvature=curvature, levels=levels,
-                          limit=MOST_POINTS)  # fmt: skip
-    shown = explore.evenly(count, MOST_POINTS)
-    place = np.full(count, -1)
-    place[shown] = np.arange(len(shown))
-    near = np.full((count, 5), -1)
-    found = evaluation.retrieved.neighbors[:, :5]
-    near[evaluation.asking, : found.shape[1]] = place[evaluation.answering[found]]
-    world["neighbors"] = [[i for i in row if i >= 0] for row in near[shown].tolist()]
+        levels.append((name, np.array(source.ancestor_names[level], object)[source.ancestors[labels, level]]))
+    names = [source.name(i) for i in images.tolist()]
+    curvature = None if space.curvature is None else float(np.asarray(space.curvature))
+    uncertainty = evaluation.uncertainty[images]
+    world = explore.world(shown.points, names, uncertainty, geometry=geometry, curvature=curvature, levels=levels,
+                          limit=len(images))  # fmt: skip
+    place = np.full(len(source), -1)
+    place[images] = np.arange(len(images))
+    world["neighbors"] = [[] for _ in names]
+    near = place[evaluation.answering[shown.neighbors]]
+    for image, row in zip(place[evaluation.asking[shown.queries]].tolist(), near.tolist(), strict=True):
+        if image >= 0:
+            world["neighbors"][image] = [i for i in row if i >= 0]
     if own_features(source) is None:
-        world["thumbnails"] = explore.thumbnails(lambda i: source.image(int(shown[i])), len(shown))
+        world["thumbnails"] = explore.thumbnails(lambda i: source.image(int(images[i])), len(images))
     return world
 
 
-def gallery(source: Source, evaluation: Evaluation) -> Figure:
+def gallery(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
     """Queries with what they find, the most and the least certain ones."""
-    asking, answering, retrieved = evaluation.asking, evaluation.answering, evaluation.retrieved
+    asking, answering = evaluation.asking[shown.queries], evaluation.answering
     return plots.gallery(
         lambda i: source.image(int(asking[i])),
-        retrieved.neighbors[:, :5],
-        retrieved.distances[:, :5],
+        shown.neighbors,
+        shown.distances,
         source.labels[asking],
-        evaluation.embedded.uncertainty[asking],
+        evaluation.uncertainty[asking],
         class_names=source.class_names,
         gallery_image=lambda i: source.image(int(answering[i])),
         gallery_labels=source.labels[answering],
-        valid=retrieved.valid,
+        valid=evaluation.retrieved.valid[shown.queries],
     )
 
 
@@ -117,7 +123,7 @@ def layers(source: Source, evaluation: Evaluation) -> Figure:
     asking = evaluation.asking[evaluation.retrieved.valid]
     return plots.layers(
         lambda i: source.image(int(asking[i])),
-        evaluation.embedded.radius[asking],
+        evaluation.radius[asking],
         wrong=evaluation.retrieved.wrong[evaluation.retrieved.valid],
         title="From the origin outward, by tangent length",
     )
@@ -126,8 +132,7 @@ def layers(source: Source, evaluation: Evaluation) -> Figure:
 def tree(source: Source, evaluation: Evaluation) -> Figure:
     """The tree over the classes, of HIER's proxies where there are any; an image of each class, if any, at its leaf."""
     trees = evaluation.trees
-    if trees is None:
-        raise ValueError("an evaluation without clusters has no tree")
+    assert trees is not None  # else it is not drawn
     classes = trees.classes
     groups = source.ancestors[classes]
     whole, kind = (trees.minimax, "minimax") if trees.learned else (trees.linkage, "linkage")
@@ -150,9 +155,9 @@ def tree(source: Source, evaluation: Evaluation) -> Figure:
 def risk(source: Source, evaluation: Evaluation) -> Figure:
     """Errors among the queries the model is most certain of, beside what plain distances say."""
     retrieved, valid = evaluation.retrieved, evaluation.retrieved.valid
-    wrong, (first, second) = retrieved.wrong[valid], retrieved.distances[valid, :2].T
+    wrong, (first, second) = retrieved.wrong[valid], retrieved.nearest[valid].T
     scores = {
-        "uncertainty": evaluation.embedded.uncertainty[evaluation.asking][valid],
+        "uncertainty": evaluation.uncertainty[evaluation.asking][valid],
         "distance to the nearest": first,
         "nearest : second": np.where(second > 0, first / np.where(second > 0, second, 1), 1.0),
     }

@@ -60,13 +60,12 @@ def by_name(name: str, weights: str | None, images: Path, out: Path, *, batch: i
         raise UsageError(f"no package carries weights of {name}; --weights FILE or hf:OWNER/NAME says which to take")
     pictures, mesh = find_pictures(images), sharding.data_mesh()
     config.evaluation.batch = trained.choose_batch(batch or config.evaluation.batch, len(pictures), mesh.size)
-    sharding.require_divisible(config.evaluation.batch, mesh)
     variables = initialization.encoder_variables(config, encoder)
     encode = jax.jit(
         lambda values, batch: encoder.apply(values, preprocess(batch), train=False),
         out_shardings=sharding.replicated(mesh),
     )
-    reader = create_reader(config)
+    reader = create_reader(config, mesh)
 
     def embed(source: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         start = 0

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from hypjax.retrieval import Rows
+from hypjax.retrieval import Rows, Shares
 from hypjax.training import sharding
 from hypjax.training.space import Space
 from hypjax.training.state import Params
@@ -57,7 +57,7 @@ def create_embedder(
 
     Returns:
       A function of the model's variables and a batch, `image` uint8 [b, h, w, 3] or `features` [b, features], its
-      results whole on every device.
+      results shared out as the batch is; `sharding.own_rows` gives those of this process.
     """
 
     def embed(variables: Mapping[str, Any], batch: dict[str, jax.Array]) -> Any:
@@ -68,7 +68,7 @@ def create_embedder(
         fields: Any = (output.features, points, output.tangent, radius, uncertainty)  # on the device still
         return Embedded(*fields)
 
-    return jax.jit(embed, out_shardings=sharding.replicated(mesh))
+    return jax.jit(embed, out_shardings=sharding.split(mesh))
 
 
 def embed_all(
@@ -76,9 +76,10 @@ def embed_all(
     variables: Mapping[str, Any],
     batches: Iterable[dict[str, np.ndarray]],
     mesh: Mesh,
+    count: int,
     *,
-    features: Rows | None = None,
-) -> Embedded:
+    features: Callable[[Any], np.ndarray] | None = None,
+) -> tuple[Embedded, Shares]:
     """Embeds every image of `batches`, in order.
 
     Args:
@@ -86,32 +87,36 @@ def embed_all(
       variables: the model's.
       batches: from a `Reader`.
       mesh: the data mesh.
-      features: what stands for the features in the result, where they can be read again and need no second copy.
+      count: of images in all processes.
+      features: reads the features of images, where they can be read again and need no second copy.
 
     Returns:
-      The embeddings of the valid images, the same on every process.
+      The embeddings of the images that this process has seen, which it keeps; and which process has which.
     """
     kept = [name for name in Embedded._fields if name != "features" or features is None]
     chunks: dict[str, list[np.ndarray]] = {name: [] for name in kept}
-    gather = sharding.gatherer(mesh)
 
-    def keep(embedded: Embedded, mask: jax.Array) -> None:
+    def keep(embedded: Embedded, valid: np.ndarray) -> None:
         for name in kept:
-            chunks[name].append(np.asarray(getattr(embedded, name))[np.asarray(mask)])
+            chunks[name].append(sharding.own_rows(getattr(embedded, name))[valid])
 
-    pending = None
+    pending, together = None, 1
     for batch in batches:
-        seen = {name: batch[name] for name in batch if name in ("image", "features", "valid")}
-        together = sharding.global_batch(seen, mesh)
-        valid = together.pop("valid")
-        on_its_way = embedder(variables, together), gather(valid)
+        seen = {name: batch[name] for name in batch if name in ("image", "features")}
+        together = len(batch["valid"])
+        on_its_way = embedder(variables, sharding.global_batch(seen, mesh)), batch["valid"]
         if pending is not None:  # fetched while the next batch is computed, so that no device holds all of them
             keep(*pending)
         pending = on_its_way
     if pending is not None:
         keep(*pending)
-    whole: dict[str, Any] = {name: _joined(chunks.pop(name)) for name in kept}  # one by one: no more is there twice
-    return Embedded(**{"features": features, **whole})
+    shares = sharding.shares(count, together)
+    own: dict[str, Any] = {name: _joined(chunks.pop(name)) for name in kept}  # one by one: no more is there twice
+    if features is not None:
+        rows = shares.own
+        read = features if shares.allgather is None else lambda some: features(rows[some])
+        own["features"] = Rows(len(rows), read)
+    return Embedded(**own), shares
 
 
 def _joined(chunks: list[np.ndarray]) -> np.ndarray:

@@ -4,74 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from hypjax.data.source import Source, own_features, own_queries, subset
 from hypjax.data.split import query_gallery
 from hypjax.data.transforms import DEGRADATIONS
 from hypjax.geometry import sphere
-from hypjax.retrieval import Retrieved, Rows, knn, retrieval_figures
+from hypjax.retrieval import Blocks, Retrieved, Rows, Shares, knn, retrieval_figures
 from hypjax.retrieval.asking import needed
-from hypjax.training import sharding
 from hypjax.training.comparing import HIER_PROXIES, hier_points
 from hypjax.training.embedding import Embedded, Embedder, Reader, embed_all
+from hypjax.training.evaluated import Evaluation, spread
+from hypjax.training.features import one_batch
 from hypjax.training.responses import Response
 from hypjax.training.space import Space
 from hypjax.training.state import Params
-from hypjax.training.trees import Trees, grow
-from hypjax.training.windows import windows
+from hypjax.training.trees import grow
+from hypjax.training.windows import nearest_wrong
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
-MOST_TOGETHER = 2**14  # training images that search each other for the failures before training
+FIGURES = ("nmi", "trees", "direction", "body", "body_before")  # those that can be left out
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
-_direction = jax.jit(sphere.project)
 
-
-def radius_figures(embedded: Embedded, clip_radius: float) -> dict[str, float]:
+def radius_figures(
+    radius: Float[np.ndarray, " n"], uncertainty: Float[np.ndarray, " n"], clip_radius: float
+) -> dict[str, float]:
     """Whether the radius carries information: its mean and spread, the saturated share, the spread of u.
 
     Args:
-      embedded: of some images.
+      radius: of some images.
+      uncertainty: of theirs.
       clip_radius: the head's; a point within 2 % of it counts as saturated.
     """
     return {
-        "radius_mean": float(embedded.radius.mean()),
-        "radius_std": float(embedded.radius.std()),
-        "saturated_share": float((embedded.radius >= SATURATED * clip_radius).mean()),
-        "uncertainty_mean": float(embedded.uncertainty.mean()),
-        "uncertainty_std": float(embedded.uncertainty.std()),
+        "radius_mean": float(radius.mean()),
+        "radius_std": float(radius.std()),
+        "saturated_share": float((radius >= SATURATED * clip_radius).mean()),
+        "uncertainty_mean": float(uncertainty.mean()),
+        "uncertainty_std": float(uncertainty.std()),
     }
-
-
-class Evaluation(NamedTuple):
-    """Figures of a source, and what they were computed from.
-
-    Attributes:
-      figures: by name.
-      embedded: every image of the source.
-      asking: indices of the queries in the source [q].
-      answering: indices of the gallery in the source [m], to which `retrieved` refers.
-      retrieved: neighbors of the queries.
-      responses: by kind of degradation.
-      trees: over the classes, if they were asked for.
-      space: where the embeddings live.
-    """
-
-    figures: dict[str, float]
-    embedded: Embedded
-    asking: np.ndarray
-    answering: np.ndarray
-    retrieved: Retrieved
-    responses: dict[str, Response]
-    trees: Trees | None
-    space: Space
 
 
 class Roles(NamedTuple):
@@ -102,6 +78,8 @@ class Evaluator:
       query_gallery: whether the first image of each class asks and the others answer; else all ask all others. A
         source's own query and gallery sets go before either.
       queries: at most so many ask, evenly spaced among those that would; 0 for all.
+      figures: which of `FIGURES` there are: NMI, trees, and recall by direction, by the encoder's features, and by
+        those before training.
     """
 
     embedder: Embedder
@@ -112,6 +90,7 @@ class Evaluator:
     ks: tuple[int, ...] = (1, 2, 4, 8)
     query_gallery: bool = False
     queries: int = 0
+    figures: tuple[str, ...] = FIGURES
 
     def __call__(
         self,
@@ -137,96 +116,120 @@ class Evaluator:
         """
         own = variables.get("objective", {})
         space = self.space_at(own)
-        embedded = self._embed(variables, source)
-        bare = {} if untrained is None else {"body_before": self._embed(untrained, source).features}
-        roles = self._roles(source)
-        figures, retrieved = self._score(source, embedded, space, roles, bare, clusters=clusters)
-        responses = self._responses(variables, source, embedded, space, degraded_queries)
+        embedded, shares = self._embed(variables, source)
+        radius, uncertainty = (shares.gather(side) for side in (embedded.radius, embedded.uncertainty))
+        roles, bare = self._roles(source), {}
+        if untrained is not None and "body_before" in self.figures:
+            bare["body_before"] = self._embed(untrained, source)[0].features
+        figures, retrieved = self._score(
+            source, embedded, shares, space, roles, bare, uncertainty=uncertainty, clusters=clusters
+        )
+        figures |= radius_figures(radius, uncertainty, self.clip_radius)
+        responses = self._responses(variables, source, embedded, shares, space, degraded_queries)
         for kind, response in responses.items():
             figures |= response.figures(kind)
-        if not clusters:
-            return Evaluation(figures, embedded, roles.asking, roles.answering, retrieved, responses, None, space)
-        learned = set(own) & set(HIER_PROXIES.values())
-        proxies = np.asarray(hier_points(own, space, self.clip_radius)) if learned else None
-        trees, agreement = grow(embedded.points, source, space, proxies)
+        trees = None
+        if clusters and "trees" in self.figures:
+            learned = set(own) & set(HIER_PROXIES.values())
+            proxies = np.asarray(hier_points(own, space, self.clip_radius)) if learned else None
+            trees, agreement = grow(embedded.points, shares, source, space, proxies)
+            figures |= agreement
         return Evaluation(
-            figures | agreement, embedded, roles.asking, roles.answering, retrieved, responses, trees, space
+            figures,
+            embedded,
+            shares,
+            radius,
+            uncertainty,
+            roles.asking,
+            roles.answering,
+            retrieved,
+            responses,
+            trees,
+            space,
         )
 
     def features(self, variables: Mapping[str, Any], source: Source) -> np.ndarray:
-        """What the encoder makes of each image of a source [n, features]; what a source of features holds."""
+        """What the encoder makes of each image of a source, few enough for each process to hold them [n, features]."""
         read = own_features(source)
         if read is not None:
             return read(np.arange(len(source)))
-        return np.asarray(self._embed(variables, source).features)
+        embedded, shares = self._embed(variables, source)
+        return shares.gather(np.asarray(embedded.features))
 
     def failures(self, variables: Mapping[str, Any], source: Source, features: np.ndarray | None = None) -> np.ndarray:
         """Whether the nearest other image of each image, by the angle of its tangent vector, is wrong [n].
 
-        Of more than `MOST_TOGETHER` images each searches as many, its whole class among them (`windows`).
+        Of more than `MOST_TOGETHER` images each searches as many, its whole class among them (`windows`), of which each
+        process asks for a part.
 
         Args:
           variables: the model's.
           source: the images.
           features: of theirs, where they are known [n, features].
         """
-        if features is None:
-            tangent = self._embed(variables, source).tangent
-        else:
-            rows = jax.device_put(jnp.asarray(features), sharding.replicated(self.mesh))
-            tangent = np.asarray(self.embedder(variables, {"features": rows}).tangent)
-        wrong = np.zeros(len(source), bool)
-        for window in windows(source.labels, MOST_TOGETHER):
-            directions, own = _direction(tangent[window.rows]), np.arange(len(window.rows))
-            indices, _ = knn(directions, directions, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
-            labels = source.labels[window.rows]
-            missed = labels[np.asarray(indices)[:, 0]] != labels
-            wrong[window.rows[window.whole]] = missed[window.whole]
-        return wrong
+        embedded, shares = self._embed(variables, source, rows=features)
+        return nearest_wrong(embedded.tangent, source.labels, shares)
 
-    def _embed(self, variables: Mapping[str, Any], source: Source, **degradation: Any) -> Embedded:
+    def _embed(
+        self, variables: Mapping[str, Any], source: Source, *, rows: np.ndarray | None = None, **degradation: Any
+    ) -> tuple[Embedded, Shares]:
         read = own_features(source)
-        features = None if read is None else Rows(len(source), read)
-        return embed_all(self.embedder, variables, self.reader(source, **degradation), self.mesh, features=features)
+        batches = self.reader(source, **degradation) if rows is None else [one_batch(rows, self.mesh.size)]
+        return embed_all(self.embedder, variables, batches, self.mesh, len(source), features=read)
 
     def _score(
         self,
         source: Source,
         embedded: Embedded,
+        shares: Shares,
         space: Space,
         roles: Roles,
         bare: Mapping[str, np.ndarray | Rows],
         *,
+        uncertainty: np.ndarray,
         clusters: bool,
     ) -> tuple[dict[str, float], Retrieved]:
-        """Retrieval, hierarchy, uncertainty, radius figures; and by cosine those of bare features and of directions."""
+        """Retrieval, hierarchy, uncertainty figures; and by cosine those of bare features and of directions."""
         asking, answering, own = roles
         items = len(answering) - (own is not None)
         ks = tuple(k for k in self.ks if k <= items)  # a small folder has no eight others to find
+        queries, gallery = shares.mine(asking), None if own is not None else shares.mine(answering)
 
-        def search(points: np.ndarray | Rows, **more: Any) -> Retrieved:
-            gallery = points if own is not None else points[answering], source.labels[answering]
-            return retrieval_figures(points[asking], source.labels[asking], gallery=gallery, exclude=own, ks=ks, **more)
+        def search(points: Any, **more: Any) -> Retrieved:
+            blocks = Blocks(points if gallery is None else points[gallery], shares.of(answering))
+            found = retrieval_figures(
+                points[queries],
+                source.labels[asking],
+                gallery=(blocks, source.labels[answering]),
+                exclude=own,
+                ks=ks,
+                shares=shares.of(asking),
+                **more,
+            )
+            few = more.get("neighbors", 1)  # of up to a thousand; the others are not looked at again
+            return found._replace(neighbors=found.neighbors[:, :few].copy(), distances=found.distances[:, :few].copy())
 
         retrieved = search(
             embedded.points,
             distance=space.distance,
-            uncertainty=embedded.uncertainty[asking],
+            uncertainty=uncertainty[asking],
             ancestors=source.ancestors,
             level_names=source.level_names,
             neighbors=needed(source.labels[answering]),
             # With one query a class, any clustering is a perfect one.
-            manifold=space.manifold if clusters and own is not None else None,
+            manifold=space.manifold if clusters and own is not None and "nmi" in self.figures else None,
         )
         figures = dict(retrieved.figures)
-        for name, vectors in {**bare, "body": embedded.features, "direction": embedded.tangent}.items():
-            directions = Rows(len(source), partial(_directions, vectors))
-            by_angle = search(directions, distance=sphere.pairwise_cosine_distance)
+        plainer: dict[str, Any] = {**bare, "body": embedded.features, "direction": embedded.tangent}
+        for name in filter(self.figures.__contains__, plainer):
+            by_angle = search(plainer[name], distance=sphere.pairwise_cosine_distance)
             kept = (*(f"recall@{k}" for k in ks), "map@r")
             figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
-        # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
-        figures["direction_agreement"] = float((by_angle.neighbors[:, 0] == retrieved.neighbors[:, 0]).mean())
-        return figures | radius_figures(embedded, self.clip_radius), retrieved
+            if name == "direction":
+                # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
+                same = shares.of(asking).gather(by_angle.neighbors[:, 0] == retrieved.neighbors[:, 0])
+                figures["direction_agreement"] = float(same.mean())
+        return figures, retrieved
 
     def _roles(self, source: Source) -> Roles:
         """Who asks and who answers; without query and gallery sets all images answer all others."""
@@ -236,46 +239,36 @@ class Evaluator:
         everyone = np.arange(len(source))
         asking = everyone if marked is None else np.flatnonzero(marked)
         if 0 < self.queries < len(asking):
-            asking = _spread(asking, self.queries)
+            asking = spread(asking, self.queries)
         return Roles(asking, everyone, asking) if marked is None else Roles(asking, np.flatnonzero(~marked), None)
 
     def _responses(
-        self, variables: Mapping[str, Any], source: Source, clean: Embedded, space: Space, count: int
+        self,
+        variables: Mapping[str, Any],
+        source: Source,
+        clean: Embedded,
+        shares: Shares,
+        space: Space,
+        count: int,
     ) -> dict[str, Response]:
         """Degrades `count` evenly spaced queries and searches the clean gallery, or the others where there is none."""
         if not count:
             return {}
-        asking, searched, leave_out = self._roles(source)
-        chosen = _spread(asking, count)
-        queries, own = subset(source, chosen), None if leave_out is None else chosen
-        labels = source.labels[searched]
-        responses = {}
+        asking, answering, leave_out = self._roles(source)
+        chosen = spread(asking, count)
+        queries, labels = subset(source, chosen), source.labels[answering]
+        searched = Blocks(clean.points[shares.mine(answering)], shares.of(answering))
+        mine, responses = shares.mine(chosen), {}
         for kind in DEGRADATIONS:
-            at_levels = [
-                self._embed(variables, queries, degradation=kind, level=level)
-                if level
-                else jax.tree.map(lambda whole: whole[chosen], clean)
-                for level in LEVELS
-            ]
-            found = [_nearest(embedded.points, clean.points[searched], own, space) for embedded in at_levels]
-            wrong = np.stack([labels[neighbors[:, 0]] != source.labels[chosen] for neighbors, _ in found])
-            uncertainty = np.stack([embedded.uncertainty for embedded in at_levels])
-            responses[kind] = Response(LEVELS, uncertainty, wrong, np.stack([distances for _, distances in found]))
+            found = []
+            for level in LEVELS:
+                points, uncertainty, held = clean.points[mine], clean.uncertainty[mine], shares.of(chosen)
+                if level:
+                    damaged, held = self._embed(variables, queries, degradation=kind, level=level)
+                    points, uncertainty = damaged.points, damaged.uncertainty
+                own = None if leave_out is None else chosen[held.own]
+                nearest, distances = map(np.asarray, knn(points, searched, k=2, distance=space.distance, exclude=own))
+                wrong = labels[nearest[:, 0]] != source.labels[chosen[held.own]]
+                found.append([held.gather(side) for side in (uncertainty, wrong, distances)])
+            responses[kind] = Response(LEVELS, *map(np.stack, zip(*found, strict=True)))
         return responses
-
-
-def _spread(indices: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of them, evenly spaced."""
-    return indices[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int))]
-
-
-def _directions(vectors: np.ndarray | Rows, rows: Any) -> np.ndarray:
-    return np.asarray(_direction(vectors[rows]))
-
-
-def _nearest(
-    queries: np.ndarray, gallery: np.ndarray, own: np.ndarray | None, space: Space
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of, and distances to, the two nearest [n, 2]."""
-    indices, distances = knn(queries, gallery, k=2, distance=space.distance, exclude=own)
-    return np.asarray(indices), np.asarray(distances)

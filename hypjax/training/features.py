@@ -20,6 +20,7 @@ from hypjax.data import atomic
 from hypjax.data.pipeline import Batch, local_slice
 from hypjax.data.sampling import ClassBalanced
 from hypjax.data.source import Source, own_features, own_file
+from hypjax.training import sharding
 
 Transform = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, float]]
 """An image and a generator to a view and the level of its degradation."""
@@ -224,6 +225,16 @@ def row_batches(
     for start in range(0, len(source), batch_size):
         wanted = start + np.arange(part.start, part.stop)
         yield {"features": read(np.minimum(wanted, len(source) - 1)), "valid": wanted < len(source)}
+
+
+def one_batch(features: Float[np.ndarray, "n features"], devices: int) -> Batch:
+    """Features that every process has as one batch of this process's part, filled up with zeros to be shared out."""
+    part = local_slice(sharding.shareable(len(features), devices), jax.process_index(), jax.process_count())
+    wanted = np.arange(part.start, part.stop)
+    own = features[part.start : part.stop]
+    if len(own) < len(part):
+        own = np.pad(own, ((0, len(part) - len(own)), (0, 0)))
+    return {"features": own, "valid": wanted < len(features)}
 
 
 def evaluation_batches(features: Float[np.ndarray, "n features"], batch: int) -> Iterator[Batch]:

@@ -44,21 +44,22 @@ class Refit:
     def __call__(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The model's variables with its head fitted anew, the same on every process."""
         scatter, sample, seen = None, [], 0
-        gather = sharding.gatherer(self.mesh)
         for batch in self.reader(self.source):
-            read = {name: batch[name] for name in batch if name in ("image", "features", "valid")}
-            together = sharding.global_batch(read, self.mesh)
-            valid = np.asarray(gather(together.pop("valid")))
-            features = np.asarray(self.embedder(variables, together).features)[valid]
+            read = {name: batch[name] for name in batch if name in ("image", "features")}
+            on_devices: Any = self.embedder(variables, sharding.global_batch(read, self.mesh)).features
+            features = sharding.own_rows(on_devices)[batch["valid"]]
             if scatter is None:
                 scatter = Scatter(len(self.source.class_names), features.shape[1])
-            scatter.add(features, self.source.labels[seen : seen + len(features)])
-            if seen < SAMPLE:
-                sample.append(features)
+                shares = sharding.shares(len(self.source), len(batch["valid"]))
+            rows = shares.own[seen : seen + len(features)]
+            scatter.add(features, self.source.labels[rows])
+            sample.append(features[rows < SAMPLE])
             seen += len(features)
         assert scatter is not None  # a source has images
+        scatter.sum_up(shares.total)
+        first = shares.of(np.arange(min(SAMPLE, len(self.source)))).gather(np.concatenate(sample))
         held = {name: value["head"] for name, value in variables.items() if "head" in value}
-        fitted = refit(self.head, held, jnp.asarray(np.concatenate(sample)[:SAMPLE]), scatter, shrinkage=self.shrinkage)
+        fitted = refit(self.head, held, jnp.asarray(first), scatter, shrinkage=self.shrinkage)
         return {name: {**value, "head": fitted[name]} if name in fitted else value for name, value in variables.items()}
 
     def keep(self, state: TrainState) -> TrainState:

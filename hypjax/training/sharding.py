@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -12,6 +10,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hypjax.data.errors import UsageError
+from hypjax.retrieval import Shares
 
 # A scheduler that starts several processes tells each of them how many there are.
 _TASK_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
@@ -56,12 +55,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-@functools.cache
-def gatherer(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
-    """A function that makes an array whole on every device; one for each mesh, so that it is compiled once."""
-    return jax.jit(lambda array: array, out_shardings=replicated(mesh))
-
-
 def split(mesh: Mesh) -> NamedSharding:
     """The leading dimension shared out along `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
@@ -82,9 +75,45 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     }
 
 
+def own_rows(array: jax.Array) -> np.ndarray:
+    """The rows of an array, split along `data`, that lie on the devices of this process, in order."""
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def allgather(own: np.ndarray) -> np.ndarray:
+    """An array of each process, of equal shape and any type, to those of all of them [processes, ...]."""
+    # As bytes: on its way JAX would make float32 of float64.
+    sent = np.ascontiguousarray(own).reshape(-1).view(np.uint8)
+    return np.asarray(multihost_utils.process_allgather(sent)).view(own.dtype).reshape(-1, *own.shape)
+
+
+def shares(count: int, together: int) -> Shares:
+    """Which process holds which of so many rows, that go through the processes in batches.
+
+    Args:
+      count: of rows.
+      together: rows of a batch in one process.
+    """
+    processes = jax.process_count()
+    if processes == 1:
+        return Shares.whole(count)
+    return Shares((np.arange(count) // together % processes).astype(np.int32), jax.process_index(), allgather)
+
+
 def from_chief(value: np.ndarray) -> np.ndarray:
     """What process 0 found, on every process."""
     return value if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(value))
+
+
+def shareable(batch: int, devices: int) -> int:
+    """The size of a batch, rounded up to what so many devices can share.
+
+    Examples:
+      >>> shareable(128, 8), shareable(130, 8)
+      (128, 136)
+    """
+    return -(-batch // devices) * devices
 
 
 def require_divisible(batch: int, mesh: Mesh) -> None:

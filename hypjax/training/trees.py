@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
-from hypjax.retrieval import Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
+from hypjax.retrieval import Shares, Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
 from hypjax.retrieval.scan import as_argument
 from hypjax.training.space import Space
 
 _distances = jax.jit(lambda distance, x, y: distance(x, y))
 MOST_CLASSES = 1000  # joining prototypes takes the third power of their number
+TOGETHER = 2**16  # images, about, whose classes' midpoints are taken at a time
 
 
 class Trees(NamedTuple):
@@ -36,12 +37,17 @@ class Trees(NamedTuple):
 
 
 def grow(
-    points: Float[np.ndarray, "n d"], source: Source, space: Space, proxies: Float[np.ndarray, "p d"] | None
+    points: Float[np.ndarray, "own d"],
+    shares: Shares,
+    source: Source,
+    space: Space,
+    proxies: Float[np.ndarray, "p d"] | None,
 ) -> tuple[Trees, dict[str, float]]:
     """Trees over the classes of a source, and their agreement with its hierarchy.
 
     Args:
-      points: of every image of the source.
+      points: of every image of the source that this process holds.
+      shares: which process holds which.
       source: the images.
       space: where the points live.
       proxies: HIER's, as points; None for a model without.
@@ -51,8 +57,7 @@ def grow(
     """
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
-    chosen = np.isin(source.labels, classes)
-    leaves = class_midpoints(points[chosen], source.labels[chosen], midpoint=space.manifold.midpoint)
+    leaves = _midpoints(points, shares, source.labels, classes, space)
     held = None if proxies is None else jax.jit(space.manifold.project)(proxies)
     distance = partial(_distances, as_argument(space.distance))
     trees = Trees(
@@ -71,3 +76,16 @@ def grow(
                 f"{kind}_tree_triplets@{level}": quality.triplets[place],
             }
     return trees, figures
+
+
+def _midpoints(
+    points: np.ndarray, shares: Shares, labels: np.ndarray, classes: np.ndarray, space: Space
+) -> Float[np.ndarray, "leaves d"]:
+    """The midpoints of classes, of as many at a time as each process can hold the images of."""
+    chosen = np.flatnonzero(np.isin(labels, classes))
+    chosen = chosen[np.argsort(labels[chosen], kind="stable")]
+    ends = np.searchsorted(labels[chosen], classes, side="right")
+    parts = np.split(chosen, ends[np.flatnonzero(np.diff(ends // TOGETHER))])
+    midpoint = space.manifold.midpoint
+    found = [class_midpoints(shares.take(points, part), labels[part], midpoint=midpoint) for part in parts if len(part)]
+    return np.concatenate(found)

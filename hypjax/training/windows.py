@@ -1,14 +1,46 @@
-"""Cutting many images into windows of one size, each class whole in one of them."""
+"""Searching many images in windows of one size, each class whole in one of them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from hypjax.data.sampling import permutation
+from hypjax.geometry import sphere
+from hypjax.retrieval import Shares, knn
+
+MOST_TOGETHER = 2**14  # images that search each other
+
+
+def nearest_wrong(
+    tangent: Float[np.ndarray, "own d"], labels: Int[np.ndarray, " n"], shares: Shares
+) -> Bool[np.ndarray, " n"]:
+    """Whether the nearest other image of each image, by the angle of its tangent vector, is of another class.
+
+    Of more than `MOST_TOGETHER` images each searches as many, its whole class among them. Each process asks for a part
+    of every window.
+
+    Args:
+      tangent: of the images that this process holds.
+      labels: of all, dense.
+      shares: which process holds which.
+    """
+    asker, wrong = np.zeros(len(labels), np.int32), np.zeros(len(labels), bool)
+    for rows, whole in windows(labels, MOST_TOGETHER):
+        vectors = shares.take(tangent, rows)
+        parts = np.array_split(np.arange(len(rows)), 1 + shares.holder.max())
+        for process, part in enumerate(parts):
+            asker[rows[part][whole[part]]] = process
+        if shares.process < len(parts) and len(own := parts[shares.process]):
+            nearest, _ = knn(vectors[own], vectors, k=1, distance=sphere.pairwise_cosine_distance, exclude=own)
+            missed = labels[rows[np.asarray(nearest)[:, 0]]] != labels[rows[own]]
+            wrong[rows[own][whole[own]]] = missed[whole[own]]
+    asked = dataclasses.replace(shares, holder=asker)
+    return asked.gather(wrong[asked.own])
 
 
 class Window(NamedTuple):

@@ -45,6 +45,16 @@ def test_the_protocol_reaches_the_evaluator(protocol, asks):
         assembly.create_evaluator(config, assembly.assemble(config), sharding.data_mesh())
 
 
+def test_a_figure_that_is_unknown_is_named():
+    config = default_settings()
+    setup = assembly.assemble(config)
+    config.evaluation.figures = ("body", "nml")
+    with pytest.raises(UsageError, match=r"evaluation\.figures 'nml' is unknown; there are: nmi, trees, direction, body"):
+        assembly.create_evaluator(config, setup, sharding.data_mesh())
+    config.evaluation.figures = ("body",)
+    assert assembly.create_evaluator(config, setup, sharding.data_mesh()).figures == ("body",)
+
+
 @pytest.mark.parametrize(("wanted", "there", "given"), [(0, 60, 48), (0, 7, 7), (5, 60, 5), (50, 60, 50)])
 def test_a_batch_takes_as_many_classes_as_set_or_there_are(wanted, there, given):
     config = default_settings()

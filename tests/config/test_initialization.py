@@ -26,7 +26,7 @@ def begin(tmp_path):
             seen.append(self.name(index))
             return self._source.image(int(self.indices[index]))
 
-        evaluator = assembly.create_evaluator(config, setup, mesh, create_reader(config))
+        evaluator = assembly.create_evaluator(config, setup, mesh, create_reader(config, mesh))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Subset, "image", image)
             state = initialization.initial_state(config, setup, evaluator, start, say=said.append)

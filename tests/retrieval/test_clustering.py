@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
 from hypjax.geometry import Euclidean, Lorentz, Poincare, Product, Sphere
-from hypjax.retrieval import clustering, kmeans, mutual_information, nmi
+from hypjax.retrieval import Shares, clustering, kmeans, mutual_information, nmi
 
 FLAT = Euclidean()
 
@@ -132,8 +132,8 @@ def test_points_that_are_not_finite_have_no_nmi():
 
 
 def test_kmeans_never_holds_points_times_clusters():
-    points, key = jax.ShapeDtypeStruct((8192, 4), np.float32), jax.eval_shape(lambda: jax.random.key(0))
-    compiled = clustering._spread_starts.lower(points, FLAT, key, 2000).compile()
+    points, starts = (jax.ShapeDtypeStruct((n, 4), np.float32) for n in (8192, -(-2000 // clustering.ROUNDS)))
+    compiled = clustering._nearer.lower(points, jax.ShapeDtypeStruct((8192,), np.float32), starts, FLAT).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 8192 * 2000 * 4 / 8
 
 
@@ -142,10 +142,11 @@ def test_points_that_are_not_looked_at_again_would_not_have_moved(iterations):
     """The clusters of Lloyd's iteration as textbooks have it, which looks at every center for every point."""
     space, clusters = Poincare(0.5), 25
     points = np.asarray(space.embed(0.8 * np.random.default_rng(4).normal(size=(400, 3)).astype(np.float32)))
-    starts = clustering._spread_starts(points, space, jax.random.key(2), clusters)
+    take, alone = points.__getitem__, Shares.whole(len(points))
+    starts = clustering._spread_starts(points, take, alone, space, jax.random.key(2), clusters)
     centers, everyone = points[np.asarray(starts)], np.ones(clusters, bool)
     assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
     for _ in range(iterations):
-        centers = np.asarray(clustering._midpoints(points, assigned, centers, space, everyone))
+        centers = clustering._midpoints(take, assigned, centers, space, everyone)
         assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
     np.testing.assert_array_equal(kmeans(points, clusters, space, seed=2, iterations=iterations), assigned)

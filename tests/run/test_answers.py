@@ -8,7 +8,7 @@ import pytest
 
 from hypjax.config.settings import default_settings
 from hypjax.data.split import Splits
-from hypjax.retrieval import Calibration, knn, retrieval_figures
+from hypjax.retrieval import Calibration, Shares, knn, retrieval_figures
 from hypjax.retrieval.asking import needed
 from hypjax.run import answers
 from hypjax.training.embedding import Embedded
@@ -29,6 +29,7 @@ def evaluated(classes, each=5, seed=0, queries=None):
     source.level_names = ["pair"]
     u = rng.uniform(0.4, 0.5, len(labels)).astype(np.float32)
     embedded = Embedded(points, points, points, u, u)
+    shares = Shares.whole(len(labels))
     everyone = np.arange(len(labels))
     asking = everyone if queries is None else np.flatnonzero(queries(everyone))
     answering = everyone if queries is None else np.flatnonzero(~queries(everyone))
@@ -41,7 +42,7 @@ def evaluated(classes, each=5, seed=0, queries=None):
         neighbors=needed(labels[answering]),
         ks=(1,),
     )
-    return source, Evaluation({}, embedded, asking, answering, retrieved, {}, None, SPACE)
+    return source, Evaluation({}, embedded, shares, u, u, asking, answering, retrieved, {}, None, SPACE)
 
 
 def relied(source, evaluation, validation=None, validated=None, **settings):

@@ -10,14 +10,9 @@ from hypjax.training.space import create_space
 from tests.data.toy import Toy
 
 
-def embedded(radius):
-    radius = np.asarray(radius, np.float32)
-    blank = np.zeros((len(radius), 2), np.float32)
-    return Embedded(blank, blank, blank, radius, 1 - radius / 2)
-
-
 def test_radius_figures_count_the_saturated():
-    figures = radius_figures(embedded([0.5, 1.0, 1.97, 2.0]), clip_radius=2.0)
+    radius = np.array([0.5, 1.0, 1.97, 2.0], np.float32)
+    figures = radius_figures(radius, 1 - radius / 2, clip_radius=2.0)
     assert figures["saturated_share"] == 0.5
     np.testing.assert_allclose(figures["radius_mean"], 1.3675)
     np.testing.assert_allclose(figures["uncertainty_std"], np.std([0.75, 0.5, 0.015, 0.0]), rtol=1e-5)
@@ -45,6 +40,12 @@ def test_the_plain_searches_stand_beside_the_embedding_on_the_console():
     for name, words in (("direction", "by angle alone"), ("body", "bare features"), ("body_before", "before training")):
         assert f"{words} {figures[f'{name}_recall@1']:.3f}" in lines
     assert "before training" not in "\n".join(summary("test", on_a_line().figures))
+
+
+def test_figures_that_were_left_out_are_not_spoken_of():
+    figures = {"recall@1": 0.5, "map@r": 0.25, "saturated_share": 0.0, "uncertainty_std": 0.1}
+    assert list(summary("test", figures)) == ["  test: recall@1 0.500  map@r 0.250  saturated 0.000"]
+    assert not list(warnings(figures))
 
 
 def test_response_ranks_by_level():

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from hypjax.retrieval import Shares
 from hypjax.training import trees
 from hypjax.training.space import create_space
 
@@ -22,7 +23,7 @@ def test_of_many_classes_evenly_spaced_ones_are_the_leaves(monkeypatch):
     key = jax.random.key(0)
     groups = jax.random.normal(key, (3, 8))[Many.ancestors[Many.labels, 0]]
     points = np.asarray(space.manifold.embed(groups + 0.01 * jax.random.normal(key, (24, 8))))
-    grow = partial(trees.grow, points, Many, space, None)
+    grow = partial(trees.grow, points, Shares.whole(24), Many, space, None)
     whole, figures = grow()
     assert whole.classes.tolist() == list(range(12))
     assert figures["linkage_tree_triplets@group"] == 1
