@@ -1,4 +1,4 @@
-"""Entailment cones of hyperbolic space: the cone of a point holds what the point stands for, farther out around its ray.
+"""Entailment cones of hyperbolic space: that of a point holds what the point stands for, farther out around its ray.
 
 The cone at x opens outward around the ray from the origin through x, with half-aperture ψ(x); y lies in it where the
 angle Ξ(x, y) at x, between that ray and the geodesic to y, is at most ψ(x). A point near the origin has a wide cone and

@@ -24,7 +24,11 @@ HIER = {
     "neighbors": 5,
     "triplets": 4,
     "temperature": 0.1,
+    "anchor": 0.0,
 }
+REGULARIZERS = {"hier": HIER, "nodes": {"weight": 0.7, "decay": 0.5, "temperature": 0.2}}
+REGULARIZERS["cones"] = {"weight": 1.5, "k": 0.1, "margin": 0.2}
+ANCESTORS = np.array([[0, 0], [1, 0], [1, 0]])
 LABELS = jnp.asarray(np.repeat(np.arange(3), 4))
 DOUBT = np.linspace(0.1, 0.9, 12, dtype=np.float32)
 MINED = [name for name, part in LOSSES.items() if not part.proxies]
@@ -42,7 +46,14 @@ def space(geometry="poincare", **options):
 
 def objective(loss, where=None, **options):
     where = where or space()
-    chosen = {"samples_per_class": 4, "settings": SETTINGS, "hier": HIER, "classes": 3, "dimension": 5, **options}
+    chosen = {
+        "samples_per_class": 4,
+        "settings": SETTINGS,
+        "regularizers": REGULARIZERS,
+        "classes": 3,
+        "dimension": 5,
+        **options,
+    }
     return create_objective(lambda params: where, loss, **chosen)
 
 
@@ -156,7 +167,12 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
 @pytest.mark.slow
 def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     """The same loss from tangent vectors; head and proxies get (1 − c‖x‖²)²/4 of the points' gradient."""
-    theirs = objective("proxy_anchor", regularizer="hier", gradient="riemannian", hier=HIER | {"proxies_as": "tangent"})
+    theirs = objective(
+        "proxy_anchor",
+        regularizer="hier",
+        gradient="riemannian",
+        regularizers={"hier": HIER | {"proxies_as": "tangent"}},
+    )
     ours, key, c = objective("proxy_anchor", regularizer="hier"), jax.random.key(2), 0.3
     own = theirs.initial(jax.random.key(1), 5)
     tangents = np.asarray(own["hier_tangents"]) / 3  # all shorter than the clip
@@ -176,7 +192,7 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     expected = jax.jit(lambda v, scaled: jax.vjp(lambda v: poincare.expmap0(v, c=c), v)[1](scaled)[0])(tangents, scaled)
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
     with pytest.raises(UsageError, match=r"hier\.proxies_as 'cones' is unknown; there are: points, tangent"):
-        objective("triplet", regularizer="hier", hier=HIER | {"proxies_as": "cones"})
+        objective("triplet", regularizer="hier", regularizers={"hier": HIER | {"proxies_as": "cones"}})
 
 
 @pytest.mark.slow
