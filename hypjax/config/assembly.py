@@ -66,6 +66,7 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Setup:
                 seed=config.data.split_seed,
                 shorter_side=config.data.shorter_side,
                 copies=Path(config.features.dir),
+                tree=config.data.tree,
             )
         if not len(splits.validation) and not config.evaluation.test:
             raise UsageError("evaluation.test=false scores validation classes, of which data.validation=0 leaves none")

@@ -75,6 +75,7 @@ def _data() -> dict[str, Any]:
             "validation": 0.1,  # share of the training classes kept for validation, where a split is given; 0: none
             "split_seed": 0,
             "shorter_side": 512,  # pixels that larger images are shrunk to as they are read; 0 for none
+            "tree": "",  # a .csv or .json file of lines of child and parent; "" for the hierarchy that the data have
             "train_level": "",  # train on labels of this level of the hierarchy; "" for the classes themselves
             "protocol": "leave_one_out",  # leave_one_out | query_gallery (first image of a class asks)
             "image_size": 64,  # pixels, in training
