@@ -29,7 +29,7 @@ from hypjax.retrieval.risk import Guarantee, certify, clopper_pearson, fixed_seq
 from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
-from hypjax.retrieval.tree_quality import TreeQuality, tree_quality
+from hypjax.retrieval.tree_quality import RadiusOrder, TreeQuality, radius_order, tree_quality
 from hypjax.retrieval.uncertainty import (
     area_under_risk_coverage,
     auroc,
