@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -106,6 +107,7 @@ def radius_order(
     Returns:
         Two figures a level.
     """
+    points = jnp.asarray(points)
     own, order = np.asarray(radius(points)), np.random.default_rng(seed).permutation(len(points))
 
     def share(group: np.ndarray) -> float:

@@ -189,15 +189,7 @@ def create_objective(
     choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
     params = {} if curvature is None else {"curvature": jnp.asarray(curvature, jnp.float32)}
     added = _choose_regularizers(regularizer, regularizers or {}, space_at(params).manifold)
-    if not decay >= 0:
-        raise UsageError(f"tree.decay must be at least 0, not {decay}")
-    asks = decay or set(added) & set(OF_A_TREE) or added.get("hier", {}).get("anchor")
-    if asks and (ancestors is None or not ancestors.shape[1]):
-        raise UsageError(
-            "tree.decay, hier.anchor and the regularizers nodes and cones need a tree, and the data has classes alone: "
-            "nest its folders, add columns of super-labels to its listing, or give data.tree=FILE"
-        )
-    tree = create_levels(ancestors, level_names) if asks and ancestors is not None else flat(classes)
+    tree = _choose_tree(decay, added, ancestors, level_names) or flat(classes)
     if settings.get("learn_beta") and part.boundary:
         params["beta"] = jnp.float32(own["beta"])
     placed = part.proxies is not None and own["proxies_as"] == "points"
@@ -261,6 +253,22 @@ def _choose_regularizers(
             "no entailment cones"
         )
     return {name: settings[name] for name in chosen}
+
+
+def _choose_tree(
+    decay: float, added: Mapping[str, Any], ancestors: np.ndarray | None, level_names: Sequence[str]
+) -> Levels | None:
+    """The tree, if something asks for it."""
+    if not decay >= 0:
+        raise UsageError(f"tree.decay must be at least 0, not {decay}")
+    if not (decay or set(added) & set(OF_A_TREE) or added.get("hier", {}).get("anchor")):
+        return None
+    if ancestors is None or not ancestors.shape[1]:
+        raise UsageError(
+            "tree.decay, hier.anchor and the regularizers nodes and cones need a tree, and the data has classes alone: "
+            "nest its folders, add columns of super-labels to its listing, or give data.tree=FILE"
+        )
+    return create_levels(ancestors, level_names)
 
 
 def _weighed(regularizer: Callable[..., jax.Array], settings: Mapping[str, Any], given: Regularized) -> jax.Array:
