@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from hypjax.config.images import create_reader, require_no_images, width_of
 from hypjax.config.models import create_model, create_space_at
-from hypjax.config.settings import holds_features
+from hypjax.config.settings import holds_features, learns_points
 from hypjax.data import catalog
 from hypjax.data.errors import UsageError, as_usage
 from hypjax.data.source import coarsened
@@ -65,6 +65,7 @@ def assemble(config: ConfigDict, splits: Splits | None = None) -> Setup:
                 seed=config.data.split_seed,
                 shorter_side=config.data.shorter_side,
                 copies=Path(config.features.dir),
+                tree=config.data.tree,
             )
         if not len(splits.validation) and not config.evaluation.test:
             raise UsageError("evaluation.test=false scores validation classes, of which data.validation=0 leaves none")
@@ -132,10 +133,10 @@ def create_refit(config: ConfigDict, setup: Setup, evaluator: Evaluator) -> Refi
             f"head.refit fits a kernel that training keeps, of features as they are or centered: head.kernel "
             f"{head.kernel!r} must be 'kept', head.normalize {head.normalize!r} 'none' or 'center'"
         )
-    if config.regularizer == "hier":
+    if learns_points(config):
         raise UsageError(
-            "head.refit would move the embeddings away from HIER's proxies, which lie among them: head=principal, or "
-            "regularizer=none"
+            "head.refit would move the embeddings away from HIER's proxies or those of a tree, which lie among them: "
+            "head=principal, or regularizer=none and loss.proxies_as=directions"
         )
     if not head.shrinkage > 0:
         raise UsageError(f"head.shrinkage must be positive, not {head.shrinkage}")

@@ -17,6 +17,7 @@ from hypjax.data.errors import UsageError, as_usage
 from hypjax.training import objective as objectives
 from hypjax.training import optimizer as optimizers
 from hypjax.training import sharding
+from hypjax.training.regularizers import REGULARIZERS
 from hypjax.training.state import TrainState
 from hypjax.training.step import Batch, Metrics, train_step
 
@@ -38,8 +39,11 @@ def create_objective(config: ConfigDict, setup: Setup) -> objectives.Objective:
             settings=config.loss.to_dict(),
             miner=config.miner,
             regularizer=config.regularizer,
-            hier=config.hier.to_dict(),
+            regularizers={name: config[name].to_dict() for name in REGULARIZERS},
             classes=len(setup.splits.train.class_names),
+            ancestors=setup.splits.train.ancestors,
+            level_names=setup.splits.train.level_names,
+            decay=config.tree.decay,
             dimension=config.head.dim,
             clip_radius=config.head.clip_radius,
             curvature=curvature,

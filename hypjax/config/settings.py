@@ -30,6 +30,11 @@ def holds_features(config: ConfigDict) -> bool:
     return config.data.name == "features"
 
 
+def learns_points(config: ConfigDict) -> bool:
+    """Whether the objective learns points among the embeddings, which a head that is fitted anew would move away."""
+    return config.regularizer != "none" or config.loss.proxies_as == "points"
+
+
 def default_settings() -> ConfigDict:
     """The settings that all experiments share; units and ranges stand beside each."""
     return ConfigDict(_run() | _data() | _model() | _space() | _objective() | _optimizer())
@@ -85,6 +90,7 @@ def _data() -> dict[str, Any]:
             "validation": 0.1,  # share of the training classes kept for validation, where a split is given; 0: none
             "split_seed": 0,
             "shorter_side": 512,  # pixels that larger images are shrunk to as they are read; 0 for none
+            "tree": "",  # a .csv or .json file of lines of child and parent; "" for the hierarchy that the data have
             "train_level": "",  # train on labels of this level of the hierarchy; "" for the classes themselves
             "protocol": "leave_one_out",  # leave_one_out | query_gallery (first image of a class asks)
             "image_size": 64,  # pixels, in training
@@ -173,7 +179,7 @@ def _objective() -> dict[str, Any]:
     """What training minimizes."""
     return {
         "miner": "all",  # all | easy_positive | ...; two by a +: easy_positive+semihard_negative
-        "regularizer": "none",  # none | hier
+        "regularizer": "none",  # none | hier | nodes | cones; several by a +: nodes+cones
         "loss": {
             "name": "uncertainty_contrastive",
             "temperature": 0.1,
@@ -188,6 +194,7 @@ def _objective() -> dict[str, Any]:
             "proxy_anchor": {"margin": 0.1, "alpha": 32.0},
             "proxy_nca": {"scale": 8.0},
             "soft_triple": {"scale": 20.0, "gamma": 0.1, "margin": 0.01, "centers": 2},
+            "proxies_as": "directions",  # of losses with proxies: directions, by the cosine | points, by the distance
             "failure_weight": 1.0,  # of the loss that teaches a learned doubt to foretell failures
         },
         "hier": {
@@ -198,6 +205,18 @@ def _objective() -> dict[str, Any]:
             "neighbors": 20,
             "triplets": 50,  # of each anchor
             "temperature": 0.1,
+            "anchor": 0.0,  # weight of the pull of the first proxies to the known ancestors; 0: none is known
+        },
+        "tree": {"decay": 0.0},  # weight of a level's labels in the loss, relative to the level below; 0: classes alone
+        "nodes": {  # a proxy, moved as a point on its manifold, for every node of the tree
+            "weight": 1.0,
+            "decay": 1.0,  # of a level, relative to the one below
+            "temperature": 0.1,  # of the softmax over a level's nodes, in units of the distance
+        },
+        "cones": {  # of the same proxies
+            "weight": 1.0,
+            "k": 0.1,  # K > 0 of the cones' width
+            "margin": 0.1,  # radians by which what is no descendant is to stay outside; 0: it may be inside
         },
         "memory": {"size": 0},  # images of earlier batches to compare with; 0 is off
     }

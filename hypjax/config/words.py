@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hypjax.config import recipes
-from hypjax.config.settings import ACCUMULATED, holds_features, refuse_accumulation
+from hypjax.config.settings import ACCUMULATED, holds_features, learns_points, refuse_accumulation
 from hypjax.data.errors import UsageError
 
 
@@ -53,7 +53,7 @@ HEADS: dict[str, Callable[[ConfigDict], None]] = {
 def suit_frozen_features(config: ConfigDict) -> None:
     """Fits the head in closed form where a doubt is left to learn, and else trains it, since something must learn."""
     learns_doubt = "learned" in (config.head.radius, config.uncertainty)
-    HEADS["discriminant" if learns_doubt and config.regularizer != "hier" else "trained"](config)
+    HEADS["discriminant" if learns_doubt and not learns_points(config) else "trained"](config)
 
 
 def _choose_head(config: ConfigDict, value: str) -> None:
@@ -111,8 +111,7 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
         adapt_to_photographs(config)
         adapt_to_encoder(config)
         if config.encoder.weights:  # a random encoder has no directions worth keeping
-            # HIER's proxies live among the embeddings, which a head that is fitted anew would move.
-            HEADS["principal" if config.regularizer == "hier" else "discriminant"](config)
+            HEADS["principal" if learns_points(config) else "discriminant"](config)
         recipes.apply_recipe(config)
     for name, switch in SWITCHES.items():
         if any(word.partition("=")[0] == name for word in words):

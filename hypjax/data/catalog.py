@@ -22,6 +22,7 @@ from hypjax.data.places import as_path
 from hypjax.data.sound import decodable, with_pairs
 from hypjax.data.source import Source, subset
 from hypjax.data.split import Splits, split_as_given, split_by_class
+from hypjax.data.taxonomy import in_tree
 from hypjax.data.tfds import TfdsSource, layout_of
 
 
@@ -59,6 +60,7 @@ def load(
     shorter_side: int = 0,
     complete: bool = True,
     copies: Path = Path("runs/features"),
+    tree: str = "",
 ) -> Splits:
     """Loads a data set by name and splits it by class.
 
@@ -73,6 +75,8 @@ def load(
       shorter_side: larger images are shrunk to it, in pixels; 0 for none.
       complete: whether a benchmark must have all its images.
       copies: the folder where a Parquet file's features are kept as rows, and the labels of TFDS's records.
+      tree: a file that names the ancestors of classes, see `hypjax.data.taxonomy.read_tree`; "" for those that the set
+        has itself.
 
     Returns:
       The splits; `validation` is empty where its share is 0.
@@ -81,6 +85,8 @@ def load(
       DataError: an unknown name, data that is missing or broken, too few classes.
     """
     if name == "emoji":
+        if tree:
+            raise DataError(f"the packaged emoji have a tree of their own, and data.tree={tree} is for other data")
         return Splits(Emoji("train"), Emoji("validation"), Emoji("test"))
     source, parts, benchmark = read(name, directory, shorter_side=shorter_side, copies=copies)
     if benchmark is not None and parts is not None and complete:
@@ -92,6 +98,8 @@ def load(
         source.check_headers()
     elif isinstance(source, Features):
         source.require_finite()
+    if tree:
+        source = in_tree(source, as_path(tree).expanduser())
     if parts is not None:
         return split_as_given(source, parts, validation=validation, seed=seed)
     return split_by_class(with_pairs(source), fractions=fractions, seed=seed)

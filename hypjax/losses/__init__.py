@@ -6,6 +6,7 @@ distance of any geometry serves, none is asked for as a function.
 """
 
 from hypjax.losses.contrastive import contrastive, pairwise_cross_entropy
+from hypjax.losses.entailment import entailment
 from hypjax.losses.failure import failure_cross_entropy, nearest_is_wrong
 from hypjax.losses.hierarchy import hier
 from hypjax.losses.hybrid import divergence, hybrid

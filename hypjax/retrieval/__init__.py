@@ -30,7 +30,7 @@ from hypjax.retrieval.rows import Rows
 from hypjax.retrieval.scoring import Retrieved, retrieval_figures
 from hypjax.retrieval.shares import Blocks, Shares
 from hypjax.retrieval.tree import Tree, class_midpoints, linkage_tree, proxy_tree, restrict
-from hypjax.retrieval.tree_quality import TreeQuality, tree_quality
+from hypjax.retrieval.tree_quality import RadiusOrder, TreeQuality, radius_order, tree_quality
 from hypjax.retrieval.uncertainty import (
     area_under_risk_coverage,
     auroc,

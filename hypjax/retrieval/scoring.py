@@ -84,9 +84,10 @@ def retrieval_figures(
 
     Returns:
         A `Retrieved`; its figures are `recall@K`, `r_precision`, `map@r`, `nmi`, `agreement@class`,
-        `agreement@LEVEL`, `lca_height`, `uncertainty_auroc`, `uncertainty_aurc` (and each of them with
-        `_nearest_distance`, `_distance_ratio`), `uncertainty_aurc_ideal`, `uncertainty_aurc_random`,
-        `queries` and `queries_without_match`. Figures with no query to count are nan.
+        `agreement@LEVEL`, `lca_height`, and of the nearest neighbor alone `recall@1@LEVEL`, `nearest_lca_height`;
+        `uncertainty_auroc`, `uncertainty_aurc` (and each of them with `_nearest_distance`, `_distance_ratio`),
+        `uncertainty_aurc_ideal`, `uncertainty_aurc_random`; `queries` and `queries_without_match`. Figures with no
+        query to count are nan.
 
     Raises:
         ValueError: sizes that do not fit, or a gallery smaller than max(ks) neighbors.
@@ -152,4 +153,10 @@ def _hierarchy_figures(neighbor_labels, labels, ancestors, level_names, valid):
         raise ValueError(f"{len(names)} level names {names} for {levels} levels of ancestors")
     quality = hierarchy_quality(neighbor_labels, labels, ancestors, valid=valid)
     agreement = dict(zip(["class", *names], quality.agreement, strict=True))
-    return {f"agreement@{name}": value for name, value in agreement.items()} | {"lca_height": quality.lca_height}
+    nearest = hierarchy_quality(neighbor_labels[:, :1], labels, ancestors, valid=valid)
+    return {
+        **{f"agreement@{name}": value for name, value in agreement.items()},
+        **{f"recall@1@{name}": value for name, value in zip(names, nearest.agreement[1:], strict=True)},
+        "lca_height": quality.lca_height,
+        "nearest_lca_height": nearest.lca_height,
+    }

@@ -1,11 +1,13 @@
-"""How well a tree agrees with a known hierarchy. All counting is exact, on the host, in NumPy."""
+"""How well a tree, and the radius, agree with a known hierarchy. All counting is exact, on the host, in NumPy."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
-from hypjax.retrieval.tree import Tree
+from hypjax.retrieval.tree import Tree, class_midpoints
 
 
 class TreeQuality(NamedTuple):
@@ -63,6 +65,59 @@ def tree_quality(tree: Tree, groups: Int[Array | np.ndarray, "n levels"]) -> Tre
         raise ValueError(f"groups of {len(groups)} leaves given for a tree of {tree.leaves}: pass one row a leaf")
     by_level = [_quality(tree, np.unique(level, return_inverse=True)[1]) for level in groups.T]
     return TreeQuality(*([figures[i] for figures in by_level] for i in range(3)))
+
+
+class RadiusOrder(NamedTuple):
+    """Whether what is general lies nearer the origin, at each level of a hierarchy.
+
+    Attributes:
+        share: Of classes that lie farther out than the midpoint of their group, groups of one class left out; nan
+            where no group has two.
+        by_chance: The same where the same groups are handed out at random, once. A midpoint of things that lie apart
+            is nearer the origin than they are, whatever they have in common.
+    """
+
+    share: list[float]
+    by_chance: list[float]
+
+
+def radius_order(
+    points: Float[Array | np.ndarray, "n d"],
+    groups: Int[Array | np.ndarray, "n levels"],
+    *,
+    midpoint: Callable[..., Array],
+    radius: Callable[[Array], Array],
+    seed: int = 0,
+) -> RadiusOrder:
+    """Ask whether the midpoints of groups lie nearer the origin than what they are made of [ours].
+
+    Example:
+        >>> from hypjax.geometry import euclidean
+        >>> points, groups = np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]]), np.array([[0], [0], [1], [1]])
+        >>> radius_order(points, groups, midpoint=euclidean.weighted_midpoint, radius=euclidean.dist0).share
+        [0.75]
+
+    Args:
+        points: Of a geometry, one a class.
+        groups: Of each at each level, nearest first.
+        midpoint: See `class_midpoints`.
+        radius: Points [m, d] to their distances to the origin [m].
+        seed: Of the random groups.
+
+    Returns:
+        Two figures a level.
+    """
+    points = jnp.asarray(points)
+    own, order = np.asarray(radius(points)), np.random.default_rng(seed).permutation(len(points))
+
+    def share(group: np.ndarray) -> float:
+        above = np.asarray(radius(class_midpoints(points, group, midpoint=midpoint)))
+        _, place, count = np.unique(group, return_inverse=True, return_counts=True)
+        several = count[place] > 1
+        return float(np.mean(above[place][several] < own[several])) if several.any() else float("nan")
+
+    levels = [np.asarray(level) for level in np.asarray(groups).T]
+    return RadiusOrder([share(level) for level in levels], [share(level[order]) for level in levels])
 
 
 def _quality(tree, group):

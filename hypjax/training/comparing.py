@@ -1,4 +1,4 @@
-"""What an objective's parts are handed: a batch as anchors, what it is compared with, in blocks of rows; HIER's too."""
+"""What an objective's parts are handed: a batch as anchors, what it is compared with, in blocks of rows; proxies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hypjax.training.space import Space, cosine
 Params = Mapping[str, jax.Array]
 
 HIER_PROXIES = {"points": "hier_proxies", "tangent": "hier_tangents"}  # what they are learned as, by parameter
+CLASS_PROXIES, NODE_PROXIES = "class_proxies", "node_proxies"  # as directions, and as points
 
 # Numbers in one array of a block of anchors against all references: 128 MB in float32.
 _BLOCK = 2**25
@@ -41,6 +42,7 @@ class Compared(NamedTuple):
       anchors: the batch.
       known: what it is compared with, itself and the memory.
       params: the objective's own parameters.
+      proxies: which of the class or node proxies the labels count.
     """
 
     space: Space
@@ -48,6 +50,7 @@ class Compared(NamedTuple):
     anchors: Anchors
     known: References
     params: Params
+    proxies: slice
 
 
 def among_images(part: LossPart, settings: Mapping[str, Any], miner: Miner, given: Compared) -> losses.Terms:
@@ -80,17 +83,23 @@ def among_images(part: LossPart, settings: Mapping[str, Any], miner: Miner, give
 
 
 def to_proxies(part: LossPart, settings: Mapping[str, Any], given: Compared) -> losses.Terms:
-    """The terms of a loss of class proxies, by the images' and the proxies' directions, whatever the geometry.
+    """The terms of a loss of proxies: by directions, whatever the geometry, or by its distance to points.
 
     Args:
       part: the loss.
       settings: of the losses.
       given: what is compared.
     """
-    proxies, anchors = given.params["class_proxies"], given.anchors
-    similarities = cosine(given.tangent, proxies.reshape(-1, proxies.shape[-1])).reshape(-1, *proxies.shape[:-1])
-    pairs = losses.pairs(anchors.labels, jnp.arange(proxies.shape[0]))
-    return part.function(similarities, pairs, **part.at(settings, anchors.uncertainty))
+    anchors = given.anchors
+    if settings["proxies_as"] == "points":
+        compare = given.space.similarity if part.similar else given.space.distance
+        compared = compare(anchors.points, node_points(given.params, given.space)[given.proxies])
+    else:
+        proxies = given.params[CLASS_PROXIES][given.proxies]
+        compared = cosine(given.tangent, proxies.reshape(-1, proxies.shape[-1])).reshape(-1, *proxies.shape[:-1])
+        compared = compared if part.similar else 1 - compared
+    pairs = losses.pairs(anchors.labels, jnp.arange(compared.shape[1]))
+    return part.function(compared, pairs, **part.at(settings, anchors.uncertainty))
 
 
 def failures(
@@ -144,36 +153,11 @@ def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:
     return optim.riemannian_gradient(space.manifold.embed(clipped), space.manifold)
 
 
-def regularize(
-    settings: Mapping[str, Any],
-    clip_radius: float,
-    space: Space,
-    points: jax.Array,
-    labels: jax.Array,
-    params: Params,
-    key: jax.Array,
-) -> jax.Array:
-    """HIER's regularizer by its weight.
+def node_points(params: Params, space: Space) -> jax.Array:
+    """The proxies of classes, or of all nodes of a tree, as points.
 
     Args:
-      settings: of HIER.
-      clip_radius: the longest that tangent vectors count.
-      space: where the embeddings live.
-      points: of the batch.
-      labels: likewise.
       params: the objective's own.
-      key: of what is drawn.
+      space: where the embeddings live.
     """
-    proxies = hier_points(params, space, clip_radius)
-    terms = losses.hier(
-        space.distance(points, points),
-        space.distance(points, proxies),
-        space.distance(proxies, proxies),
-        losses.pairs(labels),
-        key,
-        margin=settings["margin"],
-        neighbors=settings["neighbors"],
-        triplets_per_anchor=settings["triplets"],
-        temperature=settings["temperature"],
-    )
-    return settings["weight"] * losses.mean(terms)
+    return space.manifold.project(params[NODE_PROXIES])

@@ -1,31 +1,38 @@
-"""objective = loss(distance(points), pairs(labels), uncertainty) + regularizer, composed once, at start-up."""
+"""objective = loss(distance(points), pairs(labels), uncertainty) + regularizers, composed once, at start-up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from hypjax import losses, optim
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
+from hypjax.geometry import Manifold
+from hypjax.geometry.cones import HYPERBOLIC
 from hypjax.losses.memory import CrossBatchMemory, References
 from hypjax.training.comparing import (
     HIER_PROXIES,
+    NODE_PROXIES,
     Anchors,
     Compared,
     Params,
     among_images,
     failures,
-    regularize,
+    node_points,
     to_proxies,
 )
-from hypjax.training.parts import FORMS, LOSSES, REGULARIZERS, LossPart, create_miner
+from hypjax.training.levels import Levels, create_levels, flat
+from hypjax.training.own import initial_params
+from hypjax.training.parts import FORMS, LOSSES, PROXIES_AS, LossPart, create_miner
+from hypjax.training.regularizers import OF_A_TREE, REGULARIZERS, Regularized
 from hypjax.training.space import Space, choose
 
 GRADIENTS = ("euclidean", "riemannian")
@@ -37,20 +44,26 @@ class Objective(NamedTuple):
     Attributes:
       space_at: the objective's own parameters to the space the embeddings live in.
       loss: what is compared to terms.
-      regularizer: `(space, points, labels, params, key) -> scalar`, or None.
+      regularizers: their names, and what makes of what they look at a scalar that is added to the loss.
       initial: `(key, dim) -> params`, the objective's own parameters at step 0: proxies, boundary, curvature.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
       memory_size: of the cross-batch memory; 0 is off.
       riemannian: whether the head gets the Riemannian gradient of the points.
+      clip_radius: of the head.
+      tree: of the training classes, whose levels are there where something asks for them.
+      decay: λ of Σ_l λ^l L_l, where L_l is the loss by the labels of level l of the tree; 0 leaves the classes' alone.
     """
 
     space_at: Callable[[Params], Space]
     loss: Callable[..., losses.Terms]
-    regularizer: Callable[..., jax.Array] | None
+    regularizers: tuple[tuple[str, Callable[[Regularized], jax.Array]], ...]
     initial: Callable[[jax.Array, int], dict[str, jax.Array]]
     failure_weight: float = 1.0
     memory_size: int = 0
     riemannian: bool = False
+    clip_radius: float = 2.3
+    tree: Levels = flat(0)
+    decay: float = 0.0
 
     def __call__(
         self,
@@ -85,17 +98,19 @@ class Objective(NamedTuple):
         batch = References(points, labels, jnp.arange(len(labels)))
         known = batch if memory is None else losses.references(memory, points, labels)
         anchors = Anchors(*batch, uncertainty)
-        loss = losses.mean(self.loss(Compared(space, output.tangent, anchors, known, params)))
+        loss = self._over_levels(space, output.tangent, anchors, known, params)
         figures = {"uncertainty": jnp.mean(uncertainty)}
         if "curvature" in params:
             figures["curvature"] = jnp.asarray(space.curvature)
         if "beta" in params:
             figures["beta"] = params["beta"]
         total = loss
-        if self.regularizer is not None:
-            extra = self.regularizer(space, points, labels, params, key)
-            figures["regularizer"] = extra
-            total = total + extra
+        given = Regularized(space, points, labels, params, key, self.tree, self.clip_radius)
+        for name, regularizer in self.regularizers:
+            figures[name] = regularizer(given)
+            total = total + figures[name]
+        if len(self.tree.sizes) > 1 and NODE_PROXIES in params:
+            figures["radius_order"] = self.tree.order(space.manifold.dist0(node_points(params, space)))
         if output.doubt is not None and self.failure_weight:
             failure = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
             figures["failure_loss"] = failure
@@ -103,6 +118,18 @@ class Objective(NamedTuple):
         if total is not loss:
             figures["metric_loss"] = loss
         return total, (figures, None if memory is None else losses.remember(memory, points, labels))
+
+    def _over_levels(
+        self, space: Space, tangent: jax.Array, anchors: Anchors, known: References, params: Params
+    ) -> jax.Array:
+        """The loss by the labels of each level of the tree, weighted; by the classes alone where no other counts."""
+        total = jnp.zeros(())
+        for level in range(len(self.tree.sizes) if self.decay else 1):
+            of_anchors, of_known = (self.tree.labels(each.labels, level) for each in (anchors, known))
+            compared = anchors._replace(labels=of_anchors), known._replace(labels=of_known)
+            given = Compared(space, tangent, *compared, params, self.tree.slice(level))
+            total = total + self.decay**level * losses.mean(self.loss(given))
+        return total
 
 
 def create_objective(
@@ -113,8 +140,11 @@ def create_objective(
     settings: Mapping[str, Any],
     miner: str = "all",
     regularizer: str = "none",
-    hier: Mapping[str, Any] | None = None,
+    regularizers: Mapping[str, Mapping[str, Any]] | None = None,
     classes: int = 0,
+    ancestors: Int[np.ndarray, "classes levels"] | None = None,
+    level_names: Sequence[str] = (),
+    decay: float = 0.0,
     dimension: int = 0,
     clip_radius: float = 2.3,
     curvature: ArrayLike | None = None,
@@ -122,7 +152,7 @@ def create_objective(
     memory_size: int = 0,
     gradient: str = "euclidean",
 ) -> Objective:
-    """Binds loss, miner and regularizer by name to a space.
+    """Binds loss, miner and regularizers by name to a space.
 
     Args:
       space_at: the objective's own parameters to the space.
@@ -130,11 +160,14 @@ def create_objective(
       samples_per_class: images of each class in a batch, at least 2.
       settings: of the losses: shared ones by name, a loss's own in a mapping under its name.
       miner: see `hypjax.training.parts.create_miner`.
-      regularizer: one of `hypjax.training.parts.REGULARIZERS`.
-      hier: settings of that regularizer: weight, proxies and what they are, margin, neighbors, triplets, temperature.
+      regularizer: `none`, or keys of `hypjax.training.regularizers.REGULARIZERS` joined by `+`.
+      regularizers: settings of each, under its name: a weight and what else it takes.
       classes: of the training set, for class proxies.
+      ancestors: of each class, nearest first, for whatever asks for a tree.
+      level_names: of their levels.
+      decay: weight of each level's labels in the loss, relative to the level below; 0 for the classes alone.
       dimension: of the embeddings' tangent vectors.
-      clip_radius: of the head; HIER's proxies start within it.
+      clip_radius: of the head; proxies that are points start within it.
       curvature: where a learned one starts, already mapped to the real line; None for a fixed one.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
       memory_size: images of earlier batches to compare with; 0 for none.
@@ -148,73 +181,98 @@ def create_objective(
     """
     if samples_per_class < 2:
         raise UsageError(f"batch.samples_per_class must be at least 2 to form pairs, not {samples_per_class}")
-    part = choose(LOSSES, loss, "loss")
-    if regularizer not in REGULARIZERS:
-        raise UsageError(f"regularizer {regularizer!r} is unknown; there are: {', '.join(REGULARIZERS)}")
+    part, own = _choose_loss(loss, settings)
     if part.proxies and (miner != "all" or memory_size):
         word = f"miner {miner!r}" if miner != "all" else f"memory.size {memory_size}"
         raise UsageError(f"{word} makes no sense with loss {loss!r}, which compares images with proxies")
-    of_loss = settings.get(loss)  # `margin` is both a loss and a number
-    own = {**settings, **(of_loss if isinstance(of_loss, Mapping) else {})}
-    missing = [name for name in part.names() if name not in own]
-    if missing:
-        raise UsageError(
-            f"loss {loss!r} needs the setting loss.{missing[0]}; give it a default in hypjax/config/settings.py"
-        )
-    if "form" in part.settings:
-        choose(dict.fromkeys(FORMS), own["form"], "loss.form")
     mined = create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2))
     choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
-    hier = dict(hier or {})
-    if regularizer == "hier":
-        choose(HIER_PROXIES, hier["proxies_as"], "hier.proxies_as")
+    params = {} if curvature is None else {"curvature": jnp.asarray(curvature, jnp.float32)}
+    added = _choose_regularizers(regularizer, regularizers or {}, space_at(params).manifold)
+    tree = _choose_tree(decay, added, ancestors, level_names) or flat(classes)
+    if settings.get("learn_beta") and part.boundary:
+        params["beta"] = jnp.float32(own["beta"])
+    placed = part.proxies is not None and own["proxies_as"] == "points"
     return Objective(
         space_at,
         partial(to_proxies, part, own) if part.proxies else partial(among_images, part, own, mined),
-        partial(regularize, hier, clip_radius) if regularizer == "hier" else None,
+        tuple((name, partial(_weighed, REGULARIZERS[name], chosen)) for name, chosen in added.items()),
         partial(
-            _initial_params,
-            part=part,
+            initial_params,
+            params=params,
             space_at=space_at,
-            sizes={"classes": classes, "centers": own.get("centers", 1)},
-            beta=own["beta"] if settings.get("learn_beta") and part.boundary else None,
-            hier=hier if regularizer == "hier" else None,
+            proxies=part.proxies if not placed else None,
+            centers=own.get("centers", 1),
+            tree=tree,
+            placed=placed or bool(set(added) & set(OF_A_TREE)),
+            hier=added.get("hier"),
             clip_radius=clip_radius,
-            curvature=curvature,
         ),
         failure_weight,
         memory_size,
         gradient == "riemannian",
+        clip_radius,
+        tree,
+        decay,
     )
 
 
-def _initial_params(
-    key: jax.Array,
-    dim: int,
-    *,
-    part: LossPart,
-    space_at: Callable[[Params], Space],
-    sizes: Mapping[str, int],
-    beta: float | None,
-    hier: Mapping[str, Any] | None,
-    clip_radius: float,
-    curvature: ArrayLike | None,
-) -> dict[str, jax.Array]:
-    proxy_key, hier_key = jax.random.split(key)
-    params: dict[str, jax.Array] = {}
-    if curvature is not None:
-        params["curvature"] = jnp.asarray(curvature, jnp.float32)
-    if beta is not None:
-        params["beta"] = jnp.float32(beta)
-    if part.proxies is not None:
-        params["class_proxies"] = jax.random.normal(proxy_key, (*(sizes[axis] for axis in part.proxies), dim))
-    if hier is not None:
-        # N(0, 1) · 0.9 r/√d [code: HIER]: lengths about 0.9 of the clip radius.
-        tangent = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
-        points = hier["proxies_as"] == "points"
-        made = jax.jit(space_at(params).manifold.embed)(tangent) if points else tangent
-        params[HIER_PROXIES[hier["proxies_as"]]] = made
-    return params
+def _choose_loss(name: str, settings: Mapping[str, Any]) -> tuple[LossPart, dict[str, Any]]:
+    """The loss of a name, and its settings with its own over those that all share."""
+    part = choose(LOSSES, name, "loss")
+    of_loss = settings.get(name)  # `margin` is both a loss and a number
+    own = {**settings, **(of_loss if isinstance(of_loss, Mapping) else {})}
+    missing = [setting for setting in part.names() if setting not in own]
+    if missing:
+        raise UsageError(
+            f"loss {name!r} needs the setting loss.{missing[0]}; give it a default in hypjax/config/settings.py"
+        )
+    if "form" in part.settings:
+        choose(dict.fromkeys(FORMS), own["form"], "loss.form")
+    if part.proxies:
+        choose(dict.fromkeys(PROXIES_AS), own["proxies_as"], "loss.proxies_as")
+        if own["proxies_as"] == "points" and part.proxies != ("classes",):
+            raise UsageError(f"loss.proxies_as=points is one point a class, and loss {name!r} has several: directions")
+    return part, own
+
+
+def _choose_regularizers(
+    names: str, settings: Mapping[str, Mapping[str, Any]], manifold: Manifold
+) -> dict[str, Mapping[str, Any]]:
+    """The settings of those that are joined by +, by name."""
+    chosen = [] if names == "none" else names.split("+")
+    for name in chosen:
+        if name not in REGULARIZERS:
+            there = ", ".join(["none", *REGULARIZERS])
+            raise UsageError(f"regularizer {name!r} is unknown; there are: {there}, and several joined by +")
+    if "hier" in chosen:
+        choose(HIER_PROXIES, settings["hier"]["proxies_as"], "hier.proxies_as")
+    if "cones" in chosen and not isinstance(manifold, HYPERBOLIC):
+        raise UsageError(
+            f"regularizer 'cones' needs hyperbolic space, geometry=poincare or lorentz; {type(manifold).__name__} has "
+            "no entailment cones"
+        )
+    return {name: settings[name] for name in chosen}
+
+
+def _choose_tree(
+    decay: float, added: Mapping[str, Any], ancestors: np.ndarray | None, level_names: Sequence[str]
+) -> Levels | None:
+    """The tree, if something asks for it."""
+    if not decay >= 0:
+        raise UsageError(f"tree.decay must be at least 0, not {decay}")
+    if not (decay or set(added) & set(OF_A_TREE) or added.get("hier", {}).get("anchor")):
+        return None
+    if ancestors is None or not ancestors.shape[1]:
+        raise UsageError(
+            "tree.decay, hier.anchor and the regularizers nodes and cones need a tree, and the data has classes alone: "
+            "nest its folders, add columns of super-labels to its listing, or give data.tree=FILE"
+        )
+    return create_levels(ancestors, level_names)
+
+
+def _weighed(regularizer: Callable[..., jax.Array], settings: Mapping[str, Any], given: Regularized) -> jax.Array:
+    return settings["weight"] * regularizer(settings, given)
 
 
 def learned_space(at: Callable[[Any], Space], low: float, high: float) -> Callable[[Params], Space]:

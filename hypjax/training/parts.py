@@ -32,8 +32,8 @@ class LossPart(NamedTuple):
     """A loss and what it takes.
 
     Attributes:
-      function: of `hypjax.losses`: distances, similarities where it is `similar`, similarities to proxies where it has
-        any; pairs; and its settings.
+      function: of `hypjax.losses`: distances, or similarities where it is `similar`, to proxies where it has any;
+        pairs; and its settings.
       settings: which settings it takes, by name.
       aware: what the uncertainty decides, or None.
       proxies: the shape of its class proxies before the last axis, such as `("classes",)`; None for a loss of pairs.
@@ -68,6 +68,7 @@ def _with_margin(distances: jax.Array, pairs: Pairs, *, form: str, margin: jax.A
 
 
 FORMS = ("triplet", "margin")
+PROXIES_AS = ("directions", "points")
 TEMPERATURE = ByAnchor("temperature", losses.anchor_temperature, ("strength", "center"))
 MARGIN = ByAnchor("margin", losses.anchor_margin, ("strength",))
 LOSSES: dict[str, LossPart] = {
@@ -80,9 +81,12 @@ LOSSES: dict[str, LossPart] = {
     "multi_similarity": LossPart(losses.multi_similarity, ("alpha", "beta", "base"), similar=True),
     "uncertainty_contrastive": LossPart(losses.pairwise_cross_entropy, ("temperature",), aware=TEMPERATURE),
     "uncertainty_margin": LossPart(_with_margin, ("margin", "form", "beta"), aware=MARGIN, boundary=True),
-    "proxy_anchor": LossPart(losses.proxy_anchor, ("margin", "alpha"), proxies=("classes",)),
-    "proxy_nca": LossPart(losses.proxy_nca, ("scale",), proxies=("classes",)),
-    "soft_triple": LossPart(losses.soft_triple, ("scale", "gamma", "margin"), proxies=("classes", "centers")),
+    "proxy_softmax": LossPart(losses.supcon, ("temperature",), proxies=("classes",)),
+    "proxy_anchor": LossPart(losses.proxy_anchor, ("margin", "alpha"), proxies=("classes",), similar=True),
+    "proxy_nca": LossPart(losses.proxy_nca, ("scale",), proxies=("classes",), similar=True),
+    "soft_triple": LossPart(
+        losses.soft_triple, ("scale", "gamma", "margin"), proxies=("classes", "centers"), similar=True
+    ),
 }
 
 MINERS: dict[str, Callable[..., Pairs]] = {
@@ -93,8 +97,6 @@ MINERS: dict[str, Callable[..., Pairs]] = {
     "distance_weighted_negative": mining.distance_weighted_negative,
     "multi_similarity": mining.multi_similarity_pairs,
 }
-
-REGULARIZERS = ("none", "hier")
 
 
 class Miner(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
-from hypjax.retrieval import Shares, Tree, class_midpoints, linkage_tree, proxy_tree, tree_quality
+from hypjax.geometry import Sphere
+from hypjax.retrieval import Shares, Tree, class_midpoints, linkage_tree, proxy_tree, radius_order, tree_quality
 from hypjax.retrieval.scan import as_argument
 from hypjax.training.space import Space
 
@@ -53,7 +54,8 @@ def grow(
       proxies: HIER's, as points; None for a model without.
 
     Returns:
-      The trees; and by level of the hierarchy purity, what it would be by chance, and the share of right triplets.
+      The trees; and by level of the hierarchy purity, what it would be by chance, the share of right triplets, and
+      whether the radius orders generality.
     """
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
@@ -75,6 +77,11 @@ def grow(
                 f"{kind}_tree_purity_by_chance@{level}": quality.purity_by_chance[place],
                 f"{kind}_tree_triplets@{level}": quality.triplets[place],
             }
+    if not isinstance(space.manifold, Sphere):  # which has no middle
+        manifold = space.manifold
+        order = radius_order(leaves, source.ancestors[classes], midpoint=manifold.midpoint, radius=manifold.dist0)
+        for level, share, by_chance in zip(source.level_names, *order, strict=True):
+            figures |= {f"radius_order@{level}": share, f"radius_order_by_chance@{level}": by_chance}
     return trees, figures
 
 

@@ -65,7 +65,12 @@ def results(workdir):
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS if path.stem != "hyp_uml"])  # see test_programs
 def test_quick_trains_and_is_scored(name, tmp_path):
     folder, workdir = save_pictures(tmp_path / "images", classes=10, each=4), tmp_path / "run"
-    status, out, err = run(*tiny(folder, workdir, THIRDS, "--config.batch.classes=4", config=f"{name}.py:quick"))
+    words = [THIRDS, "--config.batch.classes=4"]
+    if name == "tree":
+        kinds = "".join(f"{path.name},kind {i % 3}\n" for i, path in enumerate(sorted(folder.iterdir())))
+        (tmp_path / "tree.csv").write_text("child,parent\n" + kinds)
+        words.append(f"--config.data.tree={tmp_path / 'tree.csv'}")
+    status, out, err = run(*tiny(folder, workdir, *words, config=f"{name}.py:quick"))
     assert status == 0, err
     assert "step 12/12" in out
     drawn = {"curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}

@@ -126,6 +126,8 @@ def test_an_unknown_head_is_refused():
         ("", True),
         ("head=principal", False),
         ("regularizer=hier", False),  # its proxies lie among the embeddings
+        ("regularizer=nodes+cones", False),
+        ("loss.proxies_as=points", False),
         ("frozen", False),
         ("frozen,head.radius=learned", True),
         ("data=cub,encoder=vit_s16,weights=w.npz", False),

@@ -49,6 +49,17 @@ def ratio(terms):
     return sum(w * v for w, v in terms) / weight if weight else 0.0
 
 
+def entailment(angles, known, apertures, margin):
+    """Every cone and point in turn: how far out of it a point is that belongs in it, and how near one that does not."""
+    outside, too_near = [], []
+    for i in range(len(angles)):
+        positives, negatives = known.counts(i)
+        violation = [max(0.0, angle - aperture) for angle, aperture in zip(angles[i], apertures, strict=True)]
+        outside += [(known.positive[i, p], violation[p]) for p in positives]
+        too_near += [(known.negative[i, n], margin - violation[n]) for n in negatives if violation[n] < margin]
+    return ratio(outside) + ratio(too_near)
+
+
 def contrastive(d, known, pos_margin, neg_margin):
     """Every pair in turn, each side's sum over the weight of its terms above 0."""
     near, far = [], []

@@ -27,6 +27,10 @@ def _alpha_loop(u):
     return 0.5 * (1 - 0.6 * u)
 
 
+def _apertures(m):
+    return np.full(m, 0.7)  # the same, wherever a reference stands
+
+
 LOSSES = {
     "contrastive": lambda d, p, u: losses.contrastive(d, p, pos_margin=0.3 + u / 5, neg_margin=1.5 + u),
     "triplet": lambda d, p, u: losses.triplet(d, p, margin=_alpha(u)),
@@ -35,6 +39,7 @@ LOSSES = {
     "nt_xent": lambda d, p, u: losses.nt_xent(d, p, temperature=_tau(u)),
     "supcon": lambda d, p, u: losses.supcon(d, p, temperature=_tau(u)),
     "pairwise_cross_entropy": lambda d, p, u: losses.pairwise_cross_entropy(d, p, temperature=_tau(u)),
+    "entailment": lambda d, p, u: losses.entailment(d, jnp.asarray(_apertures(d.shape[1]), d.dtype), p, margin=0.6),
     "failure_cross_entropy": lambda d, p, u: losses.failure_cross_entropy(u, d, p, prior=u * u, level=1 - u),
 }
 LOOPS = {
@@ -45,6 +50,7 @@ LOOPS = {
     "nt_xent": lambda d, k, u: loops.nt_xent(d, k, _tau_loop(u)),
     "supcon": lambda d, k, u: loops.supcon(d, k, _tau_loop(u)),
     "pairwise_cross_entropy": lambda d, k, u: loops.pairwise_cross_entropy(d, k, _tau_loop(u)),
+    "entailment": lambda d, k, u: loops.entailment(d, k, _apertures(d.shape[1]), 0.6),
     "failure_cross_entropy": lambda d, k, u: loops.failure_cross_entropy(u, d, k, u * u, 1 - u),
 }
 

@@ -42,6 +42,7 @@ def test_all_figures_are_there_as_floats(searched):
     figures = searched[2].figures
     ranking = {"recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r", "nmi"}
     hierarchy = {"agreement@class", "agreement@subgroup", "agreement@group", "lca_height"}
+    hierarchy |= {"recall@1@subgroup", "recall@1@group", "nearest_lca_height"}
     scores = ("", "_nearest_distance", "_distance_ratio")
     uncertain = {f"uncertainty_{kind}{score}" for kind in ("auroc", "aurc") for score in scores}
     uncertain |= {"uncertainty_aurc_ideal", "uncertainty_aurc_random"}
@@ -52,7 +53,7 @@ def test_all_figures_are_there_as_floats(searched):
 def test_figures_equal_a_loop_over_sorted_rows(searched):
     points, uncertainty, result = searched
     separation = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    hits, wrong, kept, averages = {1: [], 4: []}, [], [], []
+    hits, wrong, kept, averages, shared = {1: [], 4: []}, [], [], [], []
     for i, label in enumerate(LABELS):
         order = [j for j in np.argsort(separation[i]) if j != i]
         right = LABELS[order] == label
@@ -64,10 +65,14 @@ def test_figures_equal_a_loop_over_sorted_rows(searched):
         averages.append(sum(right[: j + 1].mean() for j in range(r) if right[j]) / r)
         wrong.append(not right[0])
         kept.append(uncertainty[i])
+        shared.append([right[0], *(ANCESTORS[LABELS[order[0]]] == ANCESTORS[label]), True])
     assert result.figures["queries"] == 11
     assert result.figures["queries_without_match"] == 1
     assert result.figures["recall@1"] == pytest.approx(np.mean(hits[1]))
     assert result.figures["recall@4"] == pytest.approx(np.mean(hits[4]))
+    for level, name in enumerate(("subgroup", "group"), 1):
+        assert result.figures[f"recall@1@{name}"] == pytest.approx(np.mean([path[level] for path in shared]))
+    assert result.figures["nearest_lca_height"] == pytest.approx(np.mean([path.index(True) for path in shared]))
     assert result.figures["map@r"] == pytest.approx(np.mean(averages))
     assert result.figures["uncertainty_auroc"] == pytest.approx(roc_auc_score(wrong, kept), abs=1e-6)
     assert result.figures["uncertainty_aurc_random"] == pytest.approx(1 - np.mean(hits[1]))

@@ -24,7 +24,11 @@ HIER = {
     "neighbors": 5,
     "triplets": 4,
     "temperature": 0.1,
+    "anchor": 0.0,
 }
+REGULARIZERS = {"hier": HIER, "nodes": {"weight": 0.7, "decay": 0.5, "temperature": 0.2}}
+REGULARIZERS["cones"] = {"weight": 1.5, "k": 0.1, "margin": 0.2}
+ANCESTORS = np.array([[0, 0], [1, 0], [1, 0]])
 LABELS = jnp.asarray(np.repeat(np.arange(3), 4))
 DOUBT = np.linspace(0.1, 0.9, 12, dtype=np.float32)
 MINED = [name for name, part in LOSSES.items() if not part.proxies]
@@ -42,7 +46,14 @@ def space(geometry="poincare", **options):
 
 def objective(loss, where=None, **options):
     where = where or space()
-    chosen = {"samples_per_class": 4, "settings": SETTINGS, "hier": HIER, "classes": 3, "dimension": 5, **options}
+    chosen = {
+        "samples_per_class": 4,
+        "settings": SETTINGS,
+        "regularizers": REGULARIZERS,
+        "classes": 3,
+        "dimension": 5,
+        **options,
+    }
     return create_objective(lambda params: where, loss, **chosen)
 
 
@@ -156,7 +167,12 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
 @pytest.mark.slow
 def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     """The same loss from tangent vectors; head and proxies get (1 − c‖x‖²)²/4 of the points' gradient."""
-    theirs = objective("proxy_anchor", regularizer="hier", gradient="riemannian", hier=HIER | {"proxies_as": "tangent"})
+    theirs = objective(
+        "proxy_anchor",
+        regularizer="hier",
+        gradient="riemannian",
+        regularizers={"hier": HIER | {"proxies_as": "tangent"}},
+    )
     ours, key, c = objective("proxy_anchor", regularizer="hier"), jax.random.key(2), 0.3
     own = theirs.initial(jax.random.key(1), 5)
     tangents = np.asarray(own["hier_tangents"]) / 3  # all shorter than the clip
@@ -176,7 +192,46 @@ def test_hier_as_its_authors_train_it_scales_what_reaches_head_and_proxies():
     expected = jax.jit(lambda v, scaled: jax.vjp(lambda v: poincare.expmap0(v, c=c), v)[1](scaled)[0])(tangents, scaled)
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
     with pytest.raises(UsageError, match=r"hier\.proxies_as 'cones' is unknown; there are: points, tangent"):
-        objective("triplet", regularizer="hier", hier=HIER | {"proxies_as": "cones"})
+        objective("triplet", regularizer="hier", regularizers={"hier": HIER | {"proxies_as": "cones"}})
+
+
+@pytest.mark.slow
+def test_a_loss_by_the_labels_of_all_levels_is_the_weighted_sum_of_each():
+    made = objective("supcon", ancestors=ANCESTORS, level_names=("kind", "all"), decay=0.3)
+    by_level = [LABELS, np.array([0, 1, 1])[LABELS], np.zeros(12, np.int32)]
+    run = jax.jit(lambda says, labels: objective("supcon")(says, labels)[0])
+    expected = sum(0.3**level * run(output(), labels) for level, labels in enumerate(by_level))
+    np.testing.assert_allclose(jax.jit(lambda says: made(says, LABELS)[0])(output()), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_memory_knows_the_levels_too():
+    """Slots that are empty are nobody at every level."""
+    options = {"ancestors": ANCESTORS, "level_names": ("kind", "all"), "decay": 0.3}
+    empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
+    values = [
+        gradients(objective("supcon", memory_size=size, **options), memory=memory)[0]
+        for size, memory in ((20, empty), (0, None))
+    ]
+    np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("geometry", "loss", "regularizer"),
+    [("lorentz", "proxy_anchor", "cones+hier"), ("sphere", "proxy_softmax", "nodes"), ("euclidean", "margin", "nodes")],
+)
+def test_a_tree_composes_with_geometries_and_losses(geometry, loss, regularizer):
+    """Proxies of the loss that are points are those of the tree."""
+    settings, known = SETTINGS | {"proxies_as": "points"}, {"ancestors": ANCESTORS, "level_names": ("kind", "all")}
+    made = objective(loss, space(geometry), settings=settings, regularizer=regularizer, decay=0.5, **known)
+    value, grads = gradients(made)
+    assert_alive(value, grads[0])
+    assert grads[2]["node_proxies"].shape == (6, 6 if geometry == "lorentz" else 5)
+    assert "class_proxies" not in grads[2]
+    assert (np.abs(grads[2]["node_proxies"]).max(axis=1) > 0)[
+        :5
+    ].all()  # the sixth, the only one of its level, may rest
 
 
 @pytest.mark.slow
@@ -215,6 +270,18 @@ def test_a_learned_curvature_is_bounded_logged_and_has_a_gradient():
         (
             lambda: objective("uncertainty_margin", settings=SETTINGS | {"form": "hinge"}),
             "loss.form 'hinge' is unknown",
+        ),
+        (lambda: objective("triplet", regularizer="nodes+l2"), "regularizer 'l2' is unknown; there are: none, hier"),
+        (lambda: objective("triplet", regularizer="nodes"), "need a tree, and the data has classes alone: nest"),
+        (lambda: objective("triplet", decay=0.5, ancestors=ANCESTORS[:, :0]), "need a tree"),
+        (lambda: objective("triplet", decay=-0.5, ancestors=ANCESTORS), "decay must be at least 0"),
+        (
+            lambda: objective("triplet", space("sphere"), regularizer="cones", ancestors=ANCESTORS),
+            "'cones' needs hyperbolic space, geometry=poincare or lorentz; Sphere has",
+        ),
+        (
+            lambda: objective("soft_triple", settings=SETTINGS | {"proxies_as": "points"}),
+            "loss 'soft_triple' has several: directions",
         ),
         (lambda: create_miner("hard_negative+easy_positive", dimension=4, margin=0.2), "one for positives"),
     ],

@@ -70,6 +70,7 @@ def test_the_head_may_decay_by_itself():
 @pytest.mark.slow
 def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own():
     own = {"class_proxies": np.ones((3, 2), np.float32), "hier_proxies": np.full((4, 2), 0.1, np.float32)}
+    own["node_proxies"] = own["hier_proxies"]
     params = {**PARAMS, **{f"objective/{name}": value for name, value in own.items()}}
     grads = {path: np.ones_like(value) for path, value in params.items()}
     settings = {"weight_decay": 0.5, "clip_norm": 3.0, "proxy_multiplier": 3.0, "hier_multiplier": 2.0}
@@ -78,12 +79,12 @@ def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own
     @jax.jit
     def first_updates(params, grads):
         updates, _ = optimizer.update(grads, optimizer.init(params), params, manifold=Poincare(0.1))
-        before = params["objective/hier_proxies"]
-        return updates, Poincare(0.1).dist(before, before + updates["objective/hier_proxies"])
+        points = [f"objective/{name}_proxies" for name in ("hier", "node")]
+        return updates, [Poincare(0.1).dist(params[name], params[name] + updates[name]) for name in points]
 
     updates, moved = first_updates(params, grads)
     np.testing.assert_allclose(updates["objective/class_proxies"], -0.3, rtol=1e-5)
-    np.testing.assert_allclose(moved, 0.2, rtol=1e-3)
+    np.testing.assert_allclose(moved, [[0.2] * 4, [0.3] * 4], rtol=1e-3)
     plain = updates_of(PARAMS, GRADS, weight_decay=0.5, clip_norm=3.0)
     for path in PARAMS:
         assert np.sign(updates[path]).tolist() == np.sign(plain[path]).tolist()

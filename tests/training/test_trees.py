@@ -27,6 +27,13 @@ def test_of_many_classes_evenly_spaced_ones_are_the_leaves(monkeypatch):
     whole, figures = grow()
     assert whole.classes.tolist() == list(range(12))
     assert figures["linkage_tree_triplets@group"] == 1
+    midpoints = [space.manifold.midpoint(points[Many.ancestors[Many.labels, 0] == group]) for group in range(3)]
+    nearer = [
+        space.manifold.dist0(midpoints[label // 4])
+        < space.manifold.dist0(space.manifold.midpoint(points[[2 * label, 2 * label + 1]]))
+        for label in range(12)
+    ]
+    assert figures["radius_order@group"] == np.mean(nearer)
     monkeypatch.setattr(trees, "MOST_CLASSES", 6)
     part, figures = grow()
     assert part.classes.tolist() == [0, 2, 4, 6, 8, 11]

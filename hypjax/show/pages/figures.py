@@ -40,7 +40,11 @@ r_precision | R-precision | higher | Share of the query's class among as many ne
 nmi | NMI | higher | Agreement of k-means clusters, in the embeddings' geometry, with the classes, in [0, 1].
 agreement@class | Agreement, class | higher | Share of the five nearest that are of the query's class.
 agreement@(.+) | Agreement, \1 | higher | Share of the five nearest that share the query's \1 in the hierarchy.
+recall@1@(.+) | Recall@1, \1 | higher | Share of queries whose nearest image shares their \1 in the hierarchy.
 lca_height | LCA height | lower | Levels to climb until query and neighbor meet in the hierarchy; 0 is the same class.
+nearest_lca_height | LCA height, nearest | lower | The same for the nearest image alone.
+radius_order@(.+) | Radius orders \1 | higher | Share of classes farther from the origin than the midpoint of their \1.
+radius_order_by_chance@(.+) | Radius orders \1, by chance | – | The same where classes are handed out at random.
 uncertainty_auroc | AUROC of u | higher | How well u, the uncertainty, foretells a wrong nearest image; 0.5 is chance.
 uncertainty_auroc_nearest_distance | AUROC of the distance | higher | The same for the distance to the nearest neighbor.
 uncertainty_auroc_distance_ratio | AUROC of nearest : second | higher | The same for the ratio of nearest to second.
