@@ -49,7 +49,9 @@ def test_a_figure_that_is_unknown_is_named():
     config = default_settings()
     setup = assembly.assemble(config)
     config.evaluation.figures = ("body", "nml")
-    with pytest.raises(UsageError, match=r"evaluation\.figures 'nml' is unknown; there are: nmi, trees, direction, body"):
+    with pytest.raises(
+        UsageError, match="'nml' is unknown; there are: nmi, trees, direction, body"
+    ):
         assembly.create_evaluator(config, setup, sharding.data_mesh())
     config.evaluation.figures = ("body",)
     assert assembly.create_evaluator(config, setup, sharding.data_mesh()).figures == ("body",)
