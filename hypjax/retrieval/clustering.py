@@ -1,5 +1,6 @@
 """k-means in any geometry, and how well its clusters agree with the classes."""
 
+import dataclasses
 import functools
 
 import jax
@@ -128,7 +129,7 @@ def kmeans(
     assigned, others = _nearest(points, centers, manifold)
     everyone, touched = shares.gather(assigned), np.ones(clusters, bool)
     for _ in range(iterations):
-        before, centers = centers, _midpoints(take, everyone, centers, manifold, touched)
+        before, centers = centers, _midpoints(take, shares, everyone, centers, manifold, touched)
         moved = np.flatnonzero(np.any(centers != before, axis=1))
         # No other center is nearer than `others`: each that moves is measured again. Where the own one may be farther
         # than that, all are.
@@ -207,15 +208,15 @@ def _nearer(points, sqdist, starts, manifold):
     return jnp.minimum(sqdist, jnp.square(nearest.reshape(-1)[: len(points)]))
 
 
-def _midpoints(take, assigned, centers, manifold, touched):
+def _midpoints(take, shares, assigned, centers, manifold, touched):
     """The midpoints of the clusters that were touched, of points that are taken by their rows.
 
-    Those of similar size lie side by side, filled up with points that weigh nothing.
+    Those of similar size lie side by side, filled up with points that weigh nothing. Processes take turns.
     """
     order, sizes = np.argsort(assigned, kind="stable"), np.bincount(assigned, minlength=len(centers))
     starts, centers = np.cumsum(sizes) - sizes, centers.copy()
     widths = 4 ** np.ceil(np.log2(np.maximum(sizes, 16)) / 2).astype(int)
-    touched = touched & (sizes > 0)
+    touched, maker, turn = touched & (sizes > 0), np.zeros(len(centers), np.int32), 0
     for width in np.unique(widths[touched]):
         members, place = np.flatnonzero((widths == width) & touched), np.arange(width)[None]
         step = max(1, min(len(centers), GATHERED // width))
@@ -225,10 +226,15 @@ def _midpoints(take, assigned, centers, manifold, touched):
             chosen = members[first : first + step]
             within = np.zeros((step, width), bool)  # of one shape for each width
             within[: len(chosen)] = place < sizes[chosen, None]
-            points = np.zeros((step, width, centers.shape[1]), centers.dtype)
-            points[within] = take(order[(starts[chosen, None] + place)[within[: len(chosen)]]])
-            centers[chosen] = np.asarray(_means(points, within, manifold))[: len(chosen)]
-    return centers
+            taken = take(order[(starts[chosen, None] + place)[within[: len(chosen)]]])
+            maker[chosen] = turn
+            if turn == shares.process:
+                points = np.zeros((step, width, centers.shape[1]), centers.dtype)
+                points[within] = taken
+                centers[chosen] = np.asarray(_means(points, within, manifold))[: len(chosen)]
+            turn = (turn + 1) % shares.processes
+    made = dataclasses.replace(shares, holder=maker)
+    return made.gather(centers[made.own])
 
 
 @jax.jit

@@ -51,6 +51,11 @@ class Shares:
         return len(self.holder)
 
     @functools.cached_property
+    def processes(self) -> int:
+        """How many there are, but for those after the last that holds a row."""
+        return 1 + int(self.holder.max(initial=0))
+
+    @functools.cached_property
     def own(self) -> Int[np.ndarray, "own"]:
         """The rows that this process holds, ascending."""
         return np.flatnonzero(self.holder == self.process)
@@ -84,7 +89,7 @@ class Shares:
         if self.allgather is None:
             return own
         flat = np.ascontiguousarray(own).reshape(-1)
-        step = max(1, SUMMED // (1 + int(self.holder.max(initial=0))))
+        step = max(1, SUMMED // self.processes)
         sums = [self.allgather(flat[start : start + step]).sum(axis=0) for start in range(0, len(flat), step)]
         return np.concatenate(sums).reshape(own.shape)
 

@@ -32,7 +32,7 @@ def nearest_wrong(
     asker, wrong = np.zeros(len(labels), np.int32), np.zeros(len(labels), bool)
     for rows, whole in windows(labels, MOST_TOGETHER):
         vectors = shares.take(tangent, rows)
-        parts = np.array_split(np.arange(len(rows)), 1 + shares.holder.max())
+        parts = np.array_split(np.arange(len(rows)), shares.processes)
         for process, part in enumerate(parts):
             asker[rows[part][whole[part]]] = process
         if shares.process < len(parts) and len(own := parts[shares.process]):

@@ -147,6 +147,6 @@ def test_points_that_are_not_looked_at_again_would_not_have_moved(iterations):
     centers, everyone = points[np.asarray(starts)], np.ones(clusters, bool)
     assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
     for _ in range(iterations):
-        centers = clustering._midpoints(take, assigned, centers, space, everyone)
+        centers = clustering._midpoints(take, alone, assigned, centers, space, everyone)
         assigned = np.argmin(space.pairwise_dist(points, centers), axis=1)
     np.testing.assert_array_equal(kmeans(points, clusters, space, seed=2, iterations=iterations), assigned)
