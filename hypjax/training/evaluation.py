@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
@@ -258,17 +259,22 @@ class Evaluator:
         chosen = spread(asking, count)
         queries, labels = subset(source, chosen), source.labels[answering]
         searched = Blocks(clean.points[shares.mine(answering)], shares.of(answering))
-        mine, responses = shares.mine(chosen), {}
+
+        def found(images: Sequence[Embedded], held: Shares) -> list[tuple[np.ndarray, ...]]:
+            """Uncertainty, whether the nearest is wrong and two distances, of the same queries in several states."""
+            rows, points = np.tile(chosen[held.own], len(images)), np.concatenate([one.points for one in images])
+            own = None if leave_out is None else rows
+            nearest, distances = map(np.asarray, knn(points, searched, k=2, distance=space.distance, exclude=own))
+            wrong = labels[nearest[:, 0]] != source.labels[rows]
+            parts = (np.split(side, len(images)) for side in (wrong, distances))
+            each = zip((one.uncertainty for one in images), *parts, strict=True)
+            return [tuple(held.gather(side) for side in one) for one in each]
+
+        mine = shares.mine(chosen)
+        (undamaged,) = found([jax.tree.map(lambda column: column[mine], clean)], shares.of(chosen))
+        responses = {}
         for kind in DEGRADATIONS:
-            found = []
-            for level in LEVELS:
-                points, uncertainty, held = clean.points[mine], clean.uncertainty[mine], shares.of(chosen)
-                if level:
-                    damaged, held = self._embed(variables, queries, degradation=kind, level=level)
-                    points, uncertainty = damaged.points, damaged.uncertainty
-                own = None if leave_out is None else chosen[held.own]
-                nearest, distances = map(np.asarray, knn(points, searched, k=2, distance=space.distance, exclude=own))
-                wrong = labels[nearest[:, 0]] != source.labels[chosen[held.own]]
-                found.append([held.gather(side) for side in (uncertainty, wrong, distances)])
-            responses[kind] = Response(LEVELS, *map(np.stack, zip(*found, strict=True)))
+            embedded = [self._embed(variables, queries, degradation=kind, level=level) for level in LEVELS[1:]]
+            damaged = found([one for one, _ in embedded], embedded[0][1])
+            responses[kind] = Response(LEVELS, *map(np.stack, zip(undamaged, *damaged, strict=True)))
         return responses
