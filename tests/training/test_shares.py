@@ -165,7 +165,10 @@ def test_scatters_of_several_add_up_to_that_of_all():
 def test_figures_that_are_not_asked_for_are_not_there_and_cost_nothing(monkeypatch):
     ((whole, *_),), _ = evaluate(monkeypatch, 1, source())
     ((none, *_),), _ = evaluate(monkeypatch, 1, source(), figures=())
-    of = {"nmi": ["nmi"], "trees": [name for name in whole.figures if "_tree_" in name]}
+    of = {
+        "nmi": ["nmi"],
+        "trees": [name for name in whole.figures if "_tree_" in name or name.startswith("radius_order")],
+    }
     for name in FIGURES[2:]:
         of[name] = [figure for figure in whole.figures if figure.startswith(f"{name}_") and "body_before" not in figure]
     of["body_before"] = [figure for figure in whole.figures if figure.startswith("body_before_")]
