@@ -40,7 +40,7 @@ def read_tree(path: Place, class_names: Sequence[str]) -> Hierarchy:
     """
     columns = read_columns(path, "child", "parent", images="line")
     parents: dict[str, str] = {}
-    for child, parent in zip(columns["child"].array(), columns["parent"].array(), strict=True):
+    for child, parent in zip(*(columns[name].array().tolist() for name in ("child", "parent")), strict=True):
         if parents.setdefault(child, parent) != parent:
             raise DataError(f"{path}: {child!r} has two parents, {parents[child]!r} and {parent!r}; leave one out")
     chains = [_ancestors(path, name, parents) for name in class_names]
