@@ -83,7 +83,7 @@ def _beside(x: Array, features: Array) -> Array:
     return features.reshape((1,) * (x.ndim - 1) + features.shape)
 
 
-def _layer_norm_gradient(epsilon: float, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array, Array]:
+def _layer_norm_gradient(epsilon: float, kept: tuple[Array, Array], g: Array) -> tuple[Array, ...]:
     x, scale = kept
     unit, gain = _standardized(x, epsilon)
     g = g.astype(jnp.float32)
