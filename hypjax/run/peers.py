@@ -116,8 +116,9 @@ class Peers:
         """
         with self._ends:  # who comes second waits for the end here
             self._ending = True
-            sys.stdout.flush()
-            print(line, file=sys.stderr, flush=True)
+            with suppress(OSError):  # nobody may listen any more
+                sys.stdout.flush()
+                print(line, file=sys.stderr, flush=True)
             for other in self._connections:
                 self._send(other, end=[status, told or line])
             if self.chief and self._connections:

@@ -59,6 +59,7 @@ def start(values: flags.FlagValues, settings: Mapping[str, Any]) -> Peers:
         devices = f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}"
         here = {"hypjax": hypjax.__version__, "commit": manifest.commit(), "python": platform.python_version()}
         require_alike(peers, {**settings, **versions, **here, "devices": devices})
+        sharding.meet(sharding.data_mesh())
     return peers
 
 

@@ -75,6 +75,13 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return put(jax.tree.unflatten(structure, [told[place] for place in sorted(told)]), replicated(mesh))
 
 
+def meet(mesh: Mesh) -> None:
+    """Has all devices talk to each other, and processes, while all wait for it: who comes late later may be missed."""
+    from_chief({})
+    word = np.zeros(len(mesh.local_devices), np.int32)
+    jax.block_until_ready(gatherer(mesh)(jax.make_array_from_process_local_data(split(mesh), word)))
+
+
 def from_chief(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays by name as process 0 has them, bit by bit, on every process.
 
