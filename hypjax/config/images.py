@@ -76,8 +76,13 @@ def create_view(config: ConfigDict, *, degradation: str | None = None, level: fl
         return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
 
 
-def create_reader(config: ConfigDict) -> Reader:
-    """Sources to batches for evaluation, of images or of the features in their place, each process its slice."""
+def create_reader(config: ConfigDict, *, alone: bool = False) -> Reader:
+    """Sources to batches for evaluation, of images or of the features in their place.
+
+    Args:
+      config: the settings.
+      alone: whether this process reads them whole, and not a slice of each, as one of several.
+    """
     if holds_features(config):
         return partial(row_batches, batch_size=config.evaluation.batch)
 
@@ -86,8 +91,8 @@ def create_reader(config: ConfigDict) -> Reader:
             source,
             config.evaluation.batch,
             create_view(config, degradation=degradation, level=level),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=0 if alone else jax.process_index(),
+            process_count=1 if alone else jax.process_count(),
         )
 
     return read

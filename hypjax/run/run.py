@@ -227,7 +227,7 @@ class Run:
             leaves, notices = self.states(which or self.config.evaluation.state).read(sharding.replicated(mesh))
         except FileNotFoundError as error:
             raise UsageError(f"{self.workdir} holds no trained model: {error}") from error
-        for notice in notices:
+        for notice in notices if self.among.chief else ():
             print(notice)
         return variables_of(leaves), int(leaves[".step"])
 

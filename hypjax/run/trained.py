@@ -56,7 +56,7 @@ class Trained(NamedTuple):
 
 
 def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Trained:
-    """Loads the state of a run that its settings name, the last or the best.
+    """Loads the state of a run that its settings name, the last or the best, onto the devices of this process.
 
     Args:
       run: opened.
@@ -67,14 +67,14 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
       UsageError: the run has no whole checkpoint, or a batch that the devices can't share.
     """
     config = run.config.copy_and_resolve_references()
-    mesh = sharding.data_mesh()
+    mesh = sharding.data_mesh(jax.local_devices())
     config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
     sharding.require_divisible(config.evaluation.batch, mesh)
     model, preprocess = models.create_model(config)
     space_at = models.create_space_at(config)
     variables, step = run.restore(mesh)
     embedder = create_embedder(model, space_at, preprocess, mesh)
-    reader, see = create_reader(config), create_view(config)
+    reader, see = create_reader(config, alone=True), create_view(config)
 
     def embed_batch(batch: dict[str, np.ndarray]) -> Embedded:
         return jax.tree.map(np.asarray, embedder(variables, sharding.global_batch(batch, mesh)))
