@@ -111,7 +111,7 @@ def lone_task(environment: Mapping[str, str]) -> bool:
 
 
 def _initialize(*given: Any) -> bool:
-    """Has JAX join the processes, given or found; whether there are any."""
+    """Has JAX join the processes, given or found; whether there are any, which who calls it from a notebook knows."""
     # Its service would keep SIGTERM from us and end nothing; `peers` passes signals on.
     jax.config.update("jax_enable_preemption_service", False)
     # Ignored where there are accelerators; without it CPU processes cannot talk to each other.
@@ -123,6 +123,8 @@ def _initialize(*given: Any) -> bool:
             return False
         raise UsageError(f"the launcher does not say who is who: {error}") from error
     except (RuntimeError, OSError) as error:
+        if not given and "must be called before" in str(error):
+            return True
         raise UsageError(
             f"the processes were not joined: {error}; --num_processes=1 starts this one alone, and --coordinator, "
             "--num_processes and --process_id say who is who"
