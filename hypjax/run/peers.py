@@ -19,6 +19,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
+import jax
+
 import hypjax
 
 ENDED = 1.0  # seconds that process 0 waits for the others to be gone before it goes
@@ -101,7 +103,11 @@ class Peers:
         self._send(0, asked=number)
 
     def close(self) -> None:
-        """Waits until all are here, after which each may go without a word."""
+        """Waits until all are here, and JAX has parted them, after which each may go without a word."""
+        self.share(None)
+        if self._connections:
+            # At the end of the process JAX would wait for one that is gone for minutes, and nobody would hear of it.
+            jax.distributed.shutdown()
         self.share(None)
         for other in self._connections:
             self._send(other, bye=True)
