@@ -4,7 +4,8 @@ Trains every config with every seed, one after the other in this process, each i
 comparison.md, comparison.json and comparison.png into WORKDIR. The same command goes on where it was stopped.
 
 A config is `[NAME=]FILE.py[:ARGUMENTS]`; `--config.KEY=VALUE` changes a setting of all. With `--split validation`
-the test classes stay untouched, so that hyper-parameters can be chosen; `--report_only` trains nothing.
+the test classes stay untouched, so that hyper-parameters can be chosen; `--report_only` trains nothing. It trains in
+one process: of several, which train larger runs one by one, process 0 reports.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hypjax.config import command_line, persistence
 from hypjax.data import atomic
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
-from hypjax.run import Run, comparison, status
+from hypjax.run import Run, comparison, starting, status
 from hypjax.run.comparison import Comparison, Entry
 from hypjax.run.status import DivergedError
 from hypjax.show import plots
@@ -53,7 +54,13 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_list("metrics", [], "columns of the table: recall@1,map@r,...", flag_values=values)
     flags.DEFINE_enum("split", "test", evaluate.SPLITS, "whose figures to compare", flag_values=values)
     flags.DEFINE_bool("report_only", False, "train nothing, report what is finished", flag_values=values)
+    starting.define_flags(values)
     words, overrides = parse(argv, values)
+    among = starting.start(values, {"program": "compare"})
+    if among.count > 1 and not values.report_only:
+        raise UsageError("compare trains in one process; start hypjax.train on all, and then compare --report_only")
+    if not among.chief:
+        return
     workdir, seeds = as_path(values.workdir), comparison.read_seeds(values.seeds)
     if values.report_only and not words:
         entries, seeds = comparison.find_entries(workdir)

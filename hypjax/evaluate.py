@@ -1,6 +1,7 @@
 """Scores a trained model: `python -m hypjax.evaluate --workdir DIR [--split test|validation] [--state last|best]`.
 
 Writes `results.json` (for the test classes), the pictures and `report.html` into the workdir, and prints the figures.
+Several processes score together, started as for training; process 0 alone looks at the workdir.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from absl import flags
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
-from hypjax.run import answers, status
+from hypjax.data.source import digest
+from hypjax.run import answers, starting, status
+from hypjax.run.peers import ALONE, Peers
 from hypjax.run.results import score, write_results
 from hypjax.run.run import STATES, Run
+from hypjax.run.stopping import ending
 from hypjax.training import sharding
 
 SPLITS = ("test", "validation")
 
 
+@ending()
 def main(argv: Sequence[str]) -> None:
     """Reads the command line and scores."""
     values = flags.FlagValues()
@@ -30,14 +35,23 @@ def main(argv: Sequence[str]) -> None:
     flags.DEFINE_enum("state", None, list(STATES), "which state; evaluation.state of the run", flag_values=values)
     flags.DEFINE_string("data_dir", None, "where the pictures are now, if not in data.dir", flag_values=values)
     flags.DEFINE_float("risk", None, "tell how many can be answered with such a share wrong", flag_values=values)
+    starting.define_flags(values)
     command_line.parse_flags(argv, values)
     if values.workdir is None:
         raise UsageError("no run given: --workdir runs/hyp_uml (or another)")
     if values.risk is not None and not 0 < values.risk < 1:
         raise UsageError(f"--risk must lie between 0 and 1, a share of the answers; got {values.risk:g}")
+    among = starting.start(values, {"program": "evaluate"} | {name: values[name].value for name in ("split", "state")})
     figures = evaluate(
-        as_path(values.workdir), values.split, data_dir=values.data_dir, state=values.state, risk=values.risk
+        as_path(values.workdir),
+        values.split,
+        data_dir=values.data_dir,
+        state=values.state,
+        risk=values.risk,
+        among=among,
     )
+    if not among.chief:
+        return
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:<{width}}  {value:.4f}")
@@ -50,6 +64,7 @@ def evaluate(
     data_dir: str | None = None,
     state: str | None = None,
     risk: float | None = None,
+    among: Peers = ALONE,
 ) -> dict[str, float]:
     """Scores a trained model.
 
@@ -61,6 +76,7 @@ def evaluate(
       state: `last`, `best`, or None for what `evaluation.state` of the run says.
       risk: share of answers that may be wrong, in (0, 1), of which to say how many queries are answered and how many
         of these answers are wrong; None says nothing.
+      among: the processes that score together, of which 0 tells and writes.
 
     Returns:
       The figures by name.
@@ -68,7 +84,7 @@ def evaluate(
     Raises:
       UsageError: the folder holds no run, or no whole checkpoint, or the run has no validation classes.
     """
-    run = Run.open(workdir)
+    run = Run.open(workdir, among=among)
     config = run.config
     if data_dir is not None:
         config.data.dir = data_dir
@@ -82,13 +98,18 @@ def evaluate(
     source = getattr(setup.splits, split)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
+    if among.count > 1:
+        starting.require_alike(among, {"digest of the data": digest(source)})
     variables, step = run.restore(mesh, state)
     evaluator = assembly.create_evaluator(config, setup, mesh)
-    print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {run.steps}", flush=True)
+    if among.chief:
+        print(f"scoring {len(source)} {split} images with the checkpoint of step {step} of {run.steps}", flush=True)
     refit = assembly.create_refit(config, setup, evaluator)
-    if refit is not None and not run.is_fitted(step, state):
+    if refit is not None and not among.from_chief(among.chief and run.is_fitted(step, state)):
         variables = refit(variables)
-    scored = score(config, setup, evaluator, variables, split)
+    scored = score(config, setup, evaluator, variables, split, say=print if among.chief else lambda line: None)
+    if not among.chief:
+        return scored.figures
     if split == "test":
         meant = (state or config.evaluation.state) == config.evaluation.state
         finished = meant and (run.finished or step == run.steps)

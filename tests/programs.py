@@ -5,6 +5,7 @@ import io
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import warnings
@@ -108,6 +109,25 @@ def start(*words, module="hypjax.train", devices=1):
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def start_together(*words, module="hypjax.train", count=4, devices=2, each=lambda index: []):
+    """Starts `python -m module *words` as processes that work as one.
+
+    Args:
+        words: The command line.
+        module: The program.
+        count: How many there are.
+        devices: How many each pretends to have.
+        each: Gives more words for the process of an index.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        named = f"--coordinator=localhost:{free.getsockname()[1]}"
+    shared = [*words, named, f"--num_processes={count}"]
+    return [
+        start(*shared, f"--process_id={index}", *each(index), module=module, devices=devices) for index in range(count)
+    ]
 
 
 def finish(process, timeout=600):

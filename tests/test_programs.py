@@ -4,7 +4,6 @@ import fcntl
 import json
 import shutil
 import signal
-import socket
 import time
 
 import jax
@@ -231,22 +230,6 @@ def test_four_devices_log_the_losses_of_one(short, folder, tmp_path):
     out = done(*tiny(folder, tmp_path / "four", THIRDS, *LIGHT), devices=4)
     assert "4 cpu device(s) in 1 process(es)" in out
     assert_ends_like(tmp_path / "four", short, rtol=1e-3)
-
-
-@pytest.mark.slow
-def test_two_processes_log_the_losses_of_one(finished, folder, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    few = [*LIGHT[1:], "--config.evaluation.degraded_test_queries=0"]
-    words = tiny(folder, tmp_path / "two", THIRDS, *few, f"--coordinator=localhost:{port}", "--num_processes=2")
-    pair = [start(*words, f"--process_id={i}") for i in range(2)]
-    ends = [finish(process) for process in pair]
-    assert [status for status, _, _ in ends] == [0, 0], ends[0][2] + ends[1][2]
-    assert "2 cpu device(s) in 2 process(es)" in ends[0][1]
-    # The collectives greet on their own; of ours only process 0 speaks.
-    assert all(line.startswith("[Gloo]") for line in ends[1][1].splitlines())
-    assert_ends_like(tmp_path / "two", finished[0], rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from functools import partial
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -106,15 +105,15 @@ def create_reader(config: ConfigDict, mesh: Mesh, workers: Workers | None = None
     batch = sharding.shareable(config.evaluation.batch, mesh.size)
     if holds_features(config):
         return partial(row_batches, batch_size=batch)
-    decoding = workers or create_workers(config)
+    decoding, (index, count) = workers or create_workers(config), sharding.place_among(mesh)
 
     def read(source: Source, *, degradation: str | None = None, level: float = 0.0) -> Iterator[pipeline.Batch]:
         return pipeline.evaluation_batches(
             source,
             batch,
             create_view(config, degradation=degradation, level=level),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=index,
+            process_count=count,
             workers=decoding,
         )
 

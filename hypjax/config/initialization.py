@@ -53,13 +53,13 @@ def initial_state(
     Raises:
       UsageError: weights that are missing or don't fit, patterns of frozen parameters that match nothing.
     """
-    on_all, train, model = sharding.replicated(evaluator.mesh), setup.splits.train, setup.model
+    mesh, train, model = evaluator.mesh, setup.splits.train, setup.model
     drawn = {**drawn_variables(config, setup), "objective": initial_objective(config, setup)}
     if start is not None:
         drawn, misfits = taken_over(drawn, start)
         for line in misfits:
             say(f"  {line}")
-    own, drawn = drawn["objective"], jax.device_put({k: v for k, v in drawn.items() if k != "objective"}, on_all)
+    own, drawn = drawn["objective"], sharding.replicate({k: v for k, v in drawn.items() if k != "objective"}, mesh)
     sample = calibration_sample(config, train)
     # One look at the images serves head and failures, where their features can be held.
     together = model.doubt is not None and len(train) <= MOST_TOGETHER
@@ -76,12 +76,13 @@ def initial_state(
         variables = calibrate_head(model, drawn, jnp.asarray(seen[sample] if together else seen))
     if start is not None:
         variables, _ = taken_over(variables, {name: value for name, value in start.items() if name != "objective"})
-    variables, failures = jax.device_put(variables, on_all), None
+    variables, failures = sharding.replicate(variables, mesh), None
     if model.doubt is not None:
         # Before training every class is an unseen class: whose nearest neighbor is wrong now is honest.
         wrong = evaluator.failures({**variables, "objective": own}, train, seen if together else None)
         failures = jnp.asarray(wrong, jnp.float32)
-    return jax.device_put(_state(config, setup, variables, own, failures), on_all)
+    # Hosts may round differently, and a state must be one: that of process 0.
+    return sharding.replicate(_state(config, setup, variables, own, failures), mesh)
 
 
 def abstract_state(config: ConfigDict, setup: assembly.Setup) -> TrainState:

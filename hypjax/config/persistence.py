@@ -42,6 +42,20 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from error
 
 
+def shared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that may be others on each host of a run: where its data, features and logs are.
+
+    Examples:
+      >>> shared({"log": {"every": 1}, "data": {"dir": "a", "seed": 0}, "features": {"dir": "b"}, "steps": 2})
+      {'data': {'seed': 0}, 'features': {}, 'steps': 2}
+    """
+    kept = {name: dict(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    kept.pop("log", None)
+    for group in ("data", "features"):
+        kept.get(group, {}).pop("dir", None)
+    return kept
+
+
 def completed(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Settings with what is missing in them taken from others.
 

@@ -1,5 +1,7 @@
 """Checkpoints: the train state and the position in the data, written in the background by Orbax.
 
+Among several processes 0 alone writes and reads: the state is whole on each of them, and no other need see the folder.
+
 A run that was killed leaves whole checkpoints only: Orbax writes beside and renames. One damaged afterwards
 is passed over for the last whole one; Orbax does not notice a flipped bit in a large array, so that each is kept with a
 CRC-32. Who only reads a run writes, moves and cleans nothing: `SavedStates` serves on a
@@ -20,12 +22,15 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import orbax.checkpoint as writing
 from jax.sharding import NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from hypjax.data.copies import move
 from hypjax.data.errors import UsageError
 from hypjax.data.places import is_remote
+from hypjax.run.peers import ALONE, Peers
+from hypjax.training import sharding
 from hypjax.training.state import TrainState
 
 Loaded = TypeVar("Loaded")
@@ -38,10 +43,12 @@ class SavedStates:
 
     Args:
       directory: that holds one folder for each step.
+      among: the processes that read it together.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, among: Peers = ALONE) -> None:
         self._directory = directory if is_remote(directory) else directory.absolute()
+        self._among = among
 
     @property
     def steps(self) -> list[int]:
@@ -53,11 +60,11 @@ class SavedStates:
             folders = [folder for folder in folders if (folder / WHOLE).exists()]
         return sorted(int(folder.name) for folder in folders)
 
-    def read(self, sharding: NamedSharding) -> tuple[dict[str, jax.Array], list[str]]:
+    def read(self, where: NamedSharding) -> tuple[dict[str, jax.Array], list[str]]:
         """Reads the state of the newest whole checkpoint as it was written, whatever its structure.
 
         Args:
-          sharding: where the arrays are to lie.
+          where: the arrays are to lie.
 
         Returns:
           The leaves by their path in `TrainState`, such as `.params['head/kernel']`, and a line on each checkpoint that
@@ -67,20 +74,31 @@ class SavedStates:
           FileNotFoundError: there is no whole checkpoint.
           OSError: the file system would not give one, which says nothing about the checkpoint.
         """
-        return self._newest(lambda step: self._load(step, sharding)[0])
+        leaves, _, notices = self._from_chief(self._load)
+        return sharding.put(leaves, where), notices
 
-    def _load(
-        self, step: int, sharding: NamedSharding, like: dict[str, Any] | None = None
-    ) -> tuple[dict[str, jax.Array], bytes]:
+    def _from_chief(
+        self, load: Callable[[int], tuple[dict[str, np.ndarray], bytes]]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+        """The leaves of the newest whole checkpoint, the data position and notices, as process 0 reads them."""
+        leaves: dict[str, np.ndarray] = {}
+        told: Any = None
+        if self._among.chief:
+            (leaves, position), notices = self._newest(load)
+            told = json.loads(position), notices
+        position, notices = self._among.from_chief(told)
+        return sharding.from_chief(leaves) if self._among.count > 1 else leaves, position, notices
+
+    def _load(self, step: int, like: dict[str, Any] | None = None) -> tuple[dict[str, np.ndarray], bytes]:
         """The leaves of a checkpoint, as they were written to the last bit, and the data position.
 
         Args:
           step: whose.
-          sharding: where the arrays are to lie.
           like: leaves whose names and shapes it must have, if any.
         """
         folder, held = self._directory / str(step), self._held(step)
-        data = ocp.load_checkpointables(folder, {"data": None})["data"]
+        with _by_itself():
+            data = ocp.load_checkpointables(folder, {"data": None})["data"]
         position = np.asarray(data["json"]).tobytes()
         # In one of a version that kept none there is nothing to be compared with.
         written = np.asarray(data["checks"]) if "checks" in data else None
@@ -88,10 +106,10 @@ class SavedStates:
             raise ValueError("names, shapes or data position are not as they were written")
         if like is not None:
             _require_same(step, held, like)
-        abstract = {
-            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for path, leaf in held.items()
-        }
-        leaves: dict[str, jax.Array] = ocp.load_checkpointables(folder, {"state": abstract})["state"]
+        # As NumPy arrays, whatever wrote them; these are of shape and type alone and take no memory.
+        abstract = {path: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for path, leaf in held.items()}
+        with _by_itself():
+            leaves: dict[str, np.ndarray] = ocp.load_checkpointables(folder, {"state": abstract})["state"]
         if written is not None:
             for path, check in zip(sorted(leaves), written[2:].tolist(), strict=True):
                 if _check(leaves[path]) != check:
@@ -100,7 +118,8 @@ class SavedStates:
 
     def _held(self, step: int) -> dict[str, Any]:
         """Shape and type of each leaf that a checkpoint holds."""
-        held: dict[str, Any] | None = ocp.checkpointables_metadata(self._directory / str(step)).metadata["state"]
+        with _by_itself():
+            held: dict[str, Any] | None = ocp.checkpointables_metadata(self._directory / str(step)).metadata["state"]
         if held is None:
             raise ValueError("what it holds cannot be read")
         return held
@@ -138,27 +157,31 @@ class Checkpoints(SavedStates):
     Args:
       directory: that holds one folder for each step.
       keep: how many of the newest stay.
+      among: the processes that train it, of which 0 alone writes.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 2):
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, keep: int = 2, among: Peers = ALONE):
+        super().__init__(directory, among)
         self._keep = keep
-        self._checkpointer = self._open()
+        self._manager = self._open() if among.chief else None
 
-    def _open(self) -> ocp.training.Checkpointer:
-        policies = ocp.training.preservation_policies
-        # Orbax asks the clock on the wall whether a write takes too long, and a clock may jump.
-        patient = ocp.Context(async_options=ocp.options.AsyncOptions(timeout_secs=LONGEST))
-        return ocp.training.Checkpointer(
+    def _open(self) -> writing.CheckpointManager:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # Not the v1 checkpointer, which is for all processes or none.
+        return writing.CheckpointManager(
             self._directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.LatestN(self._keep),
-            cleanup_tmp_directories=True,
-            context=patient,
+            options=writing.CheckpointManagerOptions(
+                create=False,
+                max_to_keep=self._keep,
+                cleanup_tmp_directories=True,
+                # Orbax asks the clock on the wall whether a write takes too long, and a clock may jump.
+                async_options=writing.AsyncOptions(timeout_secs=LONGEST),
+                multiprocessing_options=writing.options.MultiprocessingOptions(active_processes={0}),
+            ),
         )
 
     def save(self, state: TrainState, data: dict[str, Any]) -> None:
-        """Writes state and data position in the background, under the state's step.
+        """Writes state and data position in the background, under the state's step; nothing but on process 0.
 
         Args:
           state: the state; its buffers may be donated as soon as this returns.
@@ -167,20 +190,23 @@ class Checkpoints(SavedStates):
         Raises:
           OSError: the file system would not take it, or the one before.
         """
-        step = int(state.step)
-        if step in [checkpoint.step for checkpoint in self._checkpointer.checkpoints]:
+        if self._manager is None or int(state.step) in self._manager.all_steps():
             return
-        tree, position = _tree(state), json.dumps(data).encode()
+        # Copies, as the background may take its time.
+        tree, position = {path: np.array(leaf) for path, leaf in _tree(state).items()}, json.dumps(data).encode()
         kept = {"json": np.frombuffer(position, np.uint8), "checks": _checks(tree, position)}
+        save = writing.args.StandardSave
         with _file_system():  # also of the one before, which was written in the background
-            self._checkpointer.save_checkpointables_async(step, {"state": tree, "data": kept}, force=True)
+            self._manager.save(
+                int(state.step), args=writing.args.Composite(state=save(tree), data=save(kept)), force=True
+            )
 
-    def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
-        """Reads the newest whole checkpoint, onto whatever devices `sharding` names.
+    def restore(self, like: TrainState, where: NamedSharding) -> tuple[TrainState, dict[str, Any], list[str]]:
+        """Reads the newest whole checkpoint, onto whatever devices `where` names.
 
         Args:
           like: a state of the same structure.
-          sharding: where the arrays are to lie.
+          where: the arrays are to lie.
 
         Returns:
           The state, the data iterator's state, and a line on each damaged checkpoint that was set aside.
@@ -191,26 +217,18 @@ class Checkpoints(SavedStates):
           OSError: as `read`.
         """
         wanted = _tree(like)
-
-        def load(step: int) -> tuple[TrainState, dict[str, Any]]:
-            leaves, position = self._load(step, sharding, wanted)
-            for path in leaves:
-                if leaves[path].dtype != wanted[path].dtype:  # a type that another version had
-                    leaves[path] = leaves[path].astype(wanted[path].dtype)
-            return _untree(like, leaves), json.loads(position)
-
-        (state, data), notices = self._newest(load)
-        return state, data, notices
+        leaves, position, notices = self._from_chief(lambda step: self._load(step, wanted))
+        # Some may be of a type that another version had.
+        typed = {path: leaf.astype(wanted[path].dtype, copy=False) for path, leaf in leaves.items()}
+        return _untree(like, sharding.put(typed, where)), position, notices
 
     def _damaged(self, step: int, reason: str) -> str:
         """Sets a damaged checkpoint aside, so that its step can be written again."""
-        if jax.process_index() == 0:
-            aside = self._directory.parent / "damaged-checkpoints"
-            move(self._directory / str(step), aside / str(step))
-        if jax.process_count() > 1:
-            ocp.multihost.sync_global_processes(f"set-aside-{step}")
-        self._checkpointer.close()
-        self._checkpointer = self._open()
+        aside = self._directory.parent / "damaged-checkpoints"
+        move(self._directory / str(step), aside / str(step))
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = self._open()
         return f"checkpoint {step} is damaged and was set aside ({reason})"
 
     def wait(self) -> None:
@@ -219,15 +237,22 @@ class Checkpoints(SavedStates):
         Raises:
           OSError: the file system would not take it.
         """
-        with _file_system():
-            self._checkpointer.wait()
+        if self._manager is not None:
+            with _file_system():
+                self._manager.wait_until_finished()
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with _file_system():
-            self._checkpointer.close()
+        if self._manager is not None:
+            with _file_system():
+                self._manager.close()
+
+
+def _by_itself() -> ocp.Context:
+    """Within it Orbax waits for no other process."""
+    return ocp.Context(multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0}))
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -18,10 +17,10 @@ from hypjax.data.source import Source
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.loop import Plan
 from hypjax.run.metrics import MetricWriter, Progress
+from hypjax.run.peers import ALONE, Peers
 from hypjax.run.status import DivergedError
 from hypjax.run.stopping import Stopping
 from hypjax.show import console
-from hypjax.training import sharding
 from hypjax.training.evaluation import Evaluator
 from hypjax.training.refitting import Refit
 from hypjax.training.state import TrainState
@@ -140,6 +139,7 @@ class Validating:
       refit: what fits the head anew, as it will be in the end.
       best: where the best state is kept; None for nowhere.
       position: the state of the batches.
+      among: the processes that validate together, on which the figures of process 0 count.
     """
 
     def __init__(
@@ -155,10 +155,11 @@ class Validating:
         refit: Refit | None,
         best: Checkpoints | None,
         position: Callable[[], dict[str, Any]],
+        among: Peers = ALONE,
     ) -> None:
         self._evaluator, self._source, self._config, self._plan = evaluator, source, config, plan
         self._stopping, self._writer, self._progress, self._refit = stopping, writer, progress, refit
-        self._best, self._position = best, position
+        self._best, self._position, self._among = best, position, among
         self._figure = config.checkpoint.best or "recall@1"
         self._highest, self._since = -math.inf, 0  # validations since the highest figure
         self._kept = -math.inf  # figure of the best state on the disk
@@ -178,8 +179,8 @@ class Validating:
             if self._kept < self._highest == figures[self._counted]:
                 self._step = -1  # killed before its state was kept: it is looked at again, and not counted twice
         known = [self._highest, self._kept, self._since, self._step, self._counted, self._plan.last]
-        self._highest, self._kept, *known = sharding.from_chief(np.array(known)).tolist()
-        self._since, self._step, self._counted, self._plan.last = map(int, known)
+        known = self._among.from_chief(known)
+        self._highest, self._kept, self._since, self._step, self._counted, self._plan.last = known
 
     def is_due(self, step: int) -> bool:
         """Every so many steps, after the last, and at the start, but for what is known."""
@@ -196,7 +197,7 @@ class Validating:
             # Before training the doubt is one and the same and answers to nothing, and recall is what one compares.
             queries = self._config.evaluation.degraded_queries if step else 0
             evaluation = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries, clusters=step > 0)
-            figures = evaluation.figures
+            figures = self._among.from_chief(evaluation.figures)
             if self._figure not in figures:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
             if step > self._counted:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -25,6 +24,7 @@ from hypjax.run.checkpoint import Checkpoints, SavedStates
 from hypjax.run.lease import hold
 from hypjax.run.lock import Hold
 from hypjax.run.metrics import as_json, read_metrics
+from hypjax.run.peers import ALONE, Peers
 from hypjax.training import sharding
 from hypjax.training.state import merge
 
@@ -38,13 +38,17 @@ class Run:
     One that is opened to be read writes, moves and cleans nothing: it serves beside a trainer at work and on a file
     system that cannot be written. One that is opened to be trained holds the workdir's lock, as a context manager.
 
+    Among several processes 0 alone looks at the folder, which the others need not see: what it holds (all properties,
+    `states`) is to be asked there alone, `open`, `restore` and `keep_states` on all of them together.
+
     Attributes:
       workdir: its folder.
       config: its settings.
+      among: the processes that open it together.
     """
 
-    def __init__(self, workdir: Path, config: ConfigDict, lock: Hold | None = None) -> None:
-        self.workdir, self.config, self._lock = workdir, config, lock
+    def __init__(self, workdir: Path, config: ConfigDict, lock: Hold | None = None, among: Peers = ALONE) -> None:
+        self.workdir, self.config, self._lock, self.among = workdir, config, lock, among
 
     @classmethod
     def open(
@@ -53,6 +57,7 @@ class Run:
         mode: Literal["read", "train"] = "read",
         *,
         config: ConfigDict | None = None,
+        among: Peers = ALONE,
     ) -> Run:
         """Opens a run.
 
@@ -60,27 +65,29 @@ class Run:
           workdir: its folder, or the address of one (`hypjax.data.places`).
           mode: `read`, or `train`, which makes the folder and takes it for these settings.
           config: to train with.
+          among: the processes that open it together.
 
         Raises:
           UsageError: there is none to be read; or another process trains there, or it has other settings.
         """
         workdir = as_path(workdir)
         if mode == "read":
-            return cls(workdir, persistence.load_config(workdir))
+            held = as_json(persistence.load_config(workdir).to_dict()) if among.chief else None
+            return cls(workdir, ConfigDict(among.from_chief(held)), among=among)
         if config is None:
             raise UsageError(f"training in {workdir} needs its settings")
         if is_remote(workdir) and not str(workdir).startswith("gs://"):
             raise UsageError(f"nothing can be trained in {workdir}: Orbax keeps states in folders and at gs:// alone")
-        chief = jax.process_index() == 0
-        run = cls(workdir, config, hold(workdir, manifest.command(sys.argv)) if chief else None)
+        run = cls(workdir, config, hold(workdir, manifest.command(sys.argv)) if among.chief else None, among)
         try:
-            run._claim(chief)
+            if among.chief:
+                run._claim()
         except BaseException:
             run.__exit__(None, None, None)
             raise
         return run
 
-    def _claim(self, chief: bool) -> None:
+    def _claim(self) -> None:
         settings = as_json(self.config.to_dict())
         path = self.workdir / "config.json"
         if not path.exists() and self.states().steps:
@@ -98,7 +105,7 @@ class Run:
                     f"{self.workdir} holds a run with other settings ({'; '.join(changed[:4])}); "
                     "choose another --workdir or delete it"
                 )
-        elif chief:
+        else:
             atomic.write_json(path, settings)
 
     def keep_data_dir(self) -> None:
@@ -198,11 +205,11 @@ class Run:
 
     def states(self, which: str = "last") -> SavedStates:
         """Its states to be read: `last` or `best`."""
-        return SavedStates(self.workdir / STATES[which])
+        return SavedStates(self.workdir / STATES[which], self.among)
 
     def keep_states(self, which: str, *, keep: int) -> Checkpoints:
         """Its states to be written, so many of the newest kept; for who trains it."""
-        return Checkpoints(self.workdir / STATES[which], keep=keep)
+        return Checkpoints(self.workdir / STATES[which], keep=keep, among=self.among)
 
     def restore(self, mesh: Mesh, which: str | None = None) -> tuple[dict[str, Any], int]:
         """The variables of its model, whole on every device, and the step that they are of.
@@ -220,7 +227,7 @@ class Run:
             leaves, notices = self.states(which or self.config.evaluation.state).read(sharding.replicated(mesh))
         except FileNotFoundError as error:
             raise UsageError(f"{self.workdir} holds no trained model: {error}") from error
-        for notice in notices:
+        for notice in notices if self.among.chief else ():
             print(notice)
         return variables_of(leaves), int(leaves[".step"])
 

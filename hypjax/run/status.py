@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +23,10 @@ from absl import logging
 import hypjax
 from hypjax.data.errors import DataError, UsageError
 from hypjax.run.compiled import compiling, keep_compiled
+from hypjax.run.peers import here
 
 TRACEBACK = "--traceback"
+NOTICED = 10.0  # seconds in which a process that is gone is heard of, after what was computed with it broke off
 
 
 class DivergedError(RuntimeError):
@@ -58,6 +61,7 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
 
     0 done; 1 stopped by what it met: a loss that is not finite, a full disk; 2 bad usage or bad data; 128 + n stopped
     by signal n, SIGTERM or Ctrl-C, after saving. `--version` says what runs, `--traceback` shows where an error arose.
+    Of several processes that work as one all end with the status of the first that ends by itself, and its line.
     """
     hypjax.leave_signals()
     argv = [word for word in sys.argv if word != TRACEBACK]
@@ -76,32 +80,31 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         try:
             with _told():
                 program(argv)
+                here().close()
         except Exception:
             if len(argv) < len(sys.argv):
                 traceback.print_exc()
             raise
     except (UsageError, DataError) as error:
-        sys.stdout.flush()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        leave(2)
+        leave(2, f"error: {_one_line(error)}")
     except BrokenPipeError:  # who read our output, `head` say, has read enough
         os._exit(128 + signal.SIGPIPE)
     except OSError as error:
-        sys.stdout.flush()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "stopped: no space left; make room, and the same command resumes" if full else "error"
-        print(f"{what}: {_one_line(error)}", file=sys.stderr)
-        leave(1 if full else 2)
+        leave(1 if full else 2, f"{what}: {_one_line(error)}")
     except Stopped as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        leave(128 + stopped.signal)
+        leave(128 + stopped.signal, f"\n{stopped}")
     except DivergedError as error:
-        sys.stdout.flush()
-        print(f"stopped: {_one_line(error)}", file=sys.stderr)
-        leave(1)
+        leave(1, f"stopped: {_one_line(error)}")
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        leave(130)
+        leave(130, "\ninterrupted")
+    except Exception as error:
+        if here().count == 1:
+            raise
+        time.sleep(NOTICED)
+        traceback.print_exc()
+        leave(1, f"stopped: {type(error).__name__}: {_one_line(error)[:200]}")
 
 
 @contextmanager
@@ -132,11 +135,20 @@ def _quieted(tell: Callable[[sys.UnraisableHookArgs], None]) -> Callable[[sys.Un
     return told
 
 
-def leave(status: int) -> NoReturn:
-    """Ends the process; at once where a compilation is under way, which would go on for a minute."""
+def leave(status: int, line: str = "") -> NoReturn:
+    """Ends the process, and those that work with it; at once where a compilation goes on, as it would for a minute.
+
+    Args:
+      status: with which.
+      line: the reason, if there is one to be told.
+    """
+    peers = here()
+    if peers.count > 1:
+        peers.end(status, line, f"{peers.named(peers.index)}: {line.strip()}")
+    sys.stdout.flush()
+    if line:
+        print(line, file=sys.stderr, flush=True)
     if compiling():
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import jax
-
+from hypjax.run.peers import ALONE, Peers, here
 from hypjax.run.status import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -22,17 +20,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # of them, takes minutes: a thread that hears of it at once ends the process where the main thread does not.
 SECONDS = 24.0  # until the process is gone, whatever it does
 PATIENCE = 2.0  # where there is nothing to save
+MARGIN = 0.5  # by which other processes leave it to process 0
 
 
 class Stopping:
     """Notes the first of the signals and lets the loop save; a second one ends the process at once.
 
-    Use as a context manager around the loop. In another thread than the main one signals are left alone, and so they
-    are among several processes: one that saved alone would wait for the others for ever.
+    Use as a context manager around the loop. In another thread than the main one signals are left alone. Among several
+    processes it is process 0 that saves, and then ends them all: the others pass on to it what they hear.
 
     Args:
       then: what the same command does afterwards, as in `Stopped`.
-      alone: whether there are surely no other processes; else JAX is asked, which looks for its devices then.
+      among: the processes that are asked to stop together.
 
     Attributes:
       asked: the signal that came, or None.
@@ -40,29 +39,33 @@ class Stopping:
       saved: the step whose state is on the disk, if any.
     """
 
-    def __init__(self, then: str = "resumes", *, alone: bool = False) -> None:
-        self._then, self._alone = then, alone
+    def __init__(self, then: str = "resumes", among: Peers = ALONE) -> None:
+        self._then, self._among = then, among
         self.asked: int | None = None
         self.settle: Callable[[], None] = lambda: None
         self.saved: Callable[[], int | None] = lambda: None
         self._nothing_to_save = False
-        self._heard = False
+        self._heard = 0  # signals, those of other processes among them
+        self._passed_on = False  # by another process, once at most
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
-        if threading.current_thread() is threading.main_thread() and (self._alone or jax.process_count() == 1):
+        if threading.current_thread() is threading.main_thread():
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
+            self._asked_before, self._among.asked = self._among.asked, self._pass_on
+            self._among.settle = lambda: self.settle()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._before:
+            self._among.asked, self._among.settle = self._asked_before, lambda: None
             signal.set_wakeup_fd(self._fd_before)
             os.close(self._writer)  # which ends the watcher
             self._watcher.join()
@@ -89,11 +92,20 @@ class Stopping:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, as soon as it is between two instructions."""
-        if self._heard:
+        self._heard += 1
+        if self._heard > 1 + self._passed_on:
             os._exit(128 + number)
-        self._heard, self.asked = True, number
+        if self._heard > 1 or not self._among.chief:
+            return
+        self.asked = number
         if self._nothing_to_save:
             raise Stopped(number, self.saved, then=self._then)
+
+    def _pass_on(self, number: int) -> None:
+        """On process 0: takes a signal that another process got as if it had come here, unless one has."""
+        if not self._heard and not self._passed_on:
+            self._passed_on = True
+            os.kill(os.getpid(), number)
 
     def _watch(self) -> None:
         """In a thread of its own, at once."""
@@ -101,8 +113,14 @@ class Stopping:
         if not first:
             return
         number, deadline = first[0], time.monotonic() + SECONDS
+        if not self._among.chief:  # which ends this one too, in time
+            self._among.ask(number)
+            deadline += MARGIN
         more = self._next(PATIENCE)
-        if more is None and self._nothing_to_save:  # it has not heard, or its `Stopped` was raised where none is
+        if more and self._passed_on:  # one signal that came both ways
+            more = self._next(PATIENCE)
+        # It has not heard, or its `Stopped` was raised where none is.
+        if more is None and self._nothing_to_save and self._among.chief:
             self._end(number, deadline)
         if more is None:
             more = self._next(deadline - time.monotonic())
@@ -127,9 +145,7 @@ class Stopping:
         waiting = threading.Thread(target=settle, daemon=True)
         waiting.start()
         waiting.join(max(0.0, deadline - time.monotonic()))
-        sys.stdout.flush()
-        print(f"\n{Stopped(number, lambda: saved[0], then=self._then)}", file=sys.stderr, flush=True)
-        os._exit(128 + number)
+        here().end(128 + number, f"\n{Stopped(number, lambda: saved[0], then=self._then)}")
 
 
 @contextmanager
@@ -139,5 +155,5 @@ def ending(then: str = "") -> Iterator[None]:
     Args:
       then: what the same command does afterwards, as in `Stopped`.
     """
-    with Stopping(then, alone=True) as stopping, stopping.nothing_to_save():
+    with Stopping(then) as stopping, stopping.nothing_to_save():
         yield

@@ -56,7 +56,7 @@ class Trained(NamedTuple):
 
 
 def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Trained:
-    """Loads the state of a run that its settings name, the last or the best.
+    """Loads the state of a run that its settings name, the last or the best, onto the devices of this process.
 
     Args:
       run: opened.
@@ -67,7 +67,7 @@ def load(run: Run, *, batch: int | None = None, images: int | None = None) -> Tr
       UsageError: the run has no whole checkpoint, or a batch that is not positive.
     """
     config = run.config.copy_and_resolve_references()
-    mesh = sharding.data_mesh()
+    mesh = sharding.data_mesh(jax.local_devices())
     config.evaluation.batch = choose_batch(config.evaluation.batch if batch is None else batch, images, mesh.size)
     model, preprocess = models.create_model(config)
     space_at = models.create_space_at(config)

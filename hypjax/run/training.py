@@ -16,7 +16,7 @@ from hypjax.config.inputs import create_inputs
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.source import digest
-from hypjax.run import manifest, results
+from hypjax.run import manifest, results, starting
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.compiled import Ahead
 from hypjax.run.hooks import Fitting, Logging, Profiling, Saving, Stop, Validating
@@ -45,7 +45,8 @@ class Training:
 
     def __init__(self, run: Run, stopping: Stopping, *, profile: bool = False) -> None:
         self.made_with, self.began = manifest.environment(), time.monotonic()
-        self.run, self.stopping, self.profile, self.chief = run, stopping, profile, jax.process_index() == 0
+        self.run, self.stopping, self.among, self.chief = run, stopping, run.among, run.among.chief
+        self.profile = profile and self.chief
         self.say = print if self.chief else (lambda *text, **options: None)
         self.mesh = sharding.data_mesh()
         self.setup = assembly.assemble(run.config)
@@ -65,8 +66,9 @@ class Training:
             raise UsageError("evaluation.state=best needs checkpoint.best, the figure by which the best state is kept")
         self.made_with["data"] = assembly.summary(self.setup.splits)
         self.made_with["digest"] = {name: digest(part) for name, part in self.setup.splits._asdict().items()}
+        starting.require_alike(self.among, {"digest of the data": self.made_with["digest"]})
         self.say(f"{config.name}: {self.made_with['data']}")
-        devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {jax.process_count()} process(es)"
+        devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {self.among.count} process(es)"
         self.say(f"{devices}; {run.workdir}")
         if config.steps < run.config.steps:
             self.say(
@@ -114,19 +116,19 @@ class Training:
     def _begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The state, from the start or from the last whole checkpoint, and its step."""
         config = self.config
-        if not checkpoints.steps:
+        if self.among.from_chief(self.chief and not checkpoints.steps):
             self.say("preparing: weights, a sample of features for the head, compilation")
             start = None
             if config.init_from:
-                start, step = Run.open(config.init_from).restore(self.mesh)
+                start, step = Run.open(config.init_from, among=self.among).restore(self.mesh)
                 self.say(f"starting from step {step} of {config.init_from}")
             state = initialization.initial_state(
                 config, self.setup, self.evaluator, start, say=self.say, meanwhile=self.step.start
             )
             return state, 0
-        for line in manifest.changes(self.run.workdir, self.made_with):
-            self.say(line)
         if self.chief:
+            for line in manifest.changes(self.run.workdir, self.made_with):
+                self.say(line)
             self.run.keep_data_dir()
         self.step.start()
         like = initialization.abstract_state(config, self.setup)
@@ -168,7 +170,8 @@ class Training:
 
         def last_saved() -> int | None:
             checkpoints.wait()
-            return max(checkpoints.steps, default=None)
+            saved: int | None = self.among.from_chief(max(checkpoints.steps, default=None) if self.chief else None)
+            return saved
 
         log = Logging(
             writer,
@@ -189,11 +192,10 @@ class Training:
             refit=self.refit,
             best=best,
             position=self.batches.get_state,
+            among=self.among,
         )
         validating.recall(self.run.metrics if self.chief else [])
-        # Among several processes a clock of each would have them save at different steps.
-        minutes = config.checkpoint.minutes if jax.process_count() == 1 else 0.0
-        every = config.checkpoint.every
+        every, minutes = config.checkpoint.every, config.checkpoint.minutes
         saving = Saving(checkpoints, self.batches, plan, every=every, minutes=minutes, before=validating, writer=writer)
         hooks: list[Hook] = [saving, validating, Stop(self.stopping, saving)]
         if self.refit is not None:

@@ -210,13 +210,14 @@ class Store:
     Args:
       path: of the file; its shards lie in `PATH.partial`.
       about: what it is to say of itself.
+      share: index and count of the processes that fill it together, whose shards have names of their own.
 
     Raises:
       UsageError: what is there was made by another model or from another folder.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        self.path, self.about = path, about
+    def __init__(self, path: Path, about: dict[str, Any], share: tuple[int, int] = (0, 1)) -> None:
+        self.path, self.about, self._share = path, about, share
         self.partial = path.with_name(f"{path.name}.partial")
         self.notices: list[str] = []
         self._parts: list[Embeddings] = []
@@ -250,7 +251,8 @@ class Store:
     def add(self, part: Embeddings) -> None:
         """Keeps a shard on the disk, so that a killed run need not do it again."""
         taken = [int(path.stem) for path in self.partial.glob("*.npz") if path.stem.isdigit()]
-        path = self.partial / f"{max(taken, default=-1) + 1:08d}.npz"
+        (index, count), free = self._share, max(taken, default=-1) + 1
+        path = self.partial / f"{free + (index - free) % count:08d}.npz"
         write(path, part._replace(about=self.about))
         self._take(path)
 

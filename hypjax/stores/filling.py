@@ -15,6 +15,7 @@ from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import is_remote
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import Files, Picture
+from hypjax.run.peers import Peers
 from hypjax.stores.embeddings import Embeddings
 
 KEEP_EVERY = 5.0  # seconds of work that a kill may cost
@@ -140,6 +141,32 @@ def fill(
     left_out = f"; {count:,} {'file' if count == 1 else 'files'} left out" if count else ""
     print(f"{store.path}: {len(whole.pictures):,} {of.format(whole.coordinates)}{left_out}")
     return whole
+
+
+def fill_share(
+    store: Filling[Made],
+    embed: Embed,
+    images: Path,
+    pictures: Sequence[Picture],
+    *,
+    shorter_side: int,
+    among: Peers,
+) -> None:
+    """Embeds this process's share of the pictures that are missing in a store, and waits for the others.
+
+    Args:
+      store: the file; each process has one of its own, whose shards lie in a folder that all see.
+      embed: what makes points of images.
+      images: the folder of the pictures.
+      pictures: all that are to be in it, the same on all processes.
+      shorter_side: larger images are shrunk to it as they are read, in pixels; 0 for none.
+      among: the processes that share them.
+    """
+    missing = store.missing(pictures)
+    among.share(None)  # before any of them adds to it
+    for part in embed_pictures(embed, images, missing[among.index :: among.count], shorter_side=shorter_side):
+        store.add(part)
+    among.share(None)
 
 
 def embed_pictures(embed: Embed, root: Path, pictures: Sequence[Picture], *, shorter_side: int) -> Iterator[Embeddings]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -65,6 +64,6 @@ class Refit:
     def keep(self, state: TrainState) -> TrainState:
         """The state with the head that evaluation would use, for good."""
         params = self(state.evaluated())["params"]["head"]
-        whole = jax.device_put(params, sharding.replicated(self.mesh))
+        whole = sharding.replicate(params, self.mesh)
         fitted = {f"head/{name}": value for name, value in whole.items()}
         return state.replace(frozen={path: fitted.get(path, value) for path, value in state.frozen.items()})

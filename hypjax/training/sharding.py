@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -12,42 +16,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from hypjax.data.errors import UsageError
 from hypjax.retrieval import Shares
 
-# A scheduler that starts several processes tells each of them how many there are.
-_TASK_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-
-
-def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins this process to its peers, before anything else touches a device.
-
-    Args:
-      coordinator: `HOST:PORT` of process 0, or None to ask the launcher (TPU pod, SLURM, MPI), if any.
-      num_processes: how many processes there are.
-      process_id: which one this is, from 0.
-
-    Raises:
-      UsageError: only some of the three are given.
-    """
-    given = (coordinator is not None, num_processes is not None, process_id is not None)
-    if any(given) and not all(given):
-        raise UsageError("--coordinator, --num_processes and --process_id go together")
-    if all(given):
-        # Ignored where there are accelerators; without it CPU processes cannot talk to each other.
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    elif _launched_by_scheduler():
-        jax.distributed.initialize()
-
-
-def _launched_by_scheduler() -> bool:
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    tasks = [os.environ.get(name, "1") for name in _TASK_COUNTS]
-    return "," in hosts or any(task.isdigit() and int(task) > 1 for task in tasks)
+_BLOCK = 2**25  # bytes that are sent at a time
 
 
 def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     """The mesh over all devices (of all hosts), its one axis named `data`."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def place_among(mesh: Mesh) -> tuple[int, int]:
+    """Which of the processes that have devices in a mesh this is, from 0, and how many they are."""
+    processes = sorted({device.process_index for device in mesh.devices.flat})
+    return processes.index(jax.process_index()), len(processes)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -101,9 +82,61 @@ def shares(count: int, together: int) -> Shares:
     return Shares((np.arange(count) // together % processes).astype(np.int32), jax.process_index(), allgather)
 
 
-def from_chief(value: np.ndarray) -> np.ndarray:
-    """What process 0 found, on every process."""
-    return value if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(value))
+def put(tree: Any, where: NamedSharding) -> Any:
+    """Host arrays that are the same on every process, laid whole onto devices; that they are is not looked at."""
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(where, np.asarray(leaf)), tree)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A tree of arrays as process 0 has it, bit by bit, whole on every device.
+
+    Args:
+      tree: of the same structure on every process, its arrays whole on each.
+      mesh: whose devices.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, replicated(mesh))
+    leaves, structure = jax.tree.flatten(tree)
+    told = from_chief({f"{place:09d}": np.asarray(leaf) for place, leaf in enumerate(leaves)})
+    return put(jax.tree.unflatten(structure, [told[place] for place in sorted(told)]), replicated(mesh))
+
+
+def meet(mesh: Mesh) -> None:
+    """Has all devices talk to each other, and processes, while all wait for it: who comes late later may be missed."""
+    from_chief({})
+    word = np.zeros(len(mesh.local_devices), np.int32)
+    words = jax.make_array_from_process_local_data(split(mesh), word)
+    jax.block_until_ready(jax.jit(lambda all_of_them: all_of_them, out_shardings=replicated(mesh))(words))
+
+
+def from_chief(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by name as process 0 has them, bit by bit, on every process.
+
+    Args:
+      arrays: of process 0; those of the others are not looked at.
+    """
+    words = json.dumps([(name, array.dtype.name, array.shape) for name, array in arrays.items()]).encode()
+    octets: Any = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays.values()]
+    stream = np.concatenate([np.frombuffer(words, np.uint8), *octets])
+    sizes = np.array([len(words), *divmod(len(stream), 2**30)], np.int32)
+    head, *parts = multihost_utils.broadcast_one_to_all(sizes).tolist()
+    size = parts[0] * 2**30 + parts[1]
+    block = min(_BLOCK, max(4, 1 << (size - 1).bit_length()))  # of few sizes, each of which is compiled
+    received = np.empty(-(-size // block) * block, np.uint8)
+    for start in range(0, size, block):
+        part = np.zeros(block, np.uint8)
+        if jax.process_index() == 0:
+            part[: len(stream[start : start + block])] = stream[start : start + block]
+        # As integers, whose sum with zeros of the others is what they are.
+        received[start : start + block] = np.asarray(multihost_utils.broadcast_one_to_all(part.view(np.int32))).view(
+            np.uint8
+        )
+    whole, place = {}, head
+    for name, dtype, shape in json.loads(received[:head].tobytes()):
+        taken = math.prod(shape) * jnp.dtype(dtype).itemsize
+        whole[name] = received[place : place + taken].copy().view(jnp.dtype(dtype)).reshape(shape)
+        place += taken
+    return whole
 
 
 def shareable(batch: int, devices: int) -> int:

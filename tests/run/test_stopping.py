@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 import hypjax
+from hypjax.run.peers import Peers
 from hypjax.run.status import Stopped
 from hypjax.run.stopping import Stopping
 
@@ -130,8 +131,24 @@ def test_a_signal_during_a_garbage_collection_is_not_lost():
     assert time.monotonic() - began < 40
 
 
-def test_among_several_processes_a_signal_ends_each_as_ever(monkeypatch):
-    monkeypatch.setattr("jax.process_count", lambda: 2)
-    before = signal.getsignal(signal.SIGTERM)
-    with Stopping():
-        assert signal.getsignal(signal.SIGTERM) is before
+def test_a_signal_that_another_process_got_counts_as_the_same_one(monkeypatch):
+    """A launcher sends it to all: that of process 0 itself comes a moment later, and is no second one."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with Stopping(among=(peers := Peers())) as stopping:
+        peers.asked(signal.SIGTERM)
+        peers.asked(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stopping.asked, ended) == (signal.SIGTERM, [])
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == [143]
+
+
+def test_another_process_than_the_first_leaves_it_to_that_one_to_stop(monkeypatch):
+    asked = []
+    monkeypatch.setattr(peers := Peers(1, ("a", "b")), "ask", asked.append)
+    with Stopping(among=peers) as stopping, stopping.nothing_to_save():
+        os.kill(os.getpid(), signal.SIGINT)
+        while not asked:
+            time.sleep(0.01)
+    assert (stopping.asked, asked) == (None, [signal.SIGINT])
