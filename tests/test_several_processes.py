@@ -24,7 +24,6 @@ SHARED = (
 LONG = (
     "--config.steps=1000",
     "--config.most_epochs=0.0",
-    "--config.evaluation.test=false",
     "--config.checkpoint.every=300",
     "--config.checkpoint.keep=9",
 )
