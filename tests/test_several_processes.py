@@ -22,10 +22,9 @@ SHARED = (
     "--config.evaluation.degraded_test_queries=0",
 )
 LONG = (
-    "--config.steps=1000",
+    "--config.steps=300",
     "--config.most_epochs=0.0",
-    "--config.evaluation.test=false",
-    "--config.checkpoint.every=300",
+    "--config.checkpoint.every=100",
     "--config.checkpoint.keep=9",
 )
 
@@ -121,14 +120,14 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_the_unbroken_run(folder
     assert status == 0, err
     shutil.copytree(unbroken, broken)
     (broken / "results.json").unlink()
-    forget_after(300, broken)
+    forget_after(100, broken)
     for path in (broken / "checkpoints").iterdir():
-        if path.name != "300":
+        if path.name != "100":
             shutil.rmtree(path)
     words = tiny(folder, broken, *SHARED, *LONG)
 
     four = start_together(*words, devices=1)
-    taken(four[0], broken, 310)
+    taken(four[0], broken, 103)
     four[1].kill()
     began = time.monotonic()
     ends = [finish(process) for process in four]
@@ -138,20 +137,20 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_the_unbroken_run(folder
         assert complaints(end)[-1].startswith("stopped: process 1 of 4 on "), end[2]
         assert len(complaints(end)) == 1, end[2]
 
-    forget_after(300, broken)
+    forget_after(100, broken)
     four = start_together(*words, devices=1)
-    taken(four[0], broken, 310)
+    taken(four[0], broken, 103)
     four[2].send_signal(signal.SIGTERM)
     began = time.monotonic()
     ends = [finish(process) for process in four]
     assert time.monotonic() - began < 25
     assert [end[0] for end in ends] == [143] * 4, ends
     saved = max(int(path.name) for path in (broken / "checkpoints").iterdir() if path.name.isdecimal())
-    assert 310 <= saved < 1000
+    assert 103 <= saved < 300
     for end in ends:
         assert complaints(end)[-1].endswith(f"stopped by SIGTERM, step {saved} is saved; the same command resumes")
 
-    ends = [finish(process) for process in start_together(*words, count=2, devices=2)]
+    ends = [finish(process) for process in start_together(*words, count=2, devices=1)]
     assert [end[0] for end in ends] == [0, 0], ends
     assert f"resuming after step {saved}" in ends[0][1]
     found, expected = losses(broken), losses(unbroken)
