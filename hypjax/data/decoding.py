@@ -73,6 +73,7 @@ def _answer(
                 free += image.nbytes
         else:
             image = shared[where[0] : where[0] + math.prod(where[1])].reshape(where[1])
+            image.flags.writeable = False
         view, levels[place] = view_of(image, seed, transform, degradation)
         shared[slot : slot + view.nbytes] = view.ravel()
         slot += view.nbytes

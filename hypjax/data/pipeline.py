@@ -1,5 +1,6 @@
 """From a source to batches of arrays: a Grain pipeline, deterministic, resumable, cut by process."""
 
+import functools
 import logging
 import math
 import sys
@@ -49,13 +50,14 @@ class Batches:
     def __init__(
         self, places: Places, steps: int, views: Views, *, seed: int, workers: Workers | None, keep: bool
     ) -> None:
-        self._places, self._steps, self._seed, self._step = places, steps, seed, 0
+        self._places = functools.lru_cache(maxsize=16)(places)  # asked for by each chunk of a batch
+        self._steps, self._seed, self._step = steps, seed, 0
         self._labels, self._size = np.asarray(views.source.labels, np.int32), views.transform.size
         self._fill, self._workers = (workers or Threads()).open(views, keep=keep)
         batch = len(places(0)[0])
         self._chunk = max(1, min(math.ceil(batch / self._workers), CHUNK // (3 * self._size**2)))
         self._chunks = math.ceil(batch / self._chunk)
-        self._lock, self._last = threading.Lock(), (-1, places(0))
+        self._lock = threading.Lock()
         self._made: grain.DatasetIterator | None = None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -89,9 +91,7 @@ class Batches:
     def _load(self, number: int) -> Batch:
         step, part = divmod(number, self._chunks)
         with self._lock:
-            if self._last[0] != step:
-                self._last = step, self._places(step)
-            positions, indices, valid = self._last[1]
+            positions, indices, valid = self._places(step)
         chosen = slice(part * self._chunk, (part + 1) * self._chunk)
         positions, indices, valid = positions[chosen], indices[chosen], valid[chosen]
         read = int(valid.sum())

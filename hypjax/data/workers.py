@@ -186,12 +186,13 @@ class Processes:
             self._begin()
         read, key = own
         made = cloudpickle.dumps((read, views.transform, views.degradation))
+        name = hashlib.sha256(made).digest()
         kept: dict[int, tuple[int, tuple[int, ...]]] = {}  # where in the shared memory an image is, and its shape
 
         def fill(seeds: Sequence[tuple[int, ...]], indices: Sequence[int], out: np.ndarray) -> np.ndarray:
             found = [kept.get(index) for index in indices]
             keys = [key(index) if place is None else None for index, place in zip(indices, found, strict=True)]
-            levels, new = self._ask(made, (keep, seeds, found, keys), out)
+            levels, new = self._ask(name, made, (keep, seeds, found, keys), out)
             kept.update({indices[place]: where for place, where in new})
             return levels
 
@@ -208,8 +209,8 @@ class Processes:
         finally:
             os.close(memory)
 
-    def _ask(self, made: bytes, wanted: Any, out: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-        worker, name = self._idle.get(), hashlib.sha256(made).digest()
+    def _ask(self, name: bytes, made: bytes, wanted: Any, out: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+        worker = self._idle.get()
         try:
             if worker is None:
                 raise RuntimeError("these processes were closed")
