@@ -55,7 +55,7 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         leaves, _ = checkpoints.read(sharding.replicated(mesh))
     evaluator = assembly.create_evaluator(config, setup, mesh)
-    expected = evaluator._embed(variables_of(leaves), setup.splits.test)
+    expected, _ = evaluator._embed(variables_of(leaves), setup.splits.test)
     rows = [file["paths"].tolist().index(setup.splits.test.name(i)) for i in range(len(setup.splits.test))]
     np.testing.assert_allclose(file["points"][rows], expected.points, atol=1e-6)
     np.testing.assert_allclose(file["uncertainty"][rows], expected.uncertainty, atol=1e-6)

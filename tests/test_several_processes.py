@@ -94,8 +94,9 @@ def test_four_processes_of_two_devices_are_one_of_one(single, folder, tmp_path):
     ends = [finish(process) for process in start_together(*words, each=lambda index: [elsewhere] * bool(index))]
     assert [end[0] for end in ends] == [0] * 4, ends
     assert "8 cpu device(s) in 4 process(es)" in ends[0][1]
-    # The collectives greet on their own; of ours only process 0 speaks.
-    assert all(line.startswith("[Gloo]") for end in ends[1:] for line in end[1].splitlines())
+    # The collectives greet on their own, from threads that interrupt each other; of ours only process 0 speaks.
+    said = [line for end in ends[1:] for line in end[1].splitlines()]
+    assert [line for line in said if line.strip() and "[Gloo]" not in line and "peer ranks" not in line] == []
     found, expected = losses(tmp_path / "run"), losses(single)
     assert found.keys() == expected.keys()
     np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-3)

@@ -14,8 +14,7 @@ import errno
 import json
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from orbax.checkpoint import v1 as ocp
 from hypjax.data.copies import move
 from hypjax.data.errors import UsageError
 from hypjax.data.places import is_remote
+from hypjax.run.checking import check_head, checks, checksum, require_same
 from hypjax.run.peers import ALONE, Peers
 from hypjax.training import sharding
 from hypjax.training.state import TrainState
@@ -102,17 +102,17 @@ class SavedStates:
         position = np.asarray(data["json"]).tobytes()
         # In one of a version that kept none there is nothing to be compared with.
         written = np.asarray(data["checks"]) if "checks" in data else None
-        if written is not None and written[:2].tolist() != _check_head(held, position):
+        if written is not None and written[:2].tolist() != check_head(held, position):
             raise ValueError("names, shapes or data position are not as they were written")
         if like is not None:
-            _require_same(step, held, like)
+            require_same(step, held, like)
         # As NumPy arrays, whatever wrote them; these are of shape and type alone and take no memory.
         abstract = {path: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for path, leaf in held.items()}
         with _by_itself():
             leaves: dict[str, np.ndarray] = ocp.load_checkpointables(folder, {"state": abstract})["state"]
         if written is not None:
             for path, check in zip(sorted(leaves), written[2:].tolist(), strict=True):
-                if _check(leaves[path]) != check:
+                if checksum(leaves[path]) != check:
                     raise ValueError(f"{path} is not as it was written")
         return leaves, position
 
@@ -194,7 +194,7 @@ class Checkpoints(SavedStates):
             return
         # Copies, as the background may take its time.
         tree, position = {path: np.array(leaf) for path, leaf in _tree(state).items()}, json.dumps(data).encode()
-        kept = {"json": np.frombuffer(position, np.uint8), "checks": _checks(tree, position)}
+        kept = {"json": np.frombuffer(position, np.uint8), "checks": checks(tree, position)}
         save = writing.args.StandardSave
         with _file_system():  # also of the one before, which was written in the background
             self._manager.save(
@@ -273,44 +273,11 @@ def _file_system(except_for: int | None = None) -> Iterator[None]:
         raise
 
 
-def _require_same(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-    def told(leaves: dict[str, Any], path: str) -> str:
-        return str(tuple(leaves[path].shape)) if path in leaves else "nothing"
-
-    changed = [
-        f"{path.removeprefix('.')}: {told(held, path)} -> {told(wanted, path)}"
-        for path in sorted({*held, *wanted})
-        if told(held, path) != told(wanted, path)
-    ]
-    if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise UsageError(
-            f"checkpoint {step} is of another model or other data ({'; '.join(changed[:3])}{more}); nothing was "
-            "changed: bring the settings and data back that it was trained with, or choose another --workdir"
-        )
-
-
 def _reason(error: BaseException | None) -> str:
     while error is not None and error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__
-
-
-def _checks(tree: Mapping[str, Any], position: bytes) -> np.ndarray:
-    """What a checkpoint is compared with when it is read: the checks of its head and of each leaf, by their names."""
-    return np.array([*_check_head(tree, position), *(_check(tree[path]) for path in sorted(tree))], np.uint32)
-
-
-def _check_head(tree: Mapping[str, Any], position: bytes) -> list[int]:
-    """Of the data position, and of names, shapes and types."""
-    told = [f"{path} {tuple(tree[path].shape)} {np.dtype(tree[path].dtype).name}" for path in sorted(tree)]
-    return [zlib.crc32(position), zlib.crc32("\n".join(told).encode())]
-
-
-def _check(leaf: Any) -> int:
-    octets: Any = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
-    return zlib.crc32(octets)
 
 
 def _tree(state: TrainState) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def test_more_devices_hold_less_each():
     assert many.memory.batch * 8 == few.memory.batch
     assert many.memory.temporaries < few.memory.temporaries / 3
     assert many.memory.state == few.memory.state
-    assert many.operations == few.operations
+    # A CPU alone sums gradients of biases by products, since those are faster; several would send eight times as much.
+    assert 0.97 * few.operations < many.operations <= few.operations
 
 
 def test_a_batch_that_cannot_be_shared_names_one_that_can():
