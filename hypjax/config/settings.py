@@ -230,7 +230,7 @@ def _optimizer() -> dict[str, Any]:
             "head_multiplier": 2.0,  # of the learning rate, for the head
             "doubt_multiplier": 0.0,  # for a learned uncertainty; 0: head_multiplier
             "proxy_multiplier": 20.0,  # for class proxies and a learned beta
-            "hier_multiplier": 20.0,  # for HIER's proxies
+            "hier_multiplier": 20.0,  # for proxies of HIER and of the nodes of a tree
             "curvature_multiplier": 20.0,  # for a learned curvature, on the logarithm's scale
             "warmup": 0.05,  # share of the steps
             "schedule": "cosine",  # cosine | constant

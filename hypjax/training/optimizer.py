@@ -63,10 +63,9 @@ def create_optimizer(
       head_multiplier: of the learning rate for the head.
       doubt_multiplier: of the learning rate for a learned uncertainty.
       head_decay: weight decay of the head's kernels; None for `weight_decay`.
-      proxy_multiplier: of the learning rate for proxies of classes and of a tree's nodes, which Riemannian Adam moves
-        where they are points, and the margin loss's boundary.
-      hier_multiplier: of the learning rate for HIER's proxies: as points Riemannian Adam moves them on their manifold,
-        as tangent vectors AdamW.
+      proxy_multiplier: of the learning rate for class proxies and the margin loss's boundary.
+      hier_multiplier: of the learning rate for HIER's proxies and those of a tree's nodes: as points Riemannian Adam
+        moves them on their manifold, as tangent vectors AdamW.
       curvature_multiplier: of the learning rate for a learned curvature.
 
     Returns:
@@ -98,18 +97,17 @@ def create_optimizer(
         ),
         optax.stateless(scale),
     )
-    groups = {
+    groups = {  # each has a state of its own in every checkpoint: one more would make older ones unreadable
         "model": model,
         "proxies": optax.adam(scaled(proxy_multiplier)),
         "tangents": optax.adamw(scaled(hier_multiplier), weight_decay=weight_decay),
         "points": optim.riemannian_adam(scaled(hier_multiplier)),
-        "nodes": optim.riemannian_adam(scaled(proxy_multiplier)),
         "curvature": optax.adam(scaled(curvature_multiplier)),
     }
     owners = {
         "objective/hier_proxies": "points",
         "objective/hier_tangents": "tangents",
-        "objective/node_proxies": "nodes",
+        "objective/node_proxies": "points",
         "objective/curvature": "curvature",
     }
 

@@ -84,10 +84,15 @@ def test_what_the_objective_learns_beside_the_model_is_moved_by_rules_of_its_own
 
     updates, moved = first_updates(params, grads)
     np.testing.assert_allclose(updates["objective/class_proxies"], -0.3, rtol=1e-5)
-    np.testing.assert_allclose(moved, [[0.2] * 4, [0.3] * 4], rtol=1e-3)
+    np.testing.assert_allclose(moved, [[0.2] * 4, [0.2] * 4], rtol=1e-3)
     plain = updates_of(PARAMS, GRADS, weight_decay=0.5, clip_norm=3.0)
     for path in PARAMS:
         assert np.sign(updates[path]).tolist() == np.sign(plain[path]).tolist()
+
+
+def test_the_groups_are_those_of_every_checkpoint_that_there_is():
+    state = create_optimizer(optax.constant_schedule(0.1), weight_decay=0.0, clip_norm=0.0).init(PARAMS)
+    assert set(state.inner_states) == {"model", "proxies", "tangents", "points", "curvature"}
 
 
 def test_gradients_are_clipped_together():
