@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from hypjax import losses, optim
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.geometry import Manifold
+from hypjax.geometry import Manifold, Sphere
 from hypjax.geometry.cones import HYPERBOLIC
 from hypjax.losses.memory import CrossBatchMemory, References
 from hypjax.training.comparing import (
@@ -109,7 +109,7 @@ class Objective(NamedTuple):
         for name, regularizer in self.regularizers:
             figures[name] = regularizer(given)
             total = total + figures[name]
-        if len(self.tree.sizes) > 1 and NODE_PROXIES in params:
+        if len(self.tree.sizes) > 1 and NODE_PROXIES in params and not isinstance(space.manifold, Sphere):
             figures["radius_order"] = self.tree.order(space.manifold.dist0(node_points(params, space)))
         if output.doubt is not None and self.failure_weight:
             failure = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
