@@ -15,6 +15,7 @@ from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.run import variables_of
 from hypjax.stores import embeddings, filling
 from hypjax.training import sharding
+from tests.peers import all_do, met
 from tests.pictures import save_pictures, untrained_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Image size .* exceeds limit")
@@ -59,6 +60,14 @@ def test_the_points_are_those_of_evaluation_and_need_numpy_alone(workdir, tmp_pa
     rows = [file["paths"].tolist().index(setup.splits.test.name(i)) for i in range(len(setup.splits.test))]
     np.testing.assert_allclose(file["points"][rows], expected.points, atol=1e-6)
     np.testing.assert_allclose(file["uncertainty"][rows], expected.uncertainty, atol=1e-6)
+
+
+def test_processes_that_see_other_pictures_are_told_so(workdir, photos, tmp_path):
+    fewer = save_pictures(tmp_path / "fewer", classes=2)
+    peers = met(2)
+    made = all_do(peers, lambda each: embed.embed(workdir, (photos, fewer)[each.index], tmp_path / "a.npz", among=each))
+    all_do(peers, lambda each: each.close())
+    assert all("they differ, from process 0 to process 1: pictures: " in line for line in made)
 
 
 @pytest.mark.slow

@@ -114,6 +114,23 @@ def test_two_processes_evaluate_to_the_figures_of_one(single, tmp_path):
     assert_same_figures(results(tmp_path / "run"), results(single))
 
 
+def test_two_processes_embed_a_share_each_into_the_file_of_one(single, folder, tmp_path):
+    photos = shutil.copytree(folder / "test", tmp_path / "photos")
+    (photos / "none.png").write_bytes(b"none")
+    words = ["--workdir", single, "--images", photos, "--batch=4"]
+    two = start_together(*words, "--out", tmp_path / "two.npz", module="hypjax.embed", count=2, devices=1)
+    ends = [finish(process) for process in two]
+    assert [end[0] for end in ends] == [0, 0], ends
+    status, _, err = run(*words, "--out", tmp_path / "one.npz", module="hypjax.embed")
+    assert status == 0, err
+    assert "skipped" in ends[0][2]
+    with np.load(tmp_path / "two.npz") as shared, np.load(tmp_path / "one.npz") as whole:
+        assert shared["paths"].tolist() == whole["paths"].tolist()
+        np.testing.assert_allclose(shared["points"], whole["points"], atol=1e-6)
+        assert len(whole["points"]) == 12
+    assert not (tmp_path / "two.npz.partial").exists()
+
+
 def test_killed_stopped_and_resumed_by_others_it_ends_as_the_unbroken_run(folder, tmp_path):
     """Saved by 1, resumed by 4 of which one is killed, by 4 of which one is asked to stop, and by 2 to the end."""
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"

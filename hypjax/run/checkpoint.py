@@ -252,7 +252,10 @@ class Checkpoints(SavedStates):
 
 def _by_itself() -> ocp.Context:
     """Within it Orbax waits for no other process."""
-    return ocp.Context(multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0}))
+    here = jax.process_index()
+    return ocp.Context(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    )
 
 
 @contextmanager

@@ -25,9 +25,16 @@ import hypjax
 
 ENDED = 1.0  # seconds that process 0 waits for the others to be gone before it goes
 SETTLED = 10.0  # seconds that what is being written may take once a process is gone
-# A host without power says nothing: the system asks after ten seconds of silence, and four times more.
 _LONGEST = 2**28  # bytes of a message
-_KEPT_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPALIVE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+# A host without power says nothing: the system asks after ten seconds of silence, and four times more, and waits as
+# long, in milliseconds, for what was sent to be received.
+_KEPT_ALIVE = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPALIVE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 30_000,
+}
 
 
 class Peers:

@@ -8,6 +8,7 @@ import pytest
 from hypjax.data.errors import UsageError
 from hypjax.run import meeting, starting
 from hypjax.run.peers import ALONE
+from tests.peers import all_do, met
 from tests.programs import run, tiny
 
 
@@ -20,42 +21,6 @@ def free_port():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("images")
-
-
-def met(count):
-    """Processes of which each is a thread here."""
-    listening = meeting.listen(0)
-    port = listening.getsockname()[1]
-    found = [None] * count
-
-    def come(index):
-        found[index] = meeting.join(["nowhere.invalid", "localhost"], port, index, count, 20)
-
-    threads = [threading.Thread(target=come, args=(index,)) for index in range(1, count)]
-    for thread in threads:
-        thread.start()
-    found[0] = meeting.welcome(listening, count, 20)
-    for thread in threads:
-        thread.join()
-    return found
-
-
-def all_do(peers, what):
-    """What each of them gets from the same call, made by all at once."""
-    got = [None] * len(peers)
-
-    def do(index):
-        try:
-            got[index] = what(peers[index])
-        except UsageError as error:
-            got[index] = str(error)
-
-    threads = [threading.Thread(target=do, args=(index,)) for index in range(len(peers))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return got
 
 
 def test_those_that_meet_hear_each_other_and_process_0():
