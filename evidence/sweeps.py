@@ -48,6 +48,21 @@ KINDS = ("blur", "noise", "occlusion")
 DOUBT = ["uncertainty_auroc", "uncertainty_auroc_nearest_distance", "uncertainty_auroc_distance_ratio"]
 DEGRADED = [f"{kind}_{figure}" for figure in (*DOUBT[:2], "rank_correlation") for kind in KINDS]
 TREES = [f"{tree}_tree_triplets@subgroup" for tree in ("linkage", "minimax")]
+TEACHERS = {  # by what a tree teaches
+    "alone": "regularizer=none",
+    "levels": "regularizer=none,tree.decay=0.5",
+    "nodes": "regularizer=nodes",
+    "cones": "regularizer=nodes+cones",
+}
+LEVELS = [
+    "recall@1",
+    "map@r",
+    *(f"{figure}@{level}" for level in ("subgroup", "group") for figure in ("recall@1", "agreement")),
+    "nearest_lca_height",
+    *(f"radius_order@{level}" for level in ("subgroup", "group")),
+    *TREES,
+    *RADIUS,
+]
 
 
 class Sweep(NamedTuple):
@@ -209,6 +224,29 @@ def spaces() -> Sweep:
     return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0,1,2")
 
 
+def dimensions() -> Sweep:
+    """Few dimensions in three geometries under a kept head, fine-tuned on small pictures."""
+    best = ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
+    entries = {f"{name}_d{dim}": f"{KEPT},{SPACES[name]},head.dim={dim}" for dim in (4, 8, 16, 64) for name in best}
+    return Sweep(entries, PLAIN, seeds="0,1,2")
+
+
+def trees() -> Sweep:
+    """What a known tree teaches a free head, in three geometries at three temperatures each."""
+    spaces = {
+        "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
+        "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
+        "sphere": ("geometry=sphere,distance=cosine", (0.03, 0.07, 0.15)),
+    }
+    entries = {}
+    for name, (space, temperatures) in spaces.items():
+        for t in temperatures:
+            for teacher, words in TEACHERS.items():
+                if teacher != "cones" or name == "ball":
+                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{space},loss.temperature={t},head.dim=32,{words}"
+    return Sweep(entries, LEVELS, seeds="0,1")
+
+
 def final() -> Sweep:
     """The test classes, once: of each part the setting that the validation classes preferred, beside going without."""
     weak = f"{VIT},loss=multi_similarity"
@@ -254,6 +292,8 @@ SWEEPS = {
     "heads": heads,
     "methods": methods,
     "spaces": spaces,
+    "dimensions": dimensions,
+    "trees": trees,
     "final": final,
     "finetuned": finetuned,
 }

@@ -32,6 +32,7 @@ from hypjax.data.places import as_path
 from hypjax.run import Run, comparison, starting, status
 from hypjax.run.comparison import Comparison, Entry
 from hypjax.run.status import DivergedError
+from hypjax.run.stopping import ending
 from hypjax.show import plots
 from hypjax.show.plots import style
 
@@ -45,6 +46,7 @@ class Job(NamedTuple):
     folder: Path
 
 
+@ending("goes on with the runs that are left")
 def main(argv: Sequence[str]) -> None:
     """Reads the command line, trains what is not finished and reports."""
     values = flags.FlagValues()
