@@ -12,6 +12,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # of matrices took ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Programs that the tests start find hypjax's bytecode, though their environment may want none: half a second of each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The workers, and the programs that the tests start, share what they compile; each session starts with nothing.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="hypjax-compiled-")

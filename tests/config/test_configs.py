@@ -65,7 +65,7 @@ def results(workdir):
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS if path.stem != "hyp_uml"])  # see test_programs
 def test_quick_trains_and_is_scored(name, tmp_path):
     folder, workdir = save_pictures(tmp_path / "images", classes=10, each=4), tmp_path / "run"
-    words = [THIRDS, "--config.batch.classes=4"]
+    words = [THIRDS, "--config.batch.classes=4", *(LIGHT if name != "tree" else ())]
     if name == "tree":
         kinds = "".join(f"{path.name},kind {i % 3}\n" for i, path in enumerate(sorted(folder.iterdir())))
         (tmp_path / "tree.csv").write_text("child,parent\n" + kinds)
@@ -74,8 +74,8 @@ def test_quick_trains_and_is_scored(name, tmp_path):
     assert status == 0, err
     assert "step 12/12" in out
     drawn = {"curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}
-    assert {path.stem for path in workdir.glob("*.png")} == drawn
-    assert 0 <= results(workdir)["recall@1"] <= 1
+    assert {path.stem for path in workdir.glob("*.png")} == (drawn if name == "tree" else set())
+    assert 0 <= results(workdir)["recall@1" if name == "tree" else "validation/recall@1"] <= 1
 
 
 @pytest.mark.slow
@@ -91,6 +91,8 @@ def test_quick_trains_the_packaged_encoder_on_the_packaged_pictures(tmp_path, mo
         *LIGHT,
         f"--config.features.dir={tmp_path}",
         "--config.evaluation.batch=32",
+        "--config.data.image_size=32",
+        "--config.data.eval_image_size=32",
         "--config.head.radius=norm",
         "--config.encoder.frozen=('encoder/stem/', 'encoder/block_[0-9]/', 'encoder/block_1[0-3]/')",
     ]
