@@ -208,6 +208,7 @@ def test_two_configs_and_two_seeds_in_one_process(tmp_path, monkeypatch):
         "--config.evaluation.every=0",
         "--config.evaluation.degraded_queries=0",
         "--config.evaluation.degraded_test_queries=0",
+        "--config.evaluation.figures=('nmi',)",
     ]
     status, out, err = programs.run(*words, module="hypjax.compare")
     assert (status, err) == (0, "")

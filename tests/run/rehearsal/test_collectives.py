@@ -80,7 +80,7 @@ def settings(words):
     """A tiny network in whose step no two kinds of array have the same size."""
     shared = "dry,data=cub,encoder=vit_s16,data.image_size=32,data.eval_image_size=32,batch.classes=8,head.dim=6"
     config = apply_arguments(default_settings(), f"{shared},{words}")
-    vit = {"width": 32, "depth": 2, "heads": 2}
+    vit = {"width": 32, "depth": 1, "heads": 2}
     config.encoder.sizes.update({"width": 4, "stages": (1, 1)} if "resnet" in config.encoder.name else vit)
     return config
 

@@ -30,33 +30,37 @@ def first(count):
     return data_mesh(jax.devices()[:count])
 
 
+WORDS = "batch.classes=16,batch.samples_per_class=2"
+
+
+@pytest.fixture(scope="module")
+def many():
+    return rehearsal.measure(settings(WORDS), first(8))
+
+
 @pytest.mark.slow
-def test_what_a_run_takes_is_counted(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    config = settings("batch.classes=16,batch.samples_per_class=2")
-    found = rehearsal.measure(config, first(4))
+def test_what_a_run_takes_is_counted(many):
     patch = 16 * 16 * 3 * 32 + 32
     block = 2 * 2 * 32 + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 128 + 128) + (128 * 32 + 32)
     rest = 32 + (1 + 4) * 32 + 2 * 32  # class token, positions, the last normalization
     head = 32 * 128 + 128
-    assert (found.frozen, found.trained, found.objective) == (patch, block + rest + head, 0)
-    assert (found.devices, found.images, found.steps) == (4, 32, 50)
+    assert (many.frozen, many.trained, many.objective) == (patch, block + rest + head, 0)
+    assert (many.devices, many.images, many.steps) == (8, 32, 50)
     # Adam's two moments beside the parameters, three counters; CUB's validation leaves 90 of 100 classes.
-    assert 0 <= found.memory.state - 4 * (found.frozen + 3 * found.trained) < 64
-    assert found.memory.batch == 8 * (32 * 32 * 3 + 3 * 4 + 1)
-    assert len(found.splits.train) == 5864 - 586
-    assert found.steps_per_epoch == -(-5278 // 32)
-    assert found.memory.temporaries > found.memory.batch
-    assert found.operations > 6 * found.images * block * 5  # forward and backward, at least
-    text = "\n".join(rehearsal.describe(config, found))
-    assert f"{found.trained:,} trained, {patch:,} frozen" in text
-    assert "32 images, 16 classes × 2; 8 a device" in text
-    assert list(tmp_path.iterdir()) == []
+    assert 0 <= many.memory.state - 4 * (many.frozen + 3 * many.trained) < 64
+    assert many.memory.batch == 4 * (32 * 32 * 3 + 3 * 4 + 1)
+    assert len(many.splits.train) == 5864 - 586
+    assert many.steps_per_epoch == -(-5278 // 32)
+    assert many.memory.temporaries > many.memory.batch
+    assert many.operations > 6 * many.images * block * 5  # forward and backward, at least
+    text = "\n".join(rehearsal.describe(settings(WORDS), many))
+    assert f"{many.trained:,} trained, {patch:,} frozen" in text
+    assert "32 images, 16 classes × 2; 4 a device" in text
 
 
 @pytest.mark.slow
-def test_more_devices_hold_less_each():
-    few, many = (rehearsal.measure(settings("batch.classes=16"), first(count)) for count in (1, 8))
+def test_more_devices_hold_less_each(many):
+    few = rehearsal.measure(settings(WORDS), first(1))
     assert many.memory.batch * 8 == few.memory.batch
     assert many.memory.temporaries < few.memory.temporaries / 3
     assert many.memory.state == few.memory.state
@@ -89,7 +93,6 @@ def test_devices_are_those_there_are_or_as_many_as_asked_for():
     "words",
     [
         "data=emoji,frozen,quick",
-        "data=emoji,encoder=vit_ti8,uncertainty=learned,quick",
         "data=in_shop,encoder=vit_s16,loss=proxy_anchor,quick",
     ],
 )
