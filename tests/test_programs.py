@@ -189,10 +189,8 @@ def test_stopped_killed_and_resumed_ends_as_if_unbroken(long, folder, tmp_path):
 @pytest.mark.parametrize(
     ("config", "more"),
     [
-        (
-            "eps.py:quick,geometry=lorentz,regularizer=hier,batch.classes=4",
-            ("--config.learn_curvature=true", "--config.memory.size=40"),
-        ),
+        ("hier.py:quick,geometry=lorentz,batch.classes=4", ("--config.learn_curvature=true",)),
+        ("eps.py:quick,batch.classes=4", ("--config.memory.size=40",)),
         ("ghm.py:quick,frozen,loss=soft_triple", ()),
     ],
 )
