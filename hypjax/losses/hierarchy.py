@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
 from hypjax.geometry.numerics import concrete, require_positive
 from hypjax.losses.pairs import Pairs, check_pairs
-from hypjax.losses.terms import Term, Terms, hinge, in_blocks
+from hypjax.losses.terms import Term, Terms, hinge, in_blocks, on_shares
 
 # Numbers in one array of noise, 2 MB in float32: larger blocks leave a CPU's cache, smaller ones cost more turns.
 _BLOCK = 2**19
@@ -204,15 +204,17 @@ def anchor_losses(
     """
     p, t = distances.shape[1], near.shape[1]
 
-    def losses(anchors):
+    def of_share(anchors, whole):
+        distances, margin, temperature = whole
+
         def loss(anchor, near, far, key):
             noise = jax.random.gumbel(key, (2, t, p), jnp.float32).astype(distances.dtype)
             rows = anchor[None, :], distances[near], distances[far]
             return triplet_losses(*rows, noise, margin=margin, temperature=temperature).mean()
 
-        return jax.vmap(loss)(*anchors)
+        return in_blocks(lambda block: jax.vmap(loss)(*block), anchors, size=max(1, _BLOCK // (2 * t * p)))
 
-    return in_blocks(losses, (distances, near, far, keys), size=max(1, _BLOCK // (2 * t * p)))
+    return on_shares(of_share, (distances, near, far, keys), (distances, margin, temperature))
 
 
 def triplet_losses(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Num
 
@@ -111,20 +112,54 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
         return function(anchors)
     rows = -(-n // turns)
 
-    mesh = jax.sharding.get_abstract_mesh()
-    shared = jax.sharding.PartitionSpec(None, mesh.axis_names)
+    axes = jax.sharding.get_abstract_mesh().auto_axes
+    shared = PartitionSpec(None, axes)
 
     def split(x: Array) -> Array:
-        missing = rows * turns - n
-        x = jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
-        blocks = jnp.moveaxis(x.reshape(rows, turns, *x.shape[1:]), 1, 0)
+        blocks = jnp.moveaxis(_filled_up(x, rows * turns).reshape(rows, turns, *x.shape[1:]), 1, 0)
         # Where a mesh is set each device gets its share, also of anchors that lie whole on every one of them.
-        return blocks if mesh.empty else jax.lax.with_sharding_constraint(blocks, shared)
+        return jax.lax.with_sharding_constraint(blocks, shared) if axes else blocks
 
     def joined(x: Array) -> Array:
         return jnp.moveaxis(x, 0, 1).reshape(rows * turns, *x.shape[2:])[:n]
 
     return jax.tree.map(joined, jax.lax.map(jax.checkpoint(function), jax.tree.map(split, anchors)))
+
+
+def on_shares(function: Callable[[Any, Any], Any], anchors: Any, references: Any) -> Any:
+    """Calls a function of anchors and references on every device for its own share of the anchors.
+
+    Nothing crosses the network while it runs. Each device has all references before, and their gradient is summed
+    over devices once after. So a loop over blocks of anchors that looks references up by index doesn't ask other
+    devices for them in every turn. Where no mesh is set the function is called once, for all anchors.
+
+    Args:
+        function: a share of the anchors, and the references, to a tree of arrays with one row for each anchor of the
+            share (the last are filled up with copies of the last anchor, and dropped).
+        anchors: a tree of arrays [n, ...].
+        references: a tree of arrays that each device needs whole; the function may not close over traced arrays.
+
+    Returns:
+        The function's tree for all n anchors, in their order.
+
+    Example:
+        >>> x = jnp.arange(4.0)
+        >>> print(on_shares(lambda place, x: x[place], jnp.array([3, 1, 0]), x))
+        [3. 1. 0.]
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.auto_axes:
+        return function(anchors, references)
+    n, whole, share = len(jax.tree.leaves(anchors)[0]), PartitionSpec(), PartitionSpec(mesh.axis_names)
+    mapped = jax.shard_map(function, in_specs=(share, whole), out_specs=share, check_vma=False)
+    filled = jax.tree.map(lambda x: _filled_up(x, -(-n // mesh.size) * mesh.size), anchors)
+    return jax.tree.map(lambda x: x[:n], mapped(filled, references))
+
+
+def _filled_up(x: Array, rows: int) -> Array:
+    """X with copies of its last row behind it, up to a number of rows."""
+    missing = rows - len(x)
+    return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
 
 
 def sum_of(values: list[Array]) -> Array:

@@ -4,8 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from hypjax.losses.hierarchy import ancestors, reciprocal_neighbors, sample_triplets, triplet_losses
+from hypjax.losses import hierarchy
+from hypjax.losses.hierarchy import ancestors, anchor_losses, reciprocal_neighbors, sample_triplets, triplet_losses
+from hypjax.run.rehearsal import hlo
+from hypjax.run.rehearsal.collectives import KINDS
 from tests.losses.hier_loops import StraightThrough, mutual_neighbors, softmax
 
 STEP = 1e-7  # where duplicates tie in a maximum, central differences are off by as much as the step
@@ -85,3 +89,32 @@ def test_ancestors_are_one_of_the_proxies_and_learn_as_a_soft_choice():
     soft = softmax(noise[0] - farthest[0] / 0.1)
     jacobian = -(np.diag(soft) - np.outer(soft, soft)) / 0.1
     np.testing.assert_allclose(np.asarray(slope)[:, 0], jacobian, rtol=1e-4)
+
+
+def test_devices_look_up_anchors_of_their_own_and_send_nothing_in_between(monkeypatch):
+    """Values and gradients are those of one device; only before and after the loop does anything cross the network."""
+    n, t, p = 13, 3, 4
+    monkeypatch.setattr(hierarchy, "_BLOCK", 2 * t * p)  # one anchor at a time
+    rng = np.random.default_rng(0)
+    rows, weights = rng.uniform(0, 0.6, size=(n, p)).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    near, far = jnp.array(rng.integers(0, n, size=(2, n, t), dtype=np.int32))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    def loss(rows, key):
+        found = anchor_losses(rows, near, far, jax.random.split(key, n), margin=0.1, temperature=0.3)
+        return (weights * found).sum(), found
+
+    def on_mesh(rows, key):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return loss(rows, key)
+
+    key, spread = jax.random.key(0), NamedSharding(mesh, PartitionSpec())
+    (_, expected), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(rows, key)
+    shared = jax.jit(jax.value_and_grad(on_mesh, has_aux=True), in_shardings=spread).lower(rows, key).compile()
+    (_, found), by_rows = shared(*jax.device_put((rows, key), spread))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(by_rows, slope, rtol=1e-5, atol=1e-7)
+    lines = hlo.parse(shared.as_text()).steps(fused=True)
+    sent = [(times, array.size) for line, _, times in lines if line.opcode in KINDS for array in line.arrays]
+    assert {times for times, _ in sent} == {1}
+    assert max(size for _, size in sent) < 2 * rows.size  # and none is [n, t, p]
