@@ -3,9 +3,10 @@
     python benchmarks/batch_memory.py                          # 8 pretended CPU devices
     python benchmarks/batch_memory.py --topology v5e:16x16     # a pod, compiled for by libtpu
 
-Points [b, 128] of the ball are shared out over the devices; each loss is made in blocks of rows (`losses.in_blocks`),
-as the trainer makes it where all pairs at once are too many. A column says how many MiB of main memory one device
-needs besides its share of the points and of their gradient; what a TPU keeps in fast memory beside a core is not in it.
+Tangent vectors [b, 128] are shared out over the devices and become points of the ball, which the trainer's objective
+compares, all pairs at once or in blocks of rows where that is too much. A column says how many MiB of main memory one
+device needs besides its share of the vectors and of their gradient; what a TPU keeps in the fast memory beside a core
+is not in it.
 """
 
 import argparse
@@ -13,63 +14,44 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from hypjax import geometry, losses, mining
+from hypjax.config.settings import default_settings
+from hypjax.encoders.model import ModelOutput
 from hypjax.run.rehearsal import compiling, places
 from hypjax.training import sharding
+from hypjax.training.objective import create_objective
+from hypjax.training.space import create_space
 
 DEVICES = 8  # of CPU
-SPACE, DIM, BLOCK = geometry.Poincare(c=0.1), 128, 2**25
-LOSSES: dict[str, Callable[..., losses.Terms]] = {
-    "pairwise_cross_entropy": partial(losses.pairwise_cross_entropy, temperature=0.1),
-    "nt_xent": partial(losses.nt_xent, temperature=0.1),
-    "supcon": partial(losses.supcon, temperature=0.1),
-    "contrastive": losses.contrastive,
-    "triplet": losses.triplet,
-    "margin": losses.margin,
-    "multi_similarity": lambda distances, pairs: losses.multi_similarity(jnp.exp(-distances), pairs),
-}
-MINERS: dict[str, Callable[..., losses.Pairs]] = {
-    "all": lambda distances, pairs: pairs,
-    "easy": mining.easy_positive,
-    "semi-hard": mining.semihard_negative,
-}
+DIM = 128
+SPACE = create_space("poincare", c=0.1, distance="geodesic", uncertainty="radius", clip_radius=2.3)
+LOSSES = "pairwise_cross_entropy,nt_xent,supcon,contrastive,triplet,margin,multi_similarity"
 
 
-def gradient(loss: str, miner: str, size: int) -> Callable[..., jax.Array]:
-    """The gradient of a loss by its points, in blocks of `size` anchors."""
-
-    def value(points: jax.Array, labels: jax.Array) -> jax.Array:
-        ids = jnp.arange(len(labels))
-
-        def terms(rows: tuple[jax.Array, ...]) -> losses.Terms:
-            anchors, own, own_ids = rows
-            distances = SPACE.pairwise_dist(anchors, points)
-            pairs = losses.pairs(own, labels, ids=own_ids, reference_ids=ids)
-            return LOSSES[loss](distances, MINERS[miner](distances, pairs))
-
-        return losses.mean(losses.in_blocks(terms, (points, labels, ids), size=size))
-
-    return jax.grad(value)
+def gradient(loss: str, miner: str) -> Callable[..., jax.Array]:
+    """The gradient of the trainer's objective by its tangent vectors."""
+    objective = create_objective(
+        lambda params: SPACE, loss, miner=miner, samples_per_class=4, settings=default_settings().loss.to_dict()
+    )
+    return jax.grad(lambda tangent, labels: objective(ModelOutput(tangent, tangent, None), labels)[0])
 
 
 def mib(loss: str, miner: str, batch: int, topology: str) -> float:
     """Temporaries of one device, in MiB: what the program takes beside its arguments and results."""
     mesh = places.topology_mesh(topology) if topology else places.claim_devices(DEVICES)
     rows = sharding.split(mesh)
-    points = jax.ShapeDtypeStruct((batch, DIM), jnp.float32, sharding=rows)
+    tangent = jax.ShapeDtypeStruct((batch, DIM), jnp.float32, sharding=rows)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=rows)
-    of_points = gradient(loss, miner, max(1, BLOCK // batch))
+    by_tangent = gradient(loss, miner)
 
-    def on_mesh(points: jax.Array, labels: jax.Array) -> jax.Array:
+    def on_mesh(tangent: jax.Array, labels: jax.Array) -> jax.Array:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # as the trainer's step has it
-            return of_points(points, labels)
+            return by_tangent(tangent, labels)
 
-    made = compiling.compiled(jax.jit(on_mesh, out_shardings=rows).lower(points, labels), ahead=bool(topology))
+    made = compiling.compiled(jax.jit(on_mesh, out_shardings=rows).lower(tangent, labels), ahead=bool(topology))
     assert made.buffers is not None
     return (made.buffers - (2 * DIM + 1) * 4 * batch // mesh.size) / 2**20
 
@@ -89,8 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="", help="of libtpu, for instance v5e:16x16; default: 8 CPU devices")
     parser.add_argument("--batches", default="1024,16384,65536")
-    parser.add_argument("--losses", default=",".join(LOSSES))
-    parser.add_argument("--miners", default="all,easy")
+    parser.add_argument("--losses", default=LOSSES)
+    parser.add_argument("--miners", default="all,easy_positive")
     parser.add_argument("--cell", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
@@ -99,11 +81,11 @@ def main() -> None:
         os._exit(0)  # the compiler goes on to machine code
     batches = [int(b) for b in options.batches.split(",")]
     where = options.topology or f"{DEVICES} CPU devices"
-    print(f"MiB of temporaries on each device of {where}, points [b, {DIM}]")
-    print(f"{'loss':24}{'miner':10}" + "".join(f"b = {b:<12,}" for b in batches))
+    print(f"MiB of temporaries on each device of {where}, vectors [b, {DIM}]")
+    print(f"{'loss':24}{'miner':16}" + "".join(f"b = {b:<12,}" for b in batches))
     for loss in options.losses.split(","):
         for miner in options.miners.split(","):
-            print(f"{loss:24}{miner:10}", end="", flush=True)
+            print(f"{loss:24}{miner:16}", end="", flush=True)
             for found in row(loss, miner, batches, options.topology):
                 print(f"{found:<16.1f}", end="", flush=True)
             print()

@@ -12,16 +12,19 @@ from jaxtyping import Array, Float, Int
 from hypjax import losses, mining, optim
 from hypjax.encoders.head import clip_norm
 from hypjax.losses.memory import References
+from hypjax.losses.terms import on_shares
+from hypjax.retrieval.scan import as_argument
 from hypjax.training.parts import LossPart, Miner
-from hypjax.training.space import Space, cosine
+from hypjax.training.space import Distance, Space, cosine
 
 Params = Mapping[str, jax.Array]
 
 HIER_PROXIES = {"points": "hier_proxies", "tangent": "hier_tangents"}  # what they are learned as, by parameter
 CLASS_PROXIES, NODE_PROXIES = "class_proxies", "node_proxies"  # as directions, and as points
 
-# Numbers in one array of a block of anchors against all references: 128 MB in float32.
-_BLOCK = 2**25
+# Numbers in one array of a block of anchors against all references, over all devices: 128 MB in float32; and on one
+# device, which reads all references for each of its blocks.
+_BLOCK, _LEAST = 2**25, 2**22
 
 
 class Anchors(NamedTuple):
@@ -62,24 +65,26 @@ def among_images(part: LossPart, settings: Mapping[str, Any], miner: Miner, give
       miner: chooses among the pairs.
       given: what is compared.
     """
-    space, known = given.space, given.known
+    compare = as_argument(given.space.similarity if part.similar else given.space.distance)
     learned = {name: given.params[name] for name in ("beta",) if name in given.params}
 
-    def compare(rows: Anchors) -> tuple[jax.Array, jax.Array, losses.Pairs]:
-        compared = (space.similarity if part.similar else space.distance)(rows.points, known.points)
-        return compared, -compared if part.similar else compared, _pairs(rows, known)
+    def compared(rows: Anchors, known: References, compare: Distance) -> tuple[jax.Array, jax.Array, losses.Pairs]:
+        values = compare(rows.points, known.points)
+        return values, -values if part.similar else values, _pairs(rows, known)
 
-    def terms(rows: Anchors) -> losses.Terms:
-        compared, distances, pairs = compare(rows)
-        return part.function(
-            compared, miner(distances, pairs, scale), **(part.at(settings, rows.uncertainty) | learned)
-        )
+    def negative_distance(rows: Anchors, whole: tuple[Any, ...]) -> losses.Terms:
+        return mining.negative_distance(*compared(rows, *whole)[1:])
 
-    scale = None
+    def terms(rows: Anchors, whole: tuple[Any, ...]) -> losses.Terms:
+        *compare, learned, scale = whole
+        values, distances, pairs = compared(rows, *compare)
+        return part.function(values, miner(distances, pairs, scale), **(part.at(settings, rows.uncertainty) | learned))
+
+    scale, whole = None, (given.known, compare)
     if miner.measures:
-        among = losses.mean(_by_rows(lambda rows: mining.negative_distance(*compare(rows)[1:]), given.anchors, known))
+        among = losses.mean(_by_rows(negative_distance, given.anchors, whole, given.known))
         scale = jnp.where(among > 0, among / 2**0.5, 1)  # of distances that have no unit
-    return _by_rows(terms, given.anchors, known)
+    return _by_rows(terms, given.anchors, (*whole, learned, scale), given.known)
 
 
 def to_proxies(part: LossPart, settings: Mapping[str, Any], given: Compared) -> losses.Terms:
@@ -120,23 +125,32 @@ def failures(
       prior: for `failure_cross_entropy`.
       level: likewise.
     """
-    batch = batch._replace(points=jax.lax.stop_gradient(batch.points))
 
-    def terms(block: tuple[Any, ...]) -> losses.Terms:
-        rows, doubt, known = block
-        distances = space.distance(jax.lax.stop_gradient(rows.points), batch.points)
+    def terms(block: tuple[Any, ...], whole: tuple[References, Distance]) -> losses.Terms:
+        (rows, doubt, known), (batch, distance) = block, whole
+        distances = distance(jax.lax.stop_gradient(rows.points), batch.points)
         return losses.failure_cross_entropy(doubt, distances, _pairs(rows, batch), **known)
 
+    batch = batch._replace(points=jax.lax.stop_gradient(batch.points))
     given = {name: value for name, value in (("prior", prior), ("level", level)) if value is not None}
-    return _by_rows(terms, (anchors, doubt, given), batch)
+    return _by_rows(terms, (anchors, doubt, given), (batch, as_argument(space.distance)), batch)
 
 
 def _pairs(rows: Anchors, known: References) -> losses.Pairs:
     return losses.pairs(rows.labels, known.labels, ids=rows.ids, reference_ids=known.ids)
 
 
-def _by_rows(terms: Callable[[Any], losses.Terms], anchors: Any, known: References) -> losses.Terms:
-    return losses.in_blocks(terms, anchors, size=max(1, _BLOCK // len(known.labels)))
+def _by_rows(function: Callable[[Any, Any], losses.Terms], anchors: Any, whole: Any, known: References) -> losses.Terms:
+    """The terms of all anchors: at once, or where that is too much by blocks of rows, each device its own."""
+    n, m = len(jax.tree.leaves(anchors)[0]), len(known.labels)
+    if n * m <= _BLOCK:
+        return function(anchors, whole)
+
+    def of_share(share: Any, whole: Any) -> losses.Terms:
+        pairs = max(_LEAST, _BLOCK * len(jax.tree.leaves(share)[0]) // n)
+        return losses.in_blocks(lambda rows: function(rows, whole), share, size=max(1, pairs // m))
+
+    return on_shares(of_share, anchors, whole)
 
 
 def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:

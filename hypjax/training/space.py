@@ -30,7 +30,7 @@ class Space(NamedTuple):
       manifold: of the points.
       distance: points [n, .] and [m, .] to their distances [n, m].
       similarity: points likewise to what similarity losses take [n, m], at most 1: the cosine on the sphere,
-        exp(−distance) elsewhere, as HIER's relation has it.
+        exp(−distance) elsewhere, as HIER's relation has it. Both bind traced arrays as `as_argument` has them.
       uncertainty: the model's output to a value in [0, 1] per image [n].
     """
 
@@ -45,8 +45,8 @@ class Space(NamedTuple):
         return getattr(self.manifold, "c", None)
 
 
-def _exponential(distance: Distance) -> Distance:
-    return lambda x, y: jax.numpy.exp(-distance(x, y))
+def _exponential(distance: Distance, x: jax.Array, y: jax.Array) -> jax.Array:
+    return jax.numpy.exp(-distance(x, y))
 
 
 def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -143,6 +143,6 @@ def create_space(
     return Space(
         manifold=manifold,
         distance=chosen,
-        similarity=cosine if on_sphere and distance != "hybrid" else _exponential(chosen),
+        similarity=cosine if on_sphere and distance != "hybrid" else Partial(_exponential, chosen),
         uncertainty=lambda output: measure(output, manifold, clip_radius),
     )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import losses
 from hypjax.config.settings import default_settings
@@ -11,6 +12,8 @@ from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
 from hypjax.geometry import poincare
 from hypjax.geometry.manifold import NAMED
+from hypjax.run.rehearsal import hlo
+from hypjax.run.rehearsal.collectives import KINDS
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.parts import LOSSES, MINERS, create_miner
 from hypjax.training.space import UNCERTAINTIES, create_space
@@ -146,8 +149,43 @@ def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkey
     memory = jax.jit(losses.remember)(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
     whole = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
     monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5 * 32)
+    monkeypatch.setattr("hypjax.training.comparing._LEAST", 32)
     in_blocks = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), in_blocks, whole)
+
+
+@pytest.mark.slow
+def test_devices_make_blocks_of_their_own_and_send_nothing_in_between(monkeypatch):
+    """Points of all before, their gradient after; a learned curvature and boundary come along."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    where = learned_space(lambda c: space(c=c), 0.05, 2.0)
+    made = create_objective(
+        where,
+        "margin",
+        samples_per_class=4,
+        settings=SETTINGS | {"learn_beta": True},
+        curvature=-0.8,
+        failure_weight=2.0,
+    )
+    params = made.initial(jax.random.key(1), 5)
+
+    def on_mesh(tangent, doubt, params):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return made(ModelOutput(tangent, tangent, doubt), LABELS, params=params)[0]
+
+    given, places = (output().tangent, DOUBT, params), NamedSharding(mesh, PartitionSpec())
+    expected = jax.jit(jax.value_and_grad(on_mesh, (0, 1, 2)))(*given)
+    monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5)
+    monkeypatch.setattr("hypjax.training.comparing._LEAST", 12)
+    compiled = (
+        jax.jit(jax.value_and_grad(on_mesh, (0, 1, 2)), in_shardings=places, out_shardings=places)
+        .lower(*given)
+        .compile()
+    )
+    found = compiled(*jax.device_put(given, places))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), found, expected)
+    lines = hlo.parse(compiled.as_text()).steps(fused=True)
+    assert {times for line, _, times in lines if line.opcode in KINDS} == {1}
 
 
 @pytest.mark.slow
