@@ -17,7 +17,7 @@ from hypjax.run.rehearsal.hlo import Array, Computation, Instruction, Program
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 ALLOWED = ("gradients", "embeddings", "labels", "terms", "statistics", "updates")
 FORBIDDEN = ("images", "activations", "unknown")
-_MOVING = ("bitcast", "copy", "convert", "reshape", "transpose", "copy-done", "slice-done", "opt-barrier")
+_MOVING = ("bitcast", "copy", "convert", "reshape", "transpose", "copy-done", "slice-done", "async-done", "opt-barrier")
 
 
 class Transfer(NamedTuple):
@@ -139,7 +139,7 @@ def _share(kind: str, group: int) -> float:
 def _origin(instruction: Instruction, computation: Computation, program: Program) -> str:
     """Where an operand comes from: the name of what made it, looking through what only moves it."""
     while instruction.operands and instruction.operands[0] in computation:
-        if instruction.opcode in _MOVING:
+        if _moves(instruction, program):
             instruction = computation[instruction.operands[0]]
         elif instruction.opcode == "get-tuple-element":
             source, place = computation[instruction.operands[0]], int(instruction.attribute(r"index=(\d+)") or 0)
@@ -154,6 +154,14 @@ def _origin(instruction: Instruction, computation: Computation, program: Program
         else:
             break
     return instruction.op_name
+
+
+def _moves(instruction: Instruction, program: Program) -> bool:
+    """Whether an instruction moves its operand and no more, whole or, then as the first of several, in pieces."""
+    if instruction.opcode == "async-start":
+        called = [program.computations[name] for name in program.called(instruction)]
+        return {line.opcode for lines in called for line in lines.values()} == {"parameter", "slice"}
+    return instruction.opcode in _MOVING or "ConcatBitcast" in instruction.attribute(r'custom_call_target="(\w+)"')
 
 
 def total(found: Iterable[Transfer]) -> float:

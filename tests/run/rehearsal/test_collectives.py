@@ -65,6 +65,29 @@ def test_a_parameter_has_one_gradient():
     assert seen == ["gradients", "activations"]
 
 
+MOVED_IN_PIECES = """
+%slicing (param: f32[6,4]) -> f32[3,4] {
+  %param = f32[6,4]{1,0} parameter(0)
+  ROOT %slice = f32[3,4]{1,0} slice(%param), slice={[0:3], [0:4]}
+}
+
+ENTRY %main (x: f32[6,4]) -> f32[6,4] {
+  %x = f32[6,4]{1,0} parameter(0)
+  %made = f32[6,4]{1,0} negate(%x), metadata={op_name="jit(step)/transpose(jvp(objective))/neg"}
+  %start = ((f32[6,4]{1,0}), f32[3,4]{1,0:S(1)}, s32[]) async-start(%made), calls=%slicing
+  %done = f32[3,4]{1,0:S(1)} async-done(%start)
+  %joined = f32[6,4]{1,0:S(1)} custom-call(%done, %done), custom_call_target="ConcatBitcast"
+  ROOT %sum = f32[6,4]{1,0} all-reduce(%joined), replica_groups={{0,1}}, metadata={op_name="jit(step)/encoder/other"}
+}
+"""
+
+
+def test_where_an_array_comes_from_shows_also_where_it_was_moved_in_pieces():
+    known = Known(batch=2, widths={5}, gradients={(True, 24): 1})
+    (found,) = transfers(hlo.parse(MOVED_IN_PIECES), known, devices=2)
+    assert (found.carries, found.op_name) == ("gradients", "jit(step)/transpose(jvp(objective))/neg")
+
+
 METHODS = {
     "hyp_vit": "loss=pairwise_cross_entropy",
     "hyp_uml": "uncertainty=learned",
