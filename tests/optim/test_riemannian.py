@@ -31,12 +31,6 @@ def float64():
         yield
 
 
-def quick(*cases, names=tuple(MANIFOLDS)):
-    """All manifolds with all rules, of which but these few go without the mark."""
-    every = [(name, rule) for name in names for rule in OPTIMIZERS]
-    return [case if case in cases else pytest.param(*case, marks=pytest.mark.slow) for case in every]
-
-
 def draw(name, seed, n):
     """Points of the manifold, in NumPy: the same ones for both models of hyperbolic space."""
     x = np.random.default_rng(seed).normal(size=(n, 3))
@@ -69,27 +63,36 @@ def descend(optimizer, loss, start, steps, **told):
     return np.asarray(path), state
 
 
-def mean_squared_distance(name, targets):
-    _, functions = MANIFOLDS[name]
+WEIGHTS = np.arange(1.0, 6.0)
+
+
+@functools.cache
+def to_a_mean(name, rule):
+    """300 steps of two points to the weighted mean of five, and what the logarithms of those add up to there."""
+    make, settings, rate = OPTIMIZERS[rule]
+    manifold, functions = MANIFOLDS[name]
+    targets, start = draw(name, 1, 5), draw(name, 2, 2)
 
     def loss(x):
-        return jnp.mean(jnp.square(jax.vmap(lambda y: functions.dist(x, y, c=C))(targets)))
+        return jnp.mean(jnp.square(functions.pairwise_dist(x, targets, c=C)) * WEIGHTS[None])
 
-    return loss
+    path, _ = descend(make(rate, **settings), loss, start, 300, manifold=manifold)
+    arrived = np.repeat(path[-1], 5, axis=0)
+    logarithms = jax.jit(functions.logmap)(arrived, np.tile(targets, (2, 1)), c=C).reshape(2, 5, -1)
+    return path, np.average(logarithms, axis=1, weights=WEIGHTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rule"), quick(("euclidean", "sgd"), ("sphere", "momentum"), ("poincare", "adam")))
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    # In flat space the others are those of optax, and Lorentz's model goes the way of the ball.
+    [*(("poincare", rule) for rule in OPTIMIZERS), ("sphere", "momentum"), ("sphere", "adam"), ("euclidean", "adam")],
+)
 def test_descent_finds_the_frechet_mean(name, rule, float64):
     """There the logarithms of all targets cancel: the very definition, which no optimizer has a part in."""
-    make, settings, rate = OPTIMIZERS[rule]
-    targets, start = draw(name, 1, 5), np.asarray(draw(name, 2, 1))[0]
-    manifold, functions = MANIFOLDS[name]
-    path, _ = descend(make(rate, **settings), mean_squared_distance(name, targets), start, 300, manifold=manifold)
-    logarithms = jax.jit(lambda x, targets: jax.vmap(lambda y: functions.logmap(x, y, c=C))(targets))
-    residual = np.mean(logarithms(path[-1], targets), axis=0)
+    path, residual = to_a_mean(name, rule)
     assert np.linalg.norm(residual) < (1e-5 if rule == "adam" else 1e-8)
-    assert np.linalg.norm(path[-1] - start) > 0.1
+    assert (np.linalg.norm(path[-1] - np.asarray(draw(name, 2, 2)), axis=1) > 0.1).all()
 
 
 @pytest.mark.slow
@@ -147,28 +150,22 @@ def test_adam_scales_points_and_not_coordinates():
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 def test_both_models_of_hyperbolic_space_go_the_same_way(rule, float64):
-    make, settings, rate = OPTIMIZERS[rule]
-    targets, start = draw("poincare", 1, 5), draw("poincare", 2, 2)
-
-    def loss(functions, targets):
-        return lambda x: jnp.mean(jnp.square(functions.pairwise_dist(x, targets, c=C)) * jnp.arange(1.0, 6.0)[None])
-
-    ball, _ = descend(
-        make(rate, **settings), loss(geometry.poincare, targets), start, 60, manifold=geometry.Poincare(C)
-    )
-    sheet, _ = descend(
-        make(rate, **settings),
-        loss(geometry.lorentz, draw("lorentz", 1, 5)),
-        draw("lorentz", 2, 2),
-        60,
-        manifold=geometry.Lorentz(C),
-    )
+    (ball, _), (sheet, _) = (to_a_mean(name, rule) for name in ("poincare", "lorentz"))
     lifted = jax.jit(geometry.lorentz.from_poincare)(ball, c=C)
     np.testing.assert_allclose(sheet, lifted, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rule"), quick(("poincare", "momentum"), names=CURVED))
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("poincare", "momentum"),
+        ("poincare", "adam"),
+        ("lorentz", "sgd"),
+        ("lorentz", "nesterov"),
+        ("sphere", "adam"),
+    ],
+)
 def test_points_stay_on_the_manifold(name, rule):
     """1000 steps in float32, hyperbolic ones driven outward until they are held at the boundary."""
     make, settings, _ = OPTIMIZERS[rule]
@@ -217,7 +214,7 @@ def test_momentum_is_carried_along_without_change_of_length(name, float64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", OPTIMIZERS)
+@pytest.mark.parametrize("rule", ["nesterov", "adam"])  # the others have no more in their states
 def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
     """Parameters in a tree with leaves of several ranks; the state is arrays, and goes through NumPy and back."""
     make, settings, rate = OPTIMIZERS[rule]
@@ -256,7 +253,10 @@ def test_it_composes_with_other_parameters():
     np.testing.assert_allclose(moved, [0.1], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "rule"), quick(("poincare", "adam"), ("sphere", "sgd")))
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("poincare", "adam"), ("lorentz", "nesterov"), ("euclidean", "momentum"), ("sphere", "sgd")],
+)
 def test_what_has_diverged_is_not_hidden(name, rule):
     """Nor does it spread to other points."""
     make, settings, rate = OPTIMIZERS[rule]
