@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -57,32 +59,33 @@ def plan(x, labels, proxies, key, oracle_distance, neighbors, t):
     return triplets
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("labels", "neighbors", "in_blocks"),
-    [
-        pytest.param(UNEVEN, 4, True, marks=pytest.mark.slow),
-        (UNEVEN, 3, False),
-        pytest.param(np.zeros(9, int), 4, False, marks=pytest.mark.slow),
-        pytest.param(np.arange(9), 4, False, marks=pytest.mark.slow),
-    ],
-    ids=["uneven classes in blocks", "small neighborhoods", "one class", "only singletons"],
-)
-def test_values_and_gradients_are_those_of_the_loop(
-    labels, neighbors, in_blocks, hyperbolic, points, numeric_gradient, float64, monkeypatch
-):
-    distance, oracle_distance = hyperbolic
-    t, p = 3, 6
-    if in_blocks:
-        monkeypatch.setattr(hierarchy, "_BLOCK", 4 * 2 * t * p)  # 15 anchors by fours: the last block is filled up
-    x, proxies, key = points(9), 0.6 * points(p, seed=1), jax.random.key(3)
-    x[4] = x[0]
+@functools.cache
+def of_points(distance, neighbors, t):
+    """HIER's value and gradients, one program for all labels."""
 
-    def loss(x, proxies):
+    def loss(x, proxies, labels, key):
         options = {"neighbors": neighbors, "triplets_per_anchor": t}
         return losses.mean(terms(distance, x, losses.pairs(labels), proxies, key, **options))
 
-    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(jnp.array(x), jnp.array(proxies))
+    return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("labels", "neighbors"),
+    [(UNEVEN, 4), (UNEVEN, 3), (np.zeros(9, np.int32), 3), (np.arange(9, dtype=np.int32), 3)],
+    ids=["uneven classes in blocks", "small neighborhoods", "one class", "only singletons"],
+)
+def test_values_and_gradients_are_those_of_the_loop(
+    labels, neighbors, hyperbolic, points, numeric_gradient, float64, monkeypatch
+):
+    distance, oracle_distance = hyperbolic
+    t, p = 3, 6
+    if neighbors == 4:
+        monkeypatch.setattr(hierarchy, "_BLOCK", 4 * 2 * t * p)  # 15 anchors by fours: the last block is filled up
+    x, proxies, key = points(9), 0.6 * points(p, seed=1), jax.random.key(3)
+    x[4] = x[0]
+    value, gradients = of_points(distance, neighbors, t)(jnp.array(x), jnp.array(proxies), labels, key)
     triplets = plan(x, labels, proxies, key, oracle_distance, neighbors, t)
 
     def expected(x, proxies):
@@ -109,6 +112,18 @@ SPACES = {
 }
 
 
+@functools.cache
+def drawn(space):
+    """The distances of seven points and five proxies."""
+
+    @jax.jit
+    def run(v):
+        x, proxies = SPACES[space].embed(v[:7]), SPACES[space].embed(v[7:])
+        return [SPACES[space].pairwise_dist(*two) for two in ((x, x), (x, proxies), (proxies, proxies))]
+
+    return run(0.5 * np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32))
+
+
 @jax.jit
 def many_times(distances, to_proxies, between, labels):
     def loss(key):
@@ -123,10 +138,7 @@ def many_times(distances, to_proxies, between, labels):
 @pytest.mark.parametrize("space", SPACES)
 def test_the_mean_over_keys_is_the_expectation(space, labels):
     """Over triplets, ancestors and both terms, to four standard errors."""
-    space = SPACES[space]
-    v = 0.5 * np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
-    x, proxies = space.embed(jnp.array(v[:7])), space.embed(jnp.array(v[7:]))
-    distances = [space.pairwise_dist(*two) for two in ((x, x), (x, proxies), (proxies, proxies))]
+    distances = drawn(space)
     samples = np.asarray(many_times(*distances, jnp.array(labels)))
     inner, outer, between = (np.asarray(each, np.float64) for each in distances)
     similarity = np.exp(-inner) + (labels[:, None] == labels[None])
@@ -140,20 +152,32 @@ def test_the_mean_over_keys_is_the_expectation(space, labels):
     assert abs(samples.mean() - sum(expected)) < 4 * error
 
 
-@pytest.fixture(scope="module")
-def in_float32():
-    """HIER's value and gradients for points and 5 proxies of a ball, compiled once for each number of points."""
+def three(x, proxies):
+    """Distances in a ball: among points, to proxies, among these."""
     distance = geometry.Poincare(0.7).pairwise_dist
+    return distance(x, x), distance(x, proxies), distance(proxies, proxies)
 
-    @jax.jit
-    def run(x, labels, proxies, key, where=True):
-        def loss(x, proxies):
-            pairs = losses.pairs(labels, where=jnp.broadcast_to(where, labels.shape))
-            return losses.mean(terms(distance, x, pairs, proxies, key, neighbors=3, triplets_per_anchor=4))
 
-        return jax.value_and_grad(loss, (0, 1))(x, proxies)
+distances_of = jax.jit(three)
+to_points = jax.jit(lambda x, proxies, by_distances: jax.vjp(three, x, proxies)[1](by_distances))
 
-    return run
+
+@jax.jit
+def of_distances(distances, labels, where, key):
+    """HIER's value and its gradients by the three, compiled once for each number of points."""
+
+    def loss(given):
+        pairs = losses.pairs(labels, where=where)
+        return losses.mean(losses.hier(*given, pairs, key, neighbors=3, triplets_per_anchor=4))
+
+    return jax.value_and_grad(loss)(distances)
+
+
+def in_float32(x, labels, proxies, key, where=None):
+    """Its value and gradients for points and 5 proxies of the ball."""
+    where = np.ones(len(labels), bool) if where is None else where
+    value, by_distances = of_distances(distances_of(x, proxies), labels, where, key)
+    return value, to_points(x, proxies, by_distances)
 
 
 LABELS = np.arange(8) // 2
@@ -165,7 +189,7 @@ def batch(points):
 
 
 @pytest.mark.slow
-def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coincide(in_float32, batch):
+def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coincide(batch):
     x, proxies = batch
     edge = np.asarray(geometry.Poincare(0.7).project(jnp.asarray(1000 * x)))
     x[:3], x[3], x[4:6], x[6] = edge[:3], edge[2], 0, proxies[0]
@@ -178,14 +202,14 @@ def test_gradients_are_finite_at_the_boundary_the_origin_and_where_points_coinci
 
 
 @pytest.mark.slow
-def test_a_key_fixes_the_loss(in_float32, batch):
+def test_a_key_fixes_the_loss(batch):
     x, proxies = batch
     values = [float(in_float32(x, LABELS, proxies, jax.random.key(seed))[0]) for seed in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
 
 
 @pytest.mark.parametrize("where", [0, 1])
-def test_a_diverged_point_is_not_hidden(where, in_float32, batch):
+def test_a_diverged_point_is_not_hidden(where, batch):
     """A single embedding or proxy may never be drawn, so that no triplet would tell."""
     batch[where][4, 0] = np.nan
     x, proxies = batch
@@ -194,7 +218,7 @@ def test_a_diverged_point_is_not_hidden(where, in_float32, batch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["where", "label"])
-def test_masked_rows_behind_the_others_change_nothing(by, in_float32, batch):
+def test_masked_rows_behind_the_others_change_nothing(by, batch):
     """Whatever stands in them, in value and gradient; the draws of those before go by their place."""
     x, proxies = batch
     value, gradients = in_float32(x, LABELS, proxies, jax.random.key(2))
@@ -212,24 +236,15 @@ def test_masked_rows_behind_the_others_change_nothing(by, in_float32, batch):
 
 
 @pytest.mark.slow
-def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points, float64):
-    x, proxies, distance = points(11), points(5, seed=1), jax.jit(geometry.Poincare(0.7).pairwise_dist)
-    pairs, between = table.pairs(np.array([*LABELS, 0, 1, -1]), where=np.arange(11) < 8), distance(proxies, proxies)
-
-    @jax.jit
-    def run(distances, to_proxies):
-        def loss(*given):
-            options = {"neighbors": 3, "triplets_per_anchor": 4}
-            return losses.mean(losses.hier(*given, between, pairs, jax.random.key(2), **options))
-
-        return jax.value_and_grad(loss, (0, 1))(distances, to_proxies)
-
-    distances, to_proxies = np.array(distance(x, x)), np.array(distance(x, proxies))
-    expected = run(distances, to_proxies)
+def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points):
+    x, proxies = points(11).astype(np.float32), points(5, seed=1).astype(np.float32)
+    given = np.array([*LABELS, 0, 1, -1]), np.arange(11) < 8, jax.random.key(2)
+    distances, to_proxies, between = map(np.array, distances_of(x, proxies))
+    expected = of_distances((distances, to_proxies, between), *given)
     assert expected[0] > 0
     for garbage in np.nan, np.inf, 1e30:
         distances[8:] = distances[:, 8:] = to_proxies[8:] = garbage
-        jax.tree.map(np.testing.assert_array_equal, run(distances, to_proxies), expected)
+        jax.tree.map(np.testing.assert_array_equal, of_distances((distances, to_proxies, between), *given), expected)
 
 
 @pytest.mark.slow
