@@ -115,11 +115,17 @@ def test_several_processes_find_what_one_finds(monkeypatch, few_at_a_time, queri
     assert meeting.rows[D] < COUNT  # no process has ever been sent the embeddings of all
 
 
-def test_eight_devices_find_what_one_finds(monkeypatch):
+@pytest.fixture(scope="module")
+def whole():
+    """By one process on one device, with all figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        return evaluate(patch, 1, source())[0][0][0]
+
+
+def test_eight_devices_find_what_one_finds(monkeypatch, whole):
     monkeypatch.setattr("tests.training.test_shares.BATCH", 16)
-    ((one, *_),), _ = evaluate(monkeypatch, 1, source())
     ((eight, *_),), _ = evaluate(monkeypatch, 1, source(), devices=8)
-    assert eight.figures == pytest.approx(one.figures, rel=1e-6, nan_ok=True)
+    assert eight.figures == pytest.approx(whole.figures, rel=1e-6, nan_ok=True)
 
 
 def test_failures_of_shares_are_those_of_a_loop(monkeypatch):
@@ -162,8 +168,8 @@ def test_scatters_of_several_add_up_to_that_of_all():
         np.testing.assert_allclose(scatter.total(), whole.total(), rtol=1e-12, atol=1e-15)
 
 
-def test_figures_that_are_not_asked_for_are_not_there_and_cost_nothing(monkeypatch):
-    ((whole, *_),), _ = evaluate(monkeypatch, 1, source())
+def test_figures_that_are_not_asked_for_are_not_there(monkeypatch, whole):
+    """Each is asked for once, some of them together."""
     ((none, *_),), _ = evaluate(monkeypatch, 1, source(), figures=())
     of = {
         "nmi": ["nmi"],
@@ -173,9 +179,9 @@ def test_figures_that_are_not_asked_for_are_not_there_and_cost_nothing(monkeypat
         of[name] = [figure for figure in whole.figures if figure.startswith(f"{name}_") and "body_before" not in figure]
     of["body_before"] = [figure for figure in whole.figures if figure.startswith("body_before_")]
     assert all(of.values())
-    for name, figures in of.items():
-        ((one, *_),), _ = evaluate(monkeypatch, 1, source(), figures=(name,))
-        assert one.figures.keys() == none.figures.keys() | figures
-        assert (one.trees is not None) == (name == "trees")
+    for names in ("nmi", "direction", "body"), ("trees", "body_before"):
+        ((some, *_),), _ = evaluate(monkeypatch, 1, source(), figures=names)
+        assert some.figures.keys() == none.figures.keys().union(*(of[name] for name in names))
+        assert (some.trees is not None) == ("trees" in names)
     assert none.figures.keys() == whole.figures.keys() - {figure for figures in of.values() for figure in figures}
     assert "nmi" in default_settings().evaluation.figures
