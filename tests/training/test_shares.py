@@ -181,7 +181,7 @@ def test_figures_that_are_not_asked_for_are_not_there(monkeypatch, whole):
     assert all(of.values())
     for names in ("nmi", "direction", "body"), ("trees", "body_before"):
         ((some, *_),), _ = evaluate(monkeypatch, 1, source(), figures=names)
-        assert some.figures.keys() == none.figures.keys().union(*(of[name] for name in names))
+        assert some.figures.keys() == set(none.figures).union(*(of[name] for name in names))
         assert (some.trees is not None) == ("trees" in names)
     assert none.figures.keys() == whole.figures.keys() - {figure for figures in of.values() for figure in figures}
     assert "nmi" in default_settings().evaluation.figures
