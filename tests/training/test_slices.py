@@ -1,5 +1,6 @@
 """A batch that the encoder sees in slices trains as it does whole, in less memory; so does one that keeps less."""
 
+import functools
 import re
 
 import jax
@@ -16,30 +17,38 @@ from hypjax.training import sharding
 from hypjax.training.state import create_state
 from tests.data.toy import Toy
 
-METHODS = (
-    "loss=uncertainty_contrastive",
-    "loss=pairwise_cross_entropy,regularizer=hier,distance=hybrid,head.radius=norm",
-    "loss=margin,miner=easy_positive+semihard_negative,memory.size=16",
-    "loss=proxy_anchor,geometry=lorentz",
-)
+SIZES = {"width": 16, "depth": 2, "heads": 2}
+# With all that looks at the whole batch, and with a loss that is quick to compile.
+WHOLE = "loss=uncertainty_contrastive,geometry=lorentz,miner=easy_positive+semihard_negative,memory.size=16"
+PROXIES = "loss=proxy_anchor,geometry=euclidean,head.radius=norm,data.image_size=48,data.eval_image_size=48"
 
 
-def job(words, devices=1, **encoder):
-    """A step of a tiny transformer, a state to start from and a batch of 16 images."""
+def assembled(words, **encoder):
+    """The settings and the parts of a tiny transformer that takes 16 images."""
     config = get_config(f"encoder=vit_ti8,quick,batch.classes=4,batch.samples_per_class=4,{words}")
-    config.encoder.update({"sizes": {"width": 16, "depth": 2, "heads": 2}, "frozen": ()} | encoder)
+    config.encoder.update({"sizes": SIZES, "frozen": ()} | encoder)
     config.head.dim = 8
-    config.hier.update(neighbors=4, proxies=16, triplets=4)
     part = Toy((4, 4, 4, 4))
-    setup, mesh = assembly.assemble(config, Splits(part, part, part)), sharding.data_mesh(jax.devices()[:devices])
+    return config, assembly.assemble(config, Splits(part, part, part))
+
+
+@functools.cache
+def variables(words):
+    return jax.device_get(initialization.drawn_variables(*assembled(words)))
+
+
+def job(words, slices=1, devices=1, **encoder):
+    """A step of it, a state to start from and a batch."""
+    config, setup = assembled(f"{words},batch.slices={slices}", **encoder)
+    mesh = sharding.data_mesh(jax.devices()[:devices])
     step, objective = optimization.create_step(config, setup, mesh), optimization.create_objective(config, setup)
-    memory = losses.create_cross_batch_memory(16, 8, jnp.float32) if objective.memory_size else None
+    memory = losses.create_cross_batch_memory(16, 9, jnp.float32) if objective.memory_size else None
     state = create_state(
-        initialization.drawn_variables(config, setup),
+        variables(words),
         optimization.create_optimizer(config),
         objective=initialization.initial_objective(config, setup),
         average=config.optimizer.ema > 0,
-        failures=jnp.zeros(16) if setup.model.doubt else None,
+        failures=jnp.zeros(16) if setup.model.doubt is not None else None,
         memory=memory,
     )
     size = config.data.image_size
@@ -49,79 +58,73 @@ def job(words, devices=1, **encoder):
     return step, jax.device_put(state, sharding.replicated(mesh)), sharding.global_batch(batch, mesh)
 
 
-def trained(words, devices=1, **encoder):
-    """Parameters and losses of three steps."""
-    step, state, batch = job(words, devices, **encoder)
-    found = []
+@functools.cache
+def trained(words, slices, devices, blocks):
+    """Losses and parameters of three steps, and the bytes that one takes for what it computes on the way."""
+    step, state, batch = job(words, slices, devices, blocks=blocks)
+    compiled, found = step.lower(state, batch, seed=0).compile(), []
     for _ in range(3):
-        state, metrics = step(state, batch, seed=0)
+        state, metrics = compiled(state, batch, seed=0)
         found.append([float(metrics["loss"]), float(metrics["grad_norm"])])
     # The loss does not depend on a bias of all keys: Adam makes steps of what is left of its gradient by rounding.
-    return found, {path: np.asarray(value) for path, value in state.params.items() if not path.endswith("qkv/bias")}
+    params = {path: np.asarray(value) for path, value in state.params.items() if not path.endswith("qkv/bias")}
+    return found, params, compiled.memory_analysis().temp_size_in_bytes
+
+
+def whole(words):
+    return trained(words, 1, 1, "unrolled")
+
+
+def assert_trains_alike(found, expected):
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[1], expected[1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", METHODS)
-def test_slices_change_no_figure(words):
+@pytest.mark.parametrize(("words", "slices", "devices"), [(WHOLE, 2, 4), (PROXIES, 4, 1)])
+def test_slices_change_no_figure(words, slices, devices):
     """Dropout, memory and failures are of the whole batch, however the encoder saw it; so are they on four devices."""
-    expected, params = trained(words)
-    for slices, devices in ((4, 1), (2, 4)):
-        found, sliced = trained(f"{words},batch.slices={slices}", devices)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), sliced, params)
-
-
-def temporaries(words, **encoder):
-    step, state, batch = job(f"data.image_size=48,data.eval_image_size=48,{words}", **encoder)
-    return step.lower(state, batch, seed=0).compile().memory_analysis().temp_size_in_bytes
+    assert_trains_alike(trained(words, slices, devices, "unrolled"), whole(words))
 
 
 @pytest.mark.slow
 def test_in_slices_less_is_kept():
-    sizes = {"width": 32, "depth": 4, "heads": 2}
-    whole, sliced = ([*job(words, sizes=sizes)] for words in ("", "batch.slices=4"))
-    taken = [
-        step.lower(state, batch, seed=0).compile().memory_analysis().temp_size_in_bytes
-        for step, state, batch in (whole, sliced)
-    ]
-    assert taken[1] < 0.45 * taken[0]
+    assert trained(PROXIES, 4, 1, "unrolled")[2] < 0.45 * whole(PROXIES)[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks", ["scanned", "remade"])
-def test_nor_does_how_blocks_are_compiled(blocks):
-    expected, params = trained(METHODS[0])
-    found, again = trained(METHODS[0], blocks=blocks)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), again, params)
+def test_nor_do_blocks_that_are_scanned():
+    """In slices too; that however they are compiled gradients are the same is a test of the encoders."""
+    assert_trains_alike(trained(PROXIES, 4, 1, "scanned"), whole(PROXIES))
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "slices", "message"),
     [
-        ("batch.slices=3", "16 images of each device can.t be cut into 3 .*batch.slices=2 can"),
-        ("batch.slices=0", "must be at least 1, not 0"),
-        ("batch.slices=2,frozen", "no encoder is run"),
-        ("batch.slices=2,encoder=resnet18,encoder.train_batch_norm=true", "takes its statistics over the whole batch"),
+        ("", 3, "16 images of each device can.t be cut into 3 .*batch.slices=2 can"),
+        ("", 0, "must be at least 1, not 0"),
+        ("frozen", 2, "no encoder is run"),
+        ("encoder=resnet18,encoder.train_batch_norm=true", 2, "takes its statistics over the whole batch"),
     ],
 )
-def test_slices_that_would_change_something_are_refused(words, message):
+def test_slices_that_would_change_something_are_refused(words, slices, message):
     with pytest.raises(UsageError, match=message):
-        job(words, sizes={"width": 4, "stages": (1, 1)} if "resnet" in words else {})
+        job(words, slices, sizes={"width": 4, "stages": (1, 1)} if "resnet" in words else {})
 
 
 @pytest.mark.slow
 def test_half_precision_computes_products_and_keeps_no_weights():
-    step, state, batch = job("loss=pairwise_cross_entropy,head.radius=norm", dtype="bfloat16")
+    step, state, batch = job(PROXIES, dtype="bfloat16")
     # For an accelerator: a CPU has attention of its own, and computes in half precision only to be slower.
-    lowered = step.trace(state, batch, seed=0).lower(lowering_platforms=("tpu",)).as_text()
+    traced = step.trace(state, batch, seed=0)
+    lowered = traced.lower(lowering_platforms=("tpu",)).as_text()
     products = [line for line in lowered.splitlines() if "dot_general" in line]
     given = r": \(tensor<\S+xbf16>, tensor<\S+xbf16>\)|lhs_precision_type = bf16, rhs_precision_type = bf16"
     half = [line for line in products if re.search(given, line)]
     # Two blocks of six products, forward and twice as many back, at least; of the patches, no gradient of the images.
     assert len(half) >= 2 * 6 * 3 + 2
     assert all("HIGHEST" in line for line in products if line not in half)
-    after, _ = jax.eval_shape(lambda *given: step(*given, seed=0), state, batch)
+    after, _ = traced.out_info
     assert {leaf.dtype for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.floating)} == {
         jnp.dtype("float32")
     }
