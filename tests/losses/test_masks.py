@@ -58,6 +58,8 @@ def among(rows, columns, n, m, filling=7.0):
 
 
 END, MIDDLE = np.arange(N), np.array([0, 1, 3, 4, 5, 8, 9, 10, 11])
+# All batches have as many anchors and references as those with masked rows, and are one program with them.
+WITH_NOBODY, OTHER_IDS = np.array([*LABELS, *[-1] * MORE]), range(200, 200 + MORE)
 
 
 @pytest.mark.slow
@@ -86,12 +88,12 @@ def test_what_stands_in_masked_rows_changes_no_bit(garbage, float64):
 
 @pytest.mark.slow
 def test_an_empty_memory_changes_nothing(plain, float64):
-    memory = losses.create_cross_batch_memory(4, 3, jnp.float64)
+    memory = losses.create_cross_batch_memory(MORE, 3, jnp.float64)
     known = losses.references(memory, jnp.ones((N, 3)), jnp.array(LABELS))
-    pairs = table.pairs(LABELS, known.labels, ids=known.ids[:N], reference_ids=known.ids)
+    pairs = table.pairs(WITH_NOBODY, known.labels, ids=np.array([*known.ids[:N], *OTHER_IDS]), reference_ids=known.ids)
     for filling in 7.0, np.nan:
-        d, u = among(np.arange(N), np.arange(N), N, N + 4, filling)
-        assert_agree(results(d, pairs, u), plain, np.arange(N), np.arange(N))
+        d, u = among(END, END, N + MORE, N + MORE, filling)
+        assert_agree(results(d, pairs, u), plain, END, END)
 
 
 @pytest.mark.slow
@@ -99,11 +101,13 @@ def test_a_batch_given_as_references_is_the_batch(plain, float64):
     """By ids of any order, and with other images that are masked before, amid and behind it."""
     ids = np.array([40, 7, 12, 3, 99, 0, 5, 1, 8])
     columns = np.array([1, 2, 3, 4, 6, 7, 8, 9, 10])
-    references, where, reference_ids = np.zeros(N + 4, int), np.zeros(N + 4, bool), np.full(N + 4, 77)
+    m = N + MORE
+    references, where, reference_ids = np.zeros(m, int), np.zeros(m, bool), np.full(m, 77)
     references[columns], where[columns], reference_ids[columns] = LABELS, True, ids
-    d, u = among(np.arange(N), columns, N, N + 4)
-    pairs = table.pairs(LABELS, references, reference_where=where, ids=ids, reference_ids=reference_ids)
-    assert_agree(results(d, pairs, u), plain, np.arange(N), columns)
+    d, u = among(END, columns, m, m)
+    ids = np.array([*ids, *OTHER_IDS])
+    pairs = table.pairs(WITH_NOBODY, references, reference_where=where, ids=ids, reference_ids=reference_ids)
+    assert_agree(results(d, pairs, u), plain, END, columns)
 
 
 @jax.jit
