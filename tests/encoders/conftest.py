@@ -149,7 +149,7 @@ def change_header(tmp_path):
     return lambda tensors, change: write_safetensors(tmp_path / "bad.safetensors", tensors, change=change)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_variables():
     """Variables of a module drawn by NumPy, which spares the tests the compilation of every initializer."""
 

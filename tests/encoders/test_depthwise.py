@@ -10,8 +10,7 @@ from hypjax.encoders.depthwise import depthwise_conv, lax_depthwise_conv
 CASES = [
     # height, width, kernel size, stride, padding
     (6, 5, 3, 2, ((0, 1), (1, 1))),
-    (9, 8, 5, 2, ((2, 2), (1, 2))),
-    (2, 2, 5, 1, ((2, 2), (2, 2))),
+    (2, 3, 5, 2, ((2, 2), (1, 2))),
     (1, 3, 3, 1, ((1, 1), (1, 1))),
 ]
 
@@ -36,7 +35,7 @@ def test_shifted_copies_equal_xlas_convolution_in_every_derivative(height, width
         y, tangent = jax.jvp(curved, (x, kernel), tangents)
         reverse = jax.grad(curved, (0, 1))
         each = jax.vmap(reverse, (0, None))(x[:, None], kernel)  # per-image gradients
-        return y, tangent, reverse(x, kernel), each, jax.jvp(reverse, (x, kernel), tangents)[1]
+        return y, tangent, each, jax.jvp(reverse, (x, kernel), tangents)
 
     ours, expected = value_and_derivatives(depthwise_conv), value_and_derivatives(lax_depthwise_conv)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-4), ours, expected)
