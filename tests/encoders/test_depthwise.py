@@ -10,7 +10,7 @@ from hypjax.encoders.depthwise import depthwise_conv, lax_depthwise_conv
 CASES = [
     # height, width, kernel size, stride, padding
     (6, 5, 3, 2, ((0, 1), (1, 1))),
-    (2, 3, 5, 2, ((2, 2), (1, 2))),
+    (19, 3, 5, 2, ((2, 2), (1, 2))),  # ten rows: two bands
     (1, 3, 3, 1, ((1, 1), (1, 1))),
 ]
 

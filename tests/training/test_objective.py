@@ -1,191 +1,130 @@
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import losses
-from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
-from hypjax.encoders.model import ModelOutput
 from hypjax.geometry import poincare
 from hypjax.geometry.manifold import NAMED
-from hypjax.run.rehearsal import hlo
-from hypjax.run.rehearsal.collectives import KINDS
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.parts import LOSSES, MINERS, create_miner
-from hypjax.training.space import UNCERTAINTIES, create_space
-
-SETTINGS = default_settings().loss.to_dict() | {"temperature": 0.2, "strength": 1.0}
-HIER = {
-    "weight": 0.5,
-    "proxies": 6,
-    "proxies_as": "points",
-    "margin": 0.1,
-    "neighbors": 5,
-    "triplets": 4,
-    "temperature": 0.1,
-    "anchor": 0.0,
-}
-REGULARIZERS = {"hier": HIER, "nodes": {"weight": 0.7, "decay": 0.5, "temperature": 0.2}}
-REGULARIZERS["cones"] = {"weight": 1.5, "k": 0.1, "margin": 0.2}
-ANCESTORS = np.array([[0, 0], [1, 0], [1, 0]])
-LABELS = jnp.asarray(np.repeat(np.arange(3), 4))
-DOUBT = np.linspace(0.1, 0.9, 12, dtype=np.float32)
-MINED = [name for name, part in LOSSES.items() if not part.proxies]
-
-
-def output(seed=0, doubt=None):
-    tangent = jnp.asarray((0.5 * np.random.default_rng(seed).normal(size=(12, 5))).astype(np.float32))
-    return ModelOutput(features=tangent, tangent=tangent, doubt=doubt)
-
-
-def space(geometry="poincare", **options):
-    chosen = {"c": 0.3, "distance": "geodesic", "uncertainty": "radius", "clip_radius": 2.3, **options}
-    return create_space(geometry, **chosen)
-
-
-def objective(loss, where=None, **options):
-    where = where or space()
-    chosen = {
-        "samples_per_class": 4,
-        "settings": SETTINGS,
-        "regularizers": REGULARIZERS,
-        "classes": 3,
-        "dimension": 5,
-        **options,
-    }
-    return create_objective(lambda params: where, loss, **chosen)
-
-
-@functools.cache
-def with_gradients(made):
-    @jax.jit
-    def run(tangent, doubt, own, memory):
-        def value(tangent, doubt, own):
-            says = ModelOutput(tangent, tangent, doubt)
-            return made(says, LABELS, params=own, key=jax.random.key(2), memory=memory)[0]
-
-        return jax.value_and_grad(value, argnums=(0, 1, 2))(tangent, doubt, own)
-
-    return run
-
-
-def gradients(made, *, memory=None):
-    """Value and gradients of an objective by tangent, doubt and its own parameters."""
-    own = made.initial(jax.random.key(1), 5)
-
-    return with_gradients(made)(output().tangent, DOUBT, own, memory)
-
-
-def assert_alive(value, grads):
-    assert value > 0
-    for leaf in jax.tree.leaves(grads):
-        assert np.isfinite(leaf).all()
-        assert np.abs(leaf).max() > 0
-
-
-# Not the products, which take minutes to compile: here each loss in two geometries and each geometry with half of them.
-ROTATED = [(loss, list(NAMED)[(i + j) % 4]) for i, loss in enumerate(LOSSES) for j in range(2)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("loss", "geometry"), ROTATED)
-def test_losses_compose_with_geometries(loss, geometry):
-    assert_alive(*gradients(objective(loss, space(geometry))))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("geometry", ["lorentz", "euclidean"])
-@pytest.mark.parametrize("loss", [name for name, part in LOSSES.items() if part.aware])
-@pytest.mark.parametrize("uncertainty", [name for name in UNCERTAINTIES if name != "radius"])
-def test_aware_losses_compose_with_every_uncertainty(geometry, loss, uncertainty):
-    assert_alive(*gradients(objective(loss, space(geometry, uncertainty=uncertainty))))
-
-
-# Likewise: every geometry with both distances, and with them miners and losses in turn, which see no more of it.
-MIXTURES = [
-    (miner, list(NAMED)[i % 4], ("geodesic", "hybrid")[i // 4 % 2], MINED[i % len(MINED)])
-    for i, miner in enumerate([*MINERS, "easy_positive+semihard_negative", "hard_positive+hard_negative"])
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("miner", "geometry", "distance", "loss"), MIXTURES)
-def test_miners_and_hier_compose_with_geometries_distances_and_losses(miner, geometry, distance, loss):
-    where = space(geometry, distance=distance)
-    settings = SETTINGS | {"learn_beta": True, "beta": 1.0}
-    value, grads = gradients(objective(loss, where, settings=settings, miner=miner, regularizer="hier"))
-    assert np.isfinite(value)
-    for leaf in jax.tree.leaves(grads):
-        assert np.isfinite(leaf).all()
-    assert np.abs(grads[0]).max() > 0
-    assert np.abs(grads[2]["hier_proxies"]).max() > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", MINED)
-def test_a_memory_serves_every_loss_of_pairs(loss):
-    made = objective(loss, memory_size=20)
-    points = space().manifold.embed(output(1).tangent)
-    memory = jax.jit(losses.remember)(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
-    assert_alive(*gradients(made, memory=memory))
-    empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
-    plain = jax.jit(lambda says, own: objective(loss)(says, LABELS, params=own)[0])
-    expected = plain(output(doubt=DOUBT), made.initial(jax.random.key(1), 5))
-    np.testing.assert_allclose(gradients(made, memory=empty)[0], expected, rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("loss", "miner"),
-    [("uncertainty_contrastive", "easy_positive"), ("margin", "easy_positive+distance_weighted_negative")],
+from hypjax.training.space import UNCERTAINTIES
+from tests.training.objectives import (
+    ANCESTORS,
+    DOUBT,
+    HIER,
+    LABELS,
+    SETTINGS,
+    assert_alive,
+    gradients,
+    objective,
+    output,
+    space,
 )
-def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(loss, miner, monkeypatch):
-    """What is measured of the whole batch is measured before."""
-    points = space().manifold.embed(output(1).tangent)
-    memory = jax.jit(losses.remember)(losses.create_cross_batch_memory(20, 5, jnp.float32), points, LABELS)
-    whole = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
+
+
+class Row(NamedTuple):
+    """An objective by the names of its parts."""
+
+    loss: str
+    geometry: str
+    distance: str = "geodesic"
+    uncertainty: str = "radius"
+    miner: str = "all"
+    memory: int = 0
+    regularizer: str = "none"
+
+
+# Not the products, which take minutes to compile: each part at least once, losses of pairs after a miner and with a
+# memory, those that heed an uncertainty with each. HIER in the ball and in Lorentz's model is below.
+ROWS = (
+    Row("pairwise_cross_entropy", "poincare", "hybrid", "radius", "easy_positive", 20),
+    Row("nt_xent", "sphere", "geodesic", "radius", "semihard_negative", 20),
+    Row("supcon", "euclidean", "geodesic", "radius", "distance_weighted_negative", 20, "hier"),
+    Row("contrastive", "lorentz", "geodesic", "radius", "multi_similarity", 20),
+    Row("triplet", "sphere", "hybrid", "radius", "easy_positive+semihard_negative", 20, "hier"),
+    Row("margin", "euclidean", "hybrid", "radius", "hard_positive", 20),
+    Row("multi_similarity", "poincare", "geodesic", "radius", "hard_negative", 20),
+    Row("uncertainty_contrastive", "lorentz", "hybrid", "learned", memory=20),
+    Row("uncertainty_contrastive", "euclidean", "geodesic", "distance", "hard_positive+hard_negative"),
+    Row("uncertainty_contrastive", "poincare"),
+    Row("uncertainty_margin", "poincare", "geodesic", "learned", "easy_positive+distance_weighted_negative", 20),
+    Row("uncertainty_margin", "lorentz", "geodesic", "distance"),
+    Row("uncertainty_margin", "sphere"),
+    Row("proxy_softmax", "lorentz"),
+    Row("proxy_anchor", "sphere"),
+    Row("proxy_nca", "euclidean"),
+    Row("soft_triple", "poincare"),
+)
+
+
+def of(row, **options):
+    boundary = LOSSES[row.loss].boundary and row.memory > 0
+    settings = SETTINGS | {"learn_beta": boundary, "beta": 1.0, "form": "margin" if boundary else "triplet"}
+    where = space(row.geometry, distance=row.distance, uncertainty=row.uncertainty)
+    parts = {"miner": row.miner, "memory_size": row.memory, "regularizer": row.regularizer, "settings": settings}
+    return objective(row.loss, where, **(parts | options))
+
+
+created = functools.cache(of)
+
+
+def doubt_of(row):
+    return DOUBT if row.uncertainty == "learned" else None
+
+
+def gradients_of(row, made, memory=None):
+    """With what another batch left in the memory, if no other is given, and a doubt where one is asked for."""
+    if row.memory and memory is None:
+        points = space(row.geometry).manifold.embed(output(1).tangent)
+        memory = losses.remember(losses.create_cross_batch_memory(20, points.shape[1], jnp.float32), points, LABELS)
+    return gradients(made, memory=memory, doubt=doubt_of(row))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.loss} {row.geometry} {row.uncertainty}")
+def test_parts_compose(row):
+    value, grads = gradients_of(row, created(row))
+    assert_alive(value, grads)
+    assert ("beta" in grads[2]) == (row.loss in ("margin", "uncertainty_margin") and row.memory > 0)
+    assert ("hier_proxies" in grads[2]) == (row.regularizer == "hier")
+
+
+def test_every_part_is_among_them():
+    assert {row.loss for row in ROWS} == set(LOSSES)
+    assert {row.loss for row in ROWS if row.memory} == {name for name, part in LOSSES.items() if not part.proxies}
+    assert {word for row in ROWS for word in row.miner.split("+")} == {"all", *MINERS}
+    assert {(row.geometry, row.distance) for row in ROWS} == {(g, d) for g in NAMED for d in ("geodesic", "hybrid")}
+    aware = {(row.loss, row.uncertainty) for row in ROWS if LOSSES[row.loss].aware}
+    assert aware == {(name, u) for name, part in LOSSES.items() if part.aware for u in UNCERTAINTIES}
+
+
+MEASURED = next(row for row in ROWS if row.miner == "easy_positive+distance_weighted_negative")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["multi_similarity", "uncertainty_margin"])
+def test_a_memory_that_is_empty_changes_nothing(loss):
+    row = next(row for row in ROWS if row.loss == loss and row.memory)
+    empty, own = losses.create_cross_batch_memory(20, 5, jnp.float32), created(row).initial(jax.random.key(1), 5)
+    without = jax.jit(lambda says: of(row, memory_size=0)(says, LABELS, params=own)[0])
+    np.testing.assert_allclose(
+        gradients_of(row, created(row), empty)[0], without(output(doubt=doubt_of(row))), rtol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_a_batch_that_comes_in_blocks_of_rows_gives_the_same(monkeypatch):
+    """What is measured of the whole batch is measured before; settings and doubts are each anchor's own."""
+    whole = gradients_of(MEASURED, created(MEASURED))
     monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5 * 32)
     monkeypatch.setattr("hypjax.training.comparing._LEAST", 32)
-    in_blocks = gradients(objective(loss, miner=miner, memory_size=20), memory=memory)
+    in_blocks = gradients_of(MEASURED, of(MEASURED))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), in_blocks, whole)
-
-
-@pytest.mark.slow
-def test_devices_make_blocks_of_their_own_and_send_nothing_in_between(monkeypatch):
-    """Points of all before, their gradient after; a learned curvature and boundary come along."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    where = learned_space(lambda c: space(c=c), 0.05, 2.0)
-    made = create_objective(
-        where,
-        "margin",
-        samples_per_class=4,
-        settings=SETTINGS | {"learn_beta": True},
-        curvature=-0.8,
-        failure_weight=2.0,
-    )
-    params = made.initial(jax.random.key(1), 5)
-
-    def on_mesh(tangent, doubt, params):
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return made(ModelOutput(tangent, tangent, doubt), LABELS, params=params)[0]
-
-    given, places = (output().tangent, DOUBT, params), NamedSharding(mesh, PartitionSpec())
-    expected = jax.jit(jax.value_and_grad(on_mesh, (0, 1, 2)))(*given)
-    monkeypatch.setattr("hypjax.training.comparing._BLOCK", 5)
-    monkeypatch.setattr("hypjax.training.comparing._LEAST", 12)
-    compiled = (
-        jax.jit(jax.value_and_grad(on_mesh, (0, 1, 2)), in_shardings=places, out_shardings=places)
-        .lower(*given)
-        .compile()
-    )
-    found = compiled(*jax.device_put(given, places))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), found, expected)
-    lines = hlo.parse(compiled.as_text()).steps(fused=True)
-    assert {times for line, _, times in lines if line.opcode in KINDS} == {1}
 
 
 @pytest.mark.slow
@@ -247,25 +186,32 @@ def test_a_memory_knows_the_levels_too():
     """Slots that are empty are nobody at every level."""
     options = {"ancestors": ANCESTORS, "level_names": ("kind", "all"), "decay": 0.3}
     empty = losses.create_cross_batch_memory(20, 5, jnp.float32)
-    values = [
-        gradients(objective("supcon", memory_size=size, **options), memory=memory)[0]
-        for size, memory in ((20, empty), (0, None))
-    ]
-    np.testing.assert_allclose(*values, rtol=1e-5)
+
+    @jax.jit
+    def values(says):
+        kept, alone = (objective("supcon", memory_size=size, **options) for size in (20, 0))
+        return kept(says, LABELS, memory=empty)[0], alone(says, LABELS)[0]
+
+    np.testing.assert_allclose(*values(output()), rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("geometry", "loss", "regularizer"),
-    [("lorentz", "proxy_anchor", "cones+hier"), ("sphere", "proxy_softmax", "nodes"), ("euclidean", "margin", "nodes")],
+    ("geometry", "loss", "regularizer", "decay", "levels"),
+    [
+        ("lorentz", "proxy_anchor", "cones+hier", 0.0, 1),
+        ("sphere", "proxy_softmax", "nodes", 0.5, 2),
+        ("euclidean", "margin", "nodes", 0.0, 2),
+    ],
 )
-def test_a_tree_composes_with_geometries_and_losses(geometry, loss, regularizer):
+def test_a_tree_composes_with_geometries_and_losses(geometry, loss, regularizer, decay, levels):
     """Proxies of the loss that are points are those of the tree."""
-    settings, known = SETTINGS | {"proxies_as": "points"}, {"ancestors": ANCESTORS, "level_names": ("kind", "all")}
-    made = objective(loss, space(geometry), settings=settings, regularizer=regularizer, decay=0.5, **known)
+    settings = SETTINGS | {"proxies_as": "points"}
+    known = {"ancestors": ANCESTORS[:, :levels], "level_names": ("kind", "all")[:levels], "decay": decay}
+    made = objective(loss, space(geometry), settings=settings, regularizer=regularizer, **known)
     value, grads = gradients(made)
     assert_alive(value, grads[0])
-    assert grads[2]["node_proxies"].shape == (6, 6 if geometry == "lorentz" else 5)
+    assert grads[2]["node_proxies"].shape == (4 + levels, 6 if geometry == "lorentz" else 5)
     assert "class_proxies" not in grads[2]
     assert (np.abs(grads[2]["node_proxies"]).max(axis=1) > 0)[
         :5
@@ -274,14 +220,15 @@ def test_a_tree_composes_with_geometries_and_losses(geometry, loss, regularizer)
 
 @pytest.mark.slow
 def test_the_failure_loss_is_added_by_its_weight():
-    doubt = jnp.asarray(DOUBT)
-    values = {}
-    for weight in (0.0, 1.0, 3.0):
-        made = objective("triplet", failure_weight=weight)
-        run = jax.jit(lambda says, prior, made=made: made(says, LABELS, prior=prior))
-        values[weight], (figures, _) = run(output(doubt=doubt), np.ones(12, np.float32))
-    np.testing.assert_allclose(values[3.0], values[0.0] + 3 * figures["failure_loss"], rtol=1e-6)
-    np.testing.assert_allclose(values[1.0], values[0.0] + figures["failure_loss"], rtol=1e-6)
+
+    @jax.jit
+    def run(says, prior):
+        return [objective("triplet", failure_weight=w)(says, LABELS, prior=prior) for w in (0.0, 1.0, 3.0)]
+
+    none, one, three = run(output(doubt=jnp.asarray(DOUBT)), np.ones(12, np.float32))
+    failure = three[1][0]["failure_loss"]
+    np.testing.assert_allclose(three[0], none[0] + 3 * failure, rtol=1e-6)
+    np.testing.assert_allclose(one[0], none[0] + failure, rtol=1e-6)
 
 
 @pytest.mark.slow
