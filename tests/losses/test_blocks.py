@@ -1,7 +1,5 @@
 """Anchors in blocks give what all of them at once give, one device or eight."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from hypjax import geometry, losses, mining
-from tests.losses import table
+from tests.losses import loops, table
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 1, 0, 5, -1, 1, 2, 4, 4, 0, 3], np.int32)
 N = len(LABELS)
@@ -46,39 +44,48 @@ def means(terms):
     return jnp.stack([losses.mean(each) for of_miner in terms for each in of_miner])
 
 
-@functools.cache
-def run(miners, size=None):
+CHOSEN = ("none", "easy and semi-hard")
+EAGER = ("triplet", "supcon", "failure_cross_entropy")  # every loss is run eagerly by its own example
+
+
+def run(size=None):
     """Values and gradients by points and u of all terms, in one program."""
 
     def values(x, u):
-        function = all_terms(miners)
+        function = all_terms(CHOSEN)
         return means(at_once(function, x, u) if size is None else in_blocks(function, x, u, size))
 
     return jax.jit(lambda x, u: table.with_gradients(values, x, u))
 
 
-def assert_agree(found, expected, **tolerance):
-    assert (np.abs(expected[1][0]).max(axis=(1, 2)) > 0).sum() >= len(expected[0]) - 1  # all but the failures'
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found, expected)
+@pytest.mark.slow
+def test_jit_vmap_blocks_and_eight_devices_change_neither_value_nor_gradient(points, hyperbolic, float64):
+    """All losses, two batches at once or one in blocks, shared out over devices; their values alone are the loops'."""
+    oracle_distance = hyperbolic[1]
+    x = np.stack([points(N, d=4, seed=seed) for seed in (0, 1)])
+    u = np.stack([U, np.random.default_rng(0).random(N)])
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    rows, of_two = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["data"], [None, "data"]))
+    values, gradients = jax.jit(jax.vmap(run()))(*jax.device_put((x, u), of_two))
+    in_turn, by_each = run(3)(*jax.device_put((x[1], u[1]), rows))
+    assert len(values.sharding.device_set) == len(in_turn.sharding.device_set) == 8
 
-
-slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+    for batch in 0, 1:
+        d, known = oracle_distance(x[batch], x[batch]), loops.pairs(LABELS.tolist())
+        expected = [loop(d, known, u[batch]) for loop in table.LOOPS.values()]
+        np.testing.assert_allclose(values[batch, : len(expected)], expected, rtol=1e-10, atol=1e-10)
+    eager = at_once(lambda *given: table.values(*given, EAGER), jnp.asarray(x[0]), jnp.asarray(u[0]))
+    np.testing.assert_allclose(values[0, [list(table.LOSSES).index(name) for name in EAGER]], eager, rtol=1e-10)
+    np.testing.assert_allclose(in_turn, values[1], rtol=1e-10, atol=1e-10)
+    for found, alone in zip(by_each, gradients, strict=True):
+        np.testing.assert_allclose(found, alone[1], rtol=1e-10, atol=1e-10)
+    # All but the failures' have a gradient by the points.
+    assert (np.abs(by_each[0]).max(axis=(1, 2)) > 0).sum() >= len(in_turn) - 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("miner", "size"),
-    [("none", 3), slow("none", N + 5), slow("easy and semi-hard", 1), slow("distance_weighted_negative", 3)],
-)
-def test_blocks_change_neither_value_nor_gradient(miner, size, points, float64):
-    x, u = jnp.array(points(N, d=4)), jnp.array(U)
-    assert_agree(run((miner,), size)(x, u), run((miner,))(x, u), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 3])
-def test_miners_choose_the_same_in_blocks(size, points, float64):
-    """But for a scale that is measured, which has to be measured before."""
+def test_miners_choose_the_same_in_blocks(points, float64):
+    """An anchor at a time; but for a scale that is measured, which has to be measured before, in any blocks."""
     x, u = jnp.array(points(N, d=4)), jnp.array(U)
 
     def weights(distances, pairs, u):
@@ -89,29 +96,15 @@ def test_miners_choose_the_same_in_blocks(size, points, float64):
     def measured(distances, pairs, u):
         return mining.negative_distance(distances, pairs)
 
-    found, scale = jax.jit(lambda x: (in_blocks(weights, x, u, size), in_blocks(measured, x, u, size)))(x)
-    expected, of_all = jax.jit(lambda x: (at_once(weights, x, u), at_once(measured, x, u)))(x)
+    @jax.jit
+    def both(x):
+        scales = [losses.mean(in_blocks(measured, x, u, size)) for size in (1, 3, N + 5)]
+        found = in_blocks(weights, x, u, 1), scales
+        return found, (at_once(weights, x, u), losses.mean(at_once(measured, x, u)))
+
+    (found, scales), (expected, scale) = both(x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), found, expected)
-    np.testing.assert_allclose(losses.mean(scale), losses.mean(of_all), rtol=1e-14)
-
-
-@pytest.mark.slow
-def test_jit_vmap_and_eight_devices_change_nothing(points):
-    """All losses: eager, compiled, two batches at once, and shared out over devices, at once and in blocks."""
-    miners = ("none", "easy and semi-hard")
-    x = np.stack([points(N, d=4, seed=seed) for seed in (0, 1)]).astype(np.float32)
-    u = np.random.default_rng(0).random((2, N), np.float32)
-    values, gradients = jax.tree.map(np.asarray, jax.vmap(run(miners))(x, u))
-    eager = means(at_once(all_terms(["none"]), jnp.asarray(x[0]), jnp.asarray(u[0])))
-    np.testing.assert_allclose(values[0, : len(eager)], eager, rtol=1e-5)
-
-    rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
-    for size in None, 3:
-        sharded, by_each = run(miners, size)(*jax.device_put((x[1], u[1]), rows))
-        assert len(sharded.sharding.device_set) == 8
-        np.testing.assert_allclose(sharded, values[1], rtol=1e-5)
-        for found, alone in zip(by_each, gradients, strict=True):
-            np.testing.assert_allclose(found, alone[1], rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(scales, [scale] * 3, rtol=1e-14)
 
 
 @pytest.mark.slow
@@ -120,22 +113,25 @@ def test_nor_do_they_change_losses_of_proxies(points):
     x = np.stack([points(N, d=4, seed=seed) for seed in (0, 1)]).astype(np.float32)
     proxies, distance = points(5, d=4, seed=2).astype(np.float32), geometry.Poincare(0.7).pairwise_dist
 
-    def values(x, proxies):
-        to_proxies = distance(x, proxies)
+    def of_proxies(to_proxies):
         own = table.pairs(LABELS, np.arange(5))
-        given = distance(x, x), to_proxies, distance(proxies, proxies), table.pairs(LABELS)
         terms = (
-            losses.hier(*given, jax.random.key(0), neighbors=4, triplets_per_anchor=5),
             losses.proxy_anchor(-to_proxies, own, alpha=2.0),
             losses.proxy_nca(-to_proxies, own),
             losses.soft_triple(-jnp.stack([to_proxies, to_proxies / 2], axis=2), own, scale=2.0),
         )
         return jnp.stack([losses.mean(each) for each in terms])
 
+    def values(x, proxies):
+        given = distance(x, x), distance(x, proxies), distance(proxies, proxies), table.pairs(LABELS)
+        hier = losses.hier(*given, jax.random.key(0), neighbors=4, triplets_per_anchor=5)
+        return jnp.append(of_proxies(given[1]), losses.mean(hier))
+
     run = jax.jit(lambda x, proxies: table.with_gradients(values, x, proxies))
     found, gradients = jax.tree.map(np.asarray, jax.vmap(run, (0, None))(x, proxies))
     assert (found > 0).all()
-    np.testing.assert_allclose(found[0], values(jnp.asarray(x[0]), jnp.asarray(proxies)), rtol=1e-5)
+    eager = of_proxies(distance(jnp.asarray(x[0]), jnp.asarray(proxies)))
+    np.testing.assert_allclose(found[0, :3], eager, rtol=1e-5)
 
     rows = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
     sharded, by_each = run(jax.device_put(x[1], rows), proxies)
