@@ -32,12 +32,12 @@ def delta_loop(d, w):
 @pytest.mark.parametrize("base", [0, 7])
 def test_a_tree_has_delta_0(base):
     rng = np.random.default_rng(0)
-    d = shortest_paths([(i, rng.integers(i), rng.uniform(0.1, 2)) for i in range(1, 30)], 30)
+    d = shortest_paths([(i, rng.integers(i), rng.uniform(0.1, 2)) for i in range(1, 16)], 16)
     assert abs(gromov_delta(d.astype(np.float32), base=base)) < 1e-5
     assert relative_delta(d.astype(np.float32)) < 1e-5
 
 
-@pytest.mark.parametrize("n", [4, pytest.param(8, marks=pytest.mark.slow), 12])
+@pytest.mark.parametrize("n", [4, 12])
 def test_a_cycle_of_4k_edges_has_delta_k(n):
     d = shortest_paths([(i, (i + 1) % n, 1.0) for i in range(n)], n)
     assert gromov_delta(d.astype(np.float32)) == n / 4
@@ -54,7 +54,7 @@ def test_a_square_grid_seen_from_its_corner():
 def test_delta_is_the_loop():
     points = np.random.default_rng(0).normal(size=(12, 3))
     d = np.linalg.norm(points[:, None] - points, axis=-1)
-    for base in (0, 5):
+    for base in (0, 7):
         delta = gromov_delta(d.astype(np.float32), base=base)
         np.testing.assert_allclose(delta, delta_loop(d, base), rtol=1e-5)
 

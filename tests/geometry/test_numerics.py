@@ -91,8 +91,8 @@ def test_pairwise_sqdist_is_the_loop(n, m, d):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n, d)).astype(np.float32), rng.normal(size=(m, d)).astype(np.float32)
     expected = [[np.sum((a.astype(np.float64) - b) ** 2) for b in y] for a in x]
-    for function in numerics.pairwise_sqdist, differences._sqdist_fused:
-        np.testing.assert_allclose(jax.jit(function)(x, y), expected, rtol=1e-6)
+    for found in jax.jit(lambda *z: (numerics.pairwise_sqdist(*z), differences._sqdist_fused(*z)))(x, y):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_pairwise_sqdist_derivatives_in_both_modes():
@@ -102,14 +102,20 @@ def test_pairwise_sqdist_derivatives_in_both_modes():
     def plain(x, y):
         return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), axis=-1)
 
-    for argument in (0, 1):
-        for mode in (jax.jacfwd, jax.jacrev):
-            both = [jax.jit(mode(f, argnums=argument))(x, y) for f in (numerics.pairwise_sqdist, plain)]
-            np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-5)
-    both = [
-        jax.jit(jax.hessian(lambda x, f=f: jnp.sum(jnp.sin(f(x, x)))))(x) for f in (numerics.pairwise_sqdist, plain)
-    ]
-    np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-4)
+    @jax.jit
+    def derivatives(x, y):
+        first = [
+            [mode(f, argnums=argument)(x, y) for f in (numerics.pairwise_sqdist, plain)]
+            for argument in (0, 1)
+            for mode in (jax.jacfwd, jax.jacrev)
+        ]
+        curves = [jax.hessian(lambda x, f=f: jnp.sum(jnp.sin(f(x, x))))(x) for f in (numerics.pairwise_sqdist, plain)]
+        return first, curves
+
+    first, curves = derivatives(x, y)
+    for both in first:
+        np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(*curves, rtol=1e-4, atol=1e-4)
 
 
 def test_points_closer_than_their_rounding_are_one_point():
