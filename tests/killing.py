@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+from tests import compiling
 from tests.programs import ROOT
 
 # Keeps every batch of two, and says so.
@@ -35,7 +36,7 @@ def embed_until(workdir, photos, out, *, parts, more=0.0, share=""):
         share: As of `hypjax.embed`.
     """
     words = [f"--workdir={workdir}", f"--images={photos}", f"--out={out}", f"--share={share}"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": compiling.FLAGS}
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *words], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE
     )
