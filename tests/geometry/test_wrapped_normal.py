@@ -28,6 +28,13 @@ def _float64():
         yield
 
 
+@functools.cache
+def samples_of(name):
+    """The mean and as many samples as all tests of them need."""
+    mean = SPACES[name].embed(jnp.asarray(MEAN))
+    return mean, sample(SPACES[name], jax.random.key(0), mean, SCALE, (100_000,))
+
+
 def polar_grid(c, reach=20.0):
     """Points of the plane of curvature −c as `embed` takes them, their shares of its area, their distances to 0."""
     radii, radial = np.polynomial.legendre.leggauss(300)
@@ -44,10 +51,9 @@ def polar_grid(c, reach=20.0):
 def test_the_density_is_that_of_the_samples(name):
     space = SPACES[name]
     tangent, area, radii = polar_grid(0.7)
-    x, mean = space.embed(jnp.asarray(tangent)), space.embed(jnp.asarray(MEAN))
+    x, (mean, samples) = space.embed(jnp.asarray(tangent)), samples_of(name)
     density = np.exp(log_prob(space, x, mean, SCALE)) * area
     np.testing.assert_allclose(np.sum(density), 1, rtol=1e-8)
-    samples = sample(space, jax.random.key(0), mean, SCALE, (100_000,))
     distances = np.asarray(space.dist0(samples))
     for limit in (0.7, 1.4, 2.1):
         inside = radii <= limit  # whole rings; half of one ring's weight is the grid's doubt
@@ -75,10 +81,8 @@ def test_both_models_have_one_distribution():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_samples_are_spread_as_the_scale_says(name):
-    space = SPACES[name]
-    mean = space.embed(jnp.asarray(MEAN))
-    x = sample(space, jax.random.key(0), mean, SCALE, (20_000,))
-    assert x.shape == (20_000, *mean.shape)
+    space, (mean, x) = SPACES[name], samples_of(name)
+    assert x.shape == (100_000, *mean.shape)
 
     @jax.jit
     def moments(space, mean, x):
@@ -92,18 +96,24 @@ def test_samples_are_spread_as_the_scale_says(name):
 
 def test_a_products_density_is_the_product():
     space = SPACES["product"]
-    x, mean = (space.embed(jnp.asarray(np.random.default_rng(k).normal(size=(4, 2)))) for k in (0, 1))
-    parts = zip(space.manifolds, space.split(x), space.split(mean), SCALE, strict=True)
-    expected = sum(log_prob(*part) for part in parts)
-    np.testing.assert_allclose(log_prob(space, x, mean, SCALE), expected, rtol=1e-12)
+
+    @jax.jit
+    def whole_and_parts(*tangents):
+        x, mean = map(space.embed, tangents)
+        parts = zip(space.manifolds, space.split(x), space.split(mean), SCALE, strict=True)
+        return wrapped_normal.log_prob(space, x, mean, SCALE), sum(wrapped_normal.log_prob(*part) for part in parts)
+
+    tangents = np.random.default_rng(0).normal(size=(2, 4, 2))
+    np.testing.assert_allclose(*whole_and_parts(*tangents), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_tends_to_the_flat_one(name):
     flat = type(SPACES[name])(1e-9)
     tangent, mean = np.random.default_rng(0).normal(size=(2, 6, 3)) / 4
-    found = log_prob(flat, flat.embed(jnp.asarray(tangent)), flat.embed(jnp.asarray(mean)), 0.7)
-    np.testing.assert_allclose(found, log_prob(Euclidean(), 2 * tangent, 2 * mean, 0.7), rtol=1e-6)
+    scale = np.full(3, 0.7)
+    found = log_prob(flat, flat.embed(jnp.asarray(tangent)), flat.embed(jnp.asarray(mean)), scale)
+    np.testing.assert_allclose(found, log_prob(Euclidean(), 2 * tangent, 2 * mean, scale), rtol=1e-6)
 
 
 @pytest.mark.slow
