@@ -18,6 +18,7 @@ from hypjax.training.state import create_state
 from tests.data.toy import Toy
 
 SIZES = {"width": 16, "depth": 2, "heads": 2}
+SHALLOW = SIZES | {"depth": 1}  # where it is not the encoder that is looked at
 # With all that looks at the whole batch, and with a loss that is quick to compile.
 WHOLE = "loss=uncertainty_contrastive,geometry=lorentz,miner=easy_positive+semihard_negative,memory.size=16"
 PROXIES = "loss=proxy_anchor,geometry=euclidean,head.radius=norm,data.image_size=48,data.eval_image_size=48"
@@ -26,7 +27,7 @@ PROXIES = "loss=proxy_anchor,geometry=euclidean,head.radius=norm,data.image_size
 def assembled(words, **encoder):
     """The settings and the parts of a tiny transformer that takes 16 images."""
     config = get_config(f"encoder=vit_ti8,quick,batch.classes=4,batch.samples_per_class=4,{words}")
-    config.encoder.update({"sizes": SIZES, "frozen": ()} | encoder)
+    config.encoder.update({"sizes": SHALLOW if words.startswith(WHOLE) else SIZES, "frozen": ()} | encoder)
     config.head.dim = 8
     part = Toy((4, 4, 4, 4))
     return config, assembly.assemble(config, Splits(part, part, part))
