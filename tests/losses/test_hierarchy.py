@@ -64,8 +64,8 @@ def of_points(distance, neighbors, t):
     """HIER's value and gradients, one program for all labels."""
 
     def loss(x, proxies, labels, key):
-        options = {"neighbors": neighbors, "triplets_per_anchor": t}
-        return losses.mean(terms(distance, x, losses.pairs(labels), proxies, key, **options))
+        pairs = losses.pairs(labels)
+        return losses.mean(terms(distance, x, pairs, proxies, key, neighbors=neighbors, triplets_per_anchor=t))
 
     return jax.jit(jax.value_and_grad(loss, (0, 1)))
 
@@ -115,13 +115,8 @@ SPACES = {
 @functools.cache
 def drawn(space):
     """The distances of seven points and five proxies."""
-
-    @jax.jit
-    def run(v):
-        x, proxies = SPACES[space].embed(v[:7]), SPACES[space].embed(v[7:])
-        return [SPACES[space].pairwise_dist(*two) for two in ((x, x), (x, proxies), (proxies, proxies))]
-
-    return run(0.5 * np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32))
+    v, embed = 0.5 * np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32), SPACES[space].embed
+    return jax.jit(lambda v: three(embed(v[:7]), embed(v[7:]), space))(v)
 
 
 @jax.jit
@@ -152,9 +147,9 @@ def test_the_mean_over_keys_is_the_expectation(space, labels):
     assert abs(samples.mean() - sum(expected)) < 4 * error
 
 
-def three(x, proxies):
-    """Distances in a ball: among points, to proxies, among these."""
-    distance = geometry.Poincare(0.7).pairwise_dist
+def three(x, proxies, space="ball"):
+    """Distances among points, to proxies, among these."""
+    distance = SPACES[space].pairwise_dist
     return distance(x, x), distance(x, proxies), distance(proxies, proxies)
 
 
@@ -173,10 +168,9 @@ def of_distances(distances, labels, where, key):
     return jax.value_and_grad(loss)(distances)
 
 
-def in_float32(x, labels, proxies, key, where=None):
+def in_float32(x, labels, proxies, key, where=True):
     """Its value and gradients for points and 5 proxies of the ball."""
-    where = np.ones(len(labels), bool) if where is None else where
-    value, by_distances = of_distances(distances_of(x, proxies), labels, where, key)
+    value, by_distances = of_distances(distances_of(x, proxies), labels, np.broadcast_to(where, len(labels)), key)
     return value, to_points(x, proxies, by_distances)
 
 
@@ -238,13 +232,13 @@ def test_masked_rows_behind_the_others_change_nothing(by, batch):
 @pytest.mark.slow
 def test_what_stands_in_masked_rows_of_distances_changes_no_bit(points):
     x, proxies = points(11).astype(np.float32), points(5, seed=1).astype(np.float32)
-    given = np.array([*LABELS, 0, 1, -1]), np.arange(11) < 8, jax.random.key(2)
-    distances, to_proxies, between = map(np.array, distances_of(x, proxies))
-    expected = of_distances((distances, to_proxies, between), *given)
+    known = np.array([*LABELS, 0, 1, -1]), np.arange(11) < 8, jax.random.key(2)
+    given = distances, to_proxies, _ = [np.array(each) for each in distances_of(x, proxies)]
+    expected = of_distances(given, *known)
     assert expected[0] > 0
     for garbage in np.nan, np.inf, 1e30:
         distances[8:] = distances[:, 8:] = to_proxies[8:] = garbage
-        jax.tree.map(np.testing.assert_array_equal, of_distances((distances, to_proxies, between), *given), expected)
+        jax.tree.map(np.testing.assert_array_equal, of_distances(given, *known), expected)
 
 
 @pytest.mark.slow
