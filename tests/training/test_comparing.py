@@ -1,4 +1,4 @@
-"""Blocks of a large batch, spread over devices."""
+"""A large batch in blocks of rows, shared out over devices."""
 
 import functools
 
@@ -11,7 +11,7 @@ from hypjax.encoders.model import ModelOutput
 from hypjax.run.rehearsal import hlo
 from hypjax.run.rehearsal.collectives import KINDS
 from hypjax.training.objective import create_objective, learned_space
-from tests.training.objectives import DOUBT, LABELS, SETTINGS, output, space
+from tests.training.test_objective import DOUBT, LABELS, SETTINGS, output, space
 
 
 @pytest.mark.slow
