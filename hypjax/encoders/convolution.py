@@ -1,12 +1,16 @@
 """Convolution and batch normalization as one layer, the unit that the convolutional encoders are built of."""
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from hypjax.encoders import lora
 from hypjax.encoders.depthwise import depthwise_conv
+from hypjax.encoders.lora import Lora
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -30,6 +34,7 @@ class ConvNorm(nn.Module):
         train_batch_norm: With `train=True`, normalize by the batch and update the running statistics (collection
             `batch_stats`, which `apply` then needs among its `mutable`); otherwise they stay as they were loaded.
         dtype: Of the computation; parameters and statistics are float32.
+        lora: Low-rank adapters of the kernel, seen as a matrix of as many columns as features; not of a depthwise one.
     """
 
     features: int
@@ -41,12 +46,16 @@ class ConvNorm(nn.Module):
     momentum: float = 0.9
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    lora: Lora = Lora()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w f"], train: bool = False) -> Float[Array, "b h2 w2 f2"]:
         """Convolves and normalizes."""
         shape = (self.size, self.size, 1 if self.depthwise else x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_in", "normal"), shape)
+        if self.lora.rank and not self.depthwise:
+            a, b = lora.factors(self, self.lora, math.prod(shape[:3]), self.features)
+            kernel = kernel + (a @ b).reshape(shape)
         scale = self.param("scale", nn.initializers.ones, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,))

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hypjax.encoders.convolution import ConvNorm
+from hypjax.encoders.lora import Lora
 
 
 class Stage(NamedTuple):
@@ -45,11 +46,14 @@ class InvertedResidual(nn.Module):
     expand: int
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    lora: Lora = Lora()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w f"], train: bool = False) -> Float[Array, "b h2 w2 f2"]:
         """Maps activations to activations."""
-        conv = partial(ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
+        conv = partial(
+            ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype, lora=self.lora
+        )
         hidden = x.shape[-1] * self.expand
         y = x
         if self.expand != 1:
@@ -73,6 +77,7 @@ class EfficientNetLite(nn.Module):
         train_batch_norm: Whether batch statistics are used and updated while training.
         dtype: Of the computation; features are float32.
         blocks: "unrolled"; or "remade", where a gradient keeps what is between blocks alone and makes the rest anew.
+        lora: Low-rank adapters of every kernel but the depthwise ones.
 
     Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
     """
@@ -83,11 +88,14 @@ class EfficientNetLite(nn.Module):
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
     blocks: str = "unrolled"
+    lora: Lora = Lora()
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
         """Maps normalized images to pooled features."""
-        conv = partial(ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
+        conv = partial(
+            ConvNorm, epsilon=_EPSILON, train_batch_norm=self.train_batch_norm, dtype=self.dtype, lora=self.lora
+        )
         x = nn.relu6(conv(self.stem, 3, 2, name="stem")(images, train))
         block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.blocks == "remade" else InvertedResidual
         for index, (stage, stride) in enumerate(_blocks(self.stages)):
@@ -98,6 +106,7 @@ class EfficientNetLite(nn.Module):
                 stage.expand,
                 self.train_batch_norm,
                 self.dtype,
+                self.lora,
                 name=f"block_{index}",
             )(x, train)
         x = nn.relu6(conv(self.width, name="head")(x, train))

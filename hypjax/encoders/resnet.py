@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50, with the layout and the padding of the published PyTorch weights."""
+"""ResNets, with the layout and the padding of the published PyTorch weights."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hypjax.encoders.convolution import ConvNorm
+from hypjax.encoders.lora import Lora
 
 
 class ResidualBlock(nn.Module):
@@ -19,6 +20,7 @@ class ResidualBlock(nn.Module):
         bottleneck: Which of the two.
         train_batch_norm: Whether batch statistics are used and updated while training.
         dtype: Of the computation.
+        lora: Low-rank adapters of the kernels.
     """
 
     width: int
@@ -26,11 +28,12 @@ class ResidualBlock(nn.Module):
     bottleneck: bool = False
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    lora: Lora = Lora()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w f"], train: bool = False) -> Float[Array, "b h2 w2 f2"]:
         """Maps activations to activations."""
-        conv = partial(ConvNorm, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
+        conv = partial(ConvNorm, train_batch_norm=self.train_batch_norm, dtype=self.dtype, lora=self.lora)
         features = self.width * 4 if self.bottleneck else self.width
         if self.bottleneck:
             y = nn.relu(conv(self.width, name="conv_1")(x, train))
@@ -56,6 +59,7 @@ class ResNet(nn.Module):
         train_batch_norm: Whether batch statistics are used and updated while training.
         dtype: Of the computation; features are float32.
         blocks: "unrolled"; or "remade", where a gradient keeps what is between blocks alone and makes the rest anew.
+        lora: Low-rank adapters of every kernel.
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -66,11 +70,12 @@ class ResNet(nn.Module):
     train_batch_norm: bool = False
     dtype: DTypeLike = jnp.float32
     blocks: str = "unrolled"
+    lora: Lora = Lora()
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b features"]:
         """Maps normalized images to pooled features."""
-        conv = partial(ConvNorm, train_batch_norm=self.train_batch_norm, dtype=self.dtype)
+        conv = partial(ConvNorm, train_batch_norm=self.train_batch_norm, dtype=self.dtype, lora=self.lora)
         x = nn.relu(conv(self.width, 7, 2, 3, name="stem")(images, train))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         block = nn.remat(ResidualBlock, static_argnums=(2,)) if self.blocks == "remade" else ResidualBlock
@@ -83,6 +88,7 @@ class ResNet(nn.Module):
                     self.bottleneck,
                     self.train_batch_norm,
                     self.dtype,
+                    self.lora,
                     name=f"stage_{stage}_block_{index}",
                 )(x, train)
         return x.astype(jnp.float32).mean(axis=(1, 2))

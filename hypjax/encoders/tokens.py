@@ -6,6 +6,7 @@ step of the softmax.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -64,6 +65,31 @@ def _gelu_gradient(x: Array, g: Array) -> tuple[Array]:
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_gradient)
+
+
+def _of_its_argument(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The function with a gradient that keeps the argument alone and makes anew what is inside, in float32."""
+
+    def wide(x: Array) -> Array:
+        return function(x.astype(jnp.float32)).astype(x.dtype)
+
+    ruled = jax.custom_vjp(wide)
+    ruled.defvjp(lambda x: (wide(x), x), lambda x, g: jax.vjp(wide, x)[1](g))
+    return ruled
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _swiglu(x: Array) -> Array:
+    gate, value = jnp.split(x, 2, axis=-1)
+    return gate * lax.logistic(gate) * value
+
+
+gelu_tanh = _of_its_argument(_gelu_tanh)  # GELU with tanh in place of Φ: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))
+quick_gelu = _of_its_argument(lambda x: x * lax.logistic(1.702 * x))  # x σ(1.702 x)
+swiglu = _of_its_argument(_swiglu)  # [gate | value] → gate σ(gate) · value: [*n, 2f] → [*n, f]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -1,6 +1,7 @@
 """Published weights into an encoder's variables, naming every tensor that does not fit."""
 
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from hypjax.encoders import efficientnet, hub, resnet, vit, vit_dialects
+from hypjax.encoders import convnext, convolutional_name_maps, efficientnet, hub, lora, name_maps, resnet, vit
 from hypjax.encoders.abstract import abstract
 from hypjax.encoders.checkpoint_files import CheckpointError, MissingWeightsError, read_tensors
+from hypjax.encoders.convnext import ConvNeXt
+from hypjax.encoders.dialects import Dialect, translate
 from hypjax.encoders.efficientnet import EfficientNetLite
+from hypjax.encoders.identify import resembled
+from hypjax.encoders.positions import resample_positions
 from hypjax.encoders.resnet import ResNet
 from hypjax.encoders.vit import VisionTransformer
 
@@ -30,16 +35,14 @@ class _Published(NamedTuple):
 
     name: Callable[[tuple[str, ...]], str]  # of a parameter's place
     is_unused: Callable[[str], bool]  # whether a tensor is of no use to it
-    examples: str  # encoders of this kind, for a message
-    translate: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict  # other names to those it knows
+    dialects: tuple[Dialect, ...] = ()  # other names than those it knows
 
 
 _PUBLISHED: dict[type[nn.Module], _Published] = {
-    EfficientNetLite: _Published(efficientnet.published_name, efficientnet.is_unused, "efficientnet_lite0"),
-    ResNet: _Published(resnet.published_name, resnet.is_unused, "resnet18, resnet50"),
-    VisionTransformer: _Published(
-        vit.published_name, vit.is_unused, "vit_s16, deit_s16, deit_s16_distilled, dino_vits16", vit_dialects.to_timm
-    ),
+    EfficientNetLite: _Published(efficientnet.published_name, efficientnet.is_unused),
+    ResNet: _Published(resnet.published_name, resnet.is_unused, convolutional_name_maps.RESNETS),
+    ConvNeXt: _Published(convnext.published_name, convnext.is_unused, convolutional_name_maps.CONVNEXTS),
+    VisionTransformer: _Published(vit.published_name, vit.is_unused, name_maps.TRANSFORMERS),
 }
 # Left by wrappers around the network while it was trained, in any order.
 _WRAPPERS = re.compile(r"^(?:module|backbone|model|body|_orig_mod)\.")
@@ -68,9 +71,8 @@ def load_weights(
 ) -> dict[str, Any]:
     """Variables of an encoder, filled from a published checkpoint.
 
-    Vision transformers are known by the names of timm, DeiT and DINO, of their authors' `.npz` and of Hugging Face's
-    transformers; ResNets by those of torchvision and timm. What wrappers left before the names is taken off and a
-    classifier is left out.
+    Tensors are known by the names of timm, of their authors and of Hugging Face's transformers. What wrappers left
+    before the names is taken off; a classifier and a text tower are left out. Low-rank adapters are drawn from seed 0.
 
     Args:
         path: A `.pth`, `.safetensors` or `.npz` file, or a name on the Hugging Face Hub (`hypjax.encoders.hub`):
@@ -90,22 +92,38 @@ def load_weights(
         known = ", ".join(module.__name__ for module in _PUBLISHED)
         raise ValueError(f"no published names are known for {type(encoder).__name__}, only for {known}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    shapes = _shapes(encoder, height, width)
+    base = encoder.clone(lora=lora.Lora()) if encoder.lora.rank else encoder
+    shapes = _shapes(base, height, width)
     file = hub.download(path) if isinstance(path, str) and path.startswith(hub.PREFIX) else path
     complaint = f"{os.fspath(path)} does not fit {type(encoder).__name__}"
     bare = _unwrapped(read_tensors(file), complaint)
-    tensors = published.translate(bare)
-    tensors = {name: t for name, t in tensors.items() if name in shapes or not published.is_unused(name)}
+    tensors = {
+        name: tensor
+        for name, tensor in translate(bare, published.dialects).items()
+        # A projection is without bias: one beside it is not a classifier's.
+        if name in shapes or not published.is_unused(name) or (name == "head.bias" and "head.weight" in shapes)
+    }
     if isinstance(encoder, VisionTransformer) and "pos_embed" in tensors:
-        tokens, grid = 1 + encoder.distilled, (height // encoder.patch, width // encoder.patch)
-        positions = tensors["pos_embed"]
-        if positions.ndim == 3 and len(positions) == 1:
-            try:
-                tensors["pos_embed"] = vit.resample_positions(positions, tokens=tokens, grid=grid)
-            except ValueError:
-                if shapes.keys() == tensors.keys():  # else names that don't fit say more
-                    raise
-    return unflatten_dict(_fit(tensors, shapes, complaint, lambda: _resembled(bare, encoder, height, width)))
+        try:
+            tensors["pos_embed"] = _positions(tensors["pos_embed"], encoder, height, width)
+        except ValueError:
+            if shapes.keys() == tensors.keys():  # else names that don't fit say more
+                raise
+    fitted = unflatten_dict(_fit(tensors, shapes, complaint, lambda: _hint(bare, encoder)))
+    if base is encoder:
+        return fitted
+    return lora.with_adapters(fitted, abstract(encoder, height, width)[1], jax.random.key(0))
+
+
+def _positions(positions: np.ndarray, encoder: VisionTransformer, height: int, width: int) -> np.ndarray:
+    """Published positions for images of another size, those of leading tokens that have none 0."""
+    if positions.ndim != 3 or len(positions) != 1:
+        return positions
+    leading, count = encoder.placed_tokens, positions.shape[1]
+    if leading and math.isqrt(count) ** 2 == count and math.isqrt(count - leading) ** 2 != count - leading:
+        positions = np.concatenate([np.zeros_like(positions[:, :leading]), positions], axis=1)
+    grid = (height // encoder.patch, width // encoder.patch)
+    return resample_positions(positions, tokens=leading, grid=grid, resampling=encoder.resampling)
 
 
 def _shapes(encoder: nn.Module, height: int, width: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
@@ -114,18 +132,13 @@ def _shapes(encoder: nn.Module, height: int, width: int) -> dict[str, tuple[tupl
     return {_PUBLISHED[type(encoder)].name(place[1:]): (place, leaf.shape) for place, leaf in expected.items()}
 
 
-def _resembled(tensors: Mapping[str, np.ndarray], encoder: nn.Module, height: int, width: int) -> str:
-    """The encoders of another kind that know most of a file's names, as words for a message; "" if none does."""
+def _hint(tensors: Mapping[str, np.ndarray], encoder: nn.Module) -> str:
+    """What a file is that is no checkpoint of an encoder, as words for a message; "" if that can't be told."""
     for kind, published in _PUBLISHED.items():
-        if kind is type(encoder):
-            continue
-        try:
-            names = {name for name in published.translate(tensors) if not published.is_unused(name)}
-            known = _shapes(kind(), height, width).keys()
-        except ValueError:  # names of a dialect that it does not speak, images that it cannot cut into patches
-            continue
-        if len(names & known) > 0.9 * len(names):
-            return f"; it looks like weights of another kind of encoder: {published.examples}"
+        found = resembled(translate(tensors, published.dialects), kind)
+        if found is not None and not found.fits(encoder):
+            other = "it looks like weights of another kind of encoder" if kind is not type(encoder) else "it looks like"
+            return f"; {other}: {found}"
     return ""
 
 

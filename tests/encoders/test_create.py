@@ -29,7 +29,11 @@ def test_an_unknown_name_lists_all_names():
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("vit_s16", "patch, width, depth, heads"),
+        (
+            "vit_s16",
+            "patch, width, depth, heads, class_token, registers, positions, resampling, mlp, hidden, layer_scale, "
+            "epsilon, key_bias, patch_bias, first_norm, pool, projection",
+        ),
         ("resnet50", "stages, width"),
         ("efficientnet_lite0", "stages, stem, width"),
     ],

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hypjax import encoders
-from hypjax.encoders.vit import TransformerBlock, resample_positions
+from hypjax.encoders.positions import resample_positions
+from hypjax.encoders.vit import TransformerBlock
 
 TINY = {"width": 8, "depth": 2, "heads": 2, "patch": 4}
 
