@@ -2,7 +2,7 @@
 
     pip install -e ".[references]"
     python tools/build_encoder_references.py                     # narrow versions, for the suite
-    python tools/build_encoder_references.py --full OUT [CASE…]  # whole ones, for tools/compare_encoders.py
+    python tools/build_encoder_references.py --full OUT [CASE…]  # whole ones, for `tools/compare_encoders.py`
 
 A reference is the names and shapes of a checkpoint's tensors, and the features of two images. The tensors are drawn by
 name and shape (`tests/encoders/drawn.py`), so that nothing else need be kept.
@@ -13,27 +13,17 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import timm
+import encoder_references as of
 import torch
-import torchvision
-import transformers
-from safetensors import safe_open
-from safetensors.torch import save_file
+from drawn import images
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "encoders"))
-from drawn import drawn, images  # noqa: E402
-
-Shapes = dict[str, list[int]]
-Made = tuple[Shapes, Callable[[torch.Tensor], torch.Tensor]]
-NARROW = {"width": 32, "depth": 2, "heads": 2, "patch": 4}
+VIT = {"width": 32, "depth": 2, "heads": 2, "patch": 4}
+CONVNEXT = {"depths": (1, 1, 2, 1), "widths": (8, 12, 16, 24)}
+RESNET = {"stages": (1, 2, 1, 1), "width": 8}
 
 
 class Case(NamedTuple):
@@ -41,107 +31,190 @@ class Case(NamedTuple):
 
     Attributes:
       encoder: its name in hypjax.
-      make: the reference, narrow or whole, as shapes of tensors and features of images [n, 3, h, w].
-      narrow: sizes of hypjax's encoder in the narrow version.
-      size: of the narrow version's images.
+      make: the reference, narrow or whole.
       by: the package that it is of.
+      narrow: sizes of hypjax's encoder in the narrow version; None where there is none.
+      size: of the narrow version's images, pixels.
+      whole_size: of the whole one's.
     """
 
     encoder: str
-    make: Callable[[bool], Made]
-    narrow: dict[str, Any]
-    size: int = 16
+    make: of.Make
     by: str = "timm"
+    narrow: dict[str, Any] | None = None
+    size: int = 16
+    whole_size: int = 224
 
 
-def shapes_of(model: torch.nn.Module) -> Shapes:
-    """Names and shapes of a model's tensors."""
-    return {name: list(value.shape) for name, value in model.state_dict().items()}
+def _vits() -> dict[str, Case]:
+    """ViT, DeiT, DINO and masked autoencoders, which are one network."""
+    names = {"vit_ti16": "vit_tiny_patch16_224", "vit_s16": "vit_small_patch16_224", "vit_b8": "vit_base_patch8_224"}
+    names |= {"vit_b32": "vit_base_patch32_224", "vit_l16": "vit_large_patch16_224", "vit_h14": "vit_huge_patch14_224"}
+    names |= {"deit_s16": "deit_small_patch16_224", "deit_s16_distilled": "deit_small_distilled_patch16_224"}
+    names |= {"deit_b16": "deit_base_patch16_224", "dino_vits16": "vit_small_patch16_224.dino"}
+    names |= {"dino_vits8": "vit_small_patch8_224.dino", "dino_vitb16": "vit_base_patch16_224.dino"}
+    names |= {"dino_vitb8": "vit_base_patch8_224.dino", "mae_vit_b16": "vit_base_patch16_224.mae"}
+    names |= {"mae_vit_l16": "vit_large_patch16_224.mae"}
+    cases = {f"{name}/timm": Case(name, of.timm_vit(timm)) for name, timm in names.items()}
+    sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    return cases | {
+        "vit_b16/timm": Case("vit_b16", of.timm_vit("vit_base_patch16_224"), narrow=VIT),
+        "vit_b16/authors": Case("vit_b16", of.vit_of_authors("vit_base_patch16_224"), narrow=VIT),
+        "vit_b16/transformers": Case(
+            "vit_b16",
+            of.transformers_vit("ViTConfig", "ViTForImageClassification", _vit_token, sizes),
+            "transformers",
+            VIT,
+        ),
+    }
 
 
-def tensors_of(shapes: Shapes) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, drawn."""
-    return {name: torch.from_numpy(np.asarray(drawn(name, shape))) for name, shape in shapes.items()}
+def _vit_token(model: Any, x: torch.Tensor) -> torch.Tensor:
+    return model.vit(x).last_hidden_state[:, 0]
 
 
-def of_torch(model: torch.nn.Module, shapes: Shapes | None = None, **options: Any) -> Made:
-    """A model of timm or torchvision, its tensors by its own names or by those that its filter takes."""
-    if shapes is None:
-        shapes = shapes_of(model)
-        model.load_state_dict(tensors_of(shapes))
-        return shapes, model.eval()
-    with tempfile.TemporaryDirectory() as folder:
-        if any("/" in name for name in shapes):
-            np.savez(f"{folder}/w.npz", **{name: value.numpy() for name, value in tensors_of(shapes).items()})
-            model.load_pretrained(f"{folder}/w.npz", **options)
-        else:
-            save_file(tensors_of(shapes), f"{folder}/w.safetensors")
-            timm.models.load_checkpoint(model, f"{folder}/w.safetensors", strict=True)
-    return shapes, model.eval()
+def _dinov2() -> dict[str, Case]:
+    cases = {}
+    for letter, size in (("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant")):
+        for ours, timm in (("", ""), ("_reg", "_reg4")):
+            name = f"dinov2_vit{letter}14{ours}"
+            whole = of.timm_vit(f"vit_{size}_patch14{timm}_dinov2")
+            cases[f"{name}/timm"] = Case(name, whole, narrow=VIT if letter == "s" else None)
+    sizes = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 224}
+    same = {"config": "Dinov2Config", "model": "Dinov2Model", "features": of.pooled, "whole_sizes": sizes}
+    reg = {"config": "Dinov2WithRegistersConfig", "model": "Dinov2WithRegistersModel"}
+    return cases | {
+        "dinov2_vits14/authors": Case("dinov2_vits14", of.dinov2_of_authors, narrow=VIT),
+        "dinov2_vitg14_reg/authors": Case(
+            "dinov2_vitg14_reg", of.dinov2_giant_of_authors, narrow={**VIT, "hidden": GIANT_HIDDEN}
+        ),
+        "dinov2_vits14/transformers": Case("dinov2_vits14", of.transformers_vit(**same, patch_size=14), "transformers"),
+        "dinov2_vits14_reg/transformers": Case(
+            "dinov2_vits14_reg", of.transformers_vit(**{**same, **reg}), "transformers", VIT
+        ),
+        "dinov2_vitg14/transformers": Case(
+            "dinov2_vitg14",
+            of.transformers_vit(**{**same, "whole_sizes": {}}, use_swiglu_ffn=True),
+            "transformers",
+            {**VIT, "hidden": 88},
+        ),
+    }
 
 
-def of_transformers(model: transformers.PreTrainedModel, features: Callable[[Any, torch.Tensor], torch.Tensor]) -> Made:
-    """A model of transformers, its tensors by the names of the file that it writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, max_shard_size="100GB")
-        with safe_open(f"{folder}/model.safetensors", "pt") as file:
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        save_file(tensors_of(shapes), f"{folder}/model.safetensors", {"format": "pt"})
-        loaded, told = type(model).from_pretrained(folder, output_loading_info=True)
-    if any(told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")):
-        raise ValueError(f"{type(model).__name__} does not take its own file: {told}")
-    loaded.eval()
-    return shapes, lambda x: features(loaded, x)
+GIANT_HIDDEN = 4 * 32 * 2 // 3
 
 
-def vit(name: str, **narrow: Any) -> Callable[[bool], Made]:
-    """A transformer of timm."""
-
-    def make(small: bool, **more: Any) -> Made:
-        sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 4, "img_size": 16, **narrow}
-        return of_torch(timm.create_model(name, **(sizes if small else more)))
-
-    return make
-
-
-def pooled(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """The pooled features of a model of transformers."""
-    return model(x).pooler_output
-
-
-def class_token(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """The normalized class token of a model of transformers."""
-    return model(x).last_hidden_state[:, 0]
-
-
-def dinov2(letter: str, width: int, depth: int, heads: int, registers: bool = False) -> Callable[[bool], Made]:
-    """DINOv2 of transformers, whose positions are those of 518 pixels."""
-    config, model = transformers.Dinov2Config, transformers.Dinov2Model
-    if registers:
-        config, model = transformers.Dinov2WithRegistersConfig, transformers.Dinov2WithRegistersModel
-
-    def make(small: bool) -> Made:
-        sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-        sizes |= {"image_size": 224, "patch_size": 14, "use_swiglu_ffn": letter == "g"}
-        if small:
-            sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-            sizes |= {"image_size": 16, "patch_size": 4}
-        return of_transformers(model(config(**sizes)), pooled)
-
-    return make
+def _dinov3() -> dict[str, Case]:
+    sizes = {"s16": "small", "s16plus": "small_plus", "b16": "base", "l16": "large", "h16plus": "huge_plus"}
+    cases = {}
+    for ours, timm in sizes.items():
+        narrow = VIT if ours in ("s16", "s16plus") else None
+        make = of.timm_vit(f"vit_{timm}_patch16_dinov3")
+        cases[f"dinov3_vit{ours}/timm"] = Case(f"dinov3_vit{ours}", make, narrow=narrow)
+    whole = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
+    same = {"config": "DINOv3ViTConfig", "model": "DINOv3ViTModel", "features": of.pooled, "whole_sizes": whole}
+    return cases | {
+        "dinov3_vits16/authors": Case(
+            "dinov3_vits16", of.dinov3_of_authors("vit_small_patch16_dinov3_qkvb"), narrow=VIT
+        ),
+        "dinov3_vits16plus/authors": Case(
+            "dinov3_vits16plus", of.dinov3_of_authors("vit_small_plus_patch16_dinov3_qkvb"), narrow=VIT
+        ),
+        "dinov3_vits16/transformers": Case(
+            "dinov3_vits16", of.transformers_vit(**same, num_register_tokens=4), "transformers", VIT
+        ),
+        "dinov3_vits16plus/transformers": Case(
+            "dinov3_vits16plus",
+            of.transformers_vit(**same, num_register_tokens=4, use_gated_mlp=True, hidden_act="silu"),
+            "transformers",
+            VIT,
+        ),
+    }
 
 
-CASES: dict[str, Case] = {
-    "dinov2_vits14": Case("dinov2_vits14", dinov2("s", 384, 12, 6), NARROW, by="transformers"),
-    "dinov2_vits14_reg": Case("dinov2_vits14_reg", dinov2("s", 384, 12, 6, True), NARROW, by="transformers"),
-}
+def _with_text() -> dict[str, Case]:
+    """CLIP and SigLIP."""
+    clip, cases = {**VIT, "projection": 24}, {}
+    for ours, timm in (("b32", "base_patch32"), ("b16", "base_patch16"), ("l14", "large_patch14")):
+        name, arch = f"clip_vit_{ours}", f"vit_{timm}_clip_quickgelu_224.openai"
+        narrow = clip if ours == "b16" else None
+        cases[f"{name}/authors"] = Case(name, of.clip_of_authors(arch), narrow=narrow)
+    b16 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    b16 |= {"patch_size": 16, "image_size": 224}
+    return cases | {
+        "clip_vit_b16/transformers": Case(
+            "clip_vit_b16", of.two_towers("CLIP", b16, "pooler_output"), "transformers", clip
+        ),
+        "siglip_vit_b16/timm": Case("siglip_vit_b16", _siglip("base_patch16_siglip_224"), narrow=VIT),
+        "siglip_vit_b16/authors": Case(
+            "siglip_vit_b16",
+            of.vit_of_authors("vit_base_patch16_siglip_224", big_vision=True, act_layer="gelu_tanh"),
+            narrow=VIT,
+        ),
+        "siglip_vit_b16/transformers": Case(
+            "siglip_vit_b16", of.two_towers("Siglip", b16, "pooler_output"), "transformers", VIT
+        ),
+        "siglip_vit_l16/timm": Case("siglip_vit_l16", _siglip("large_patch16_siglip_256", 256), whole_size=256),
+        "siglip_vit_so400m14/timm": Case("siglip_vit_so400m14", _siglip("so400m_patch14_siglip_224")),
+    }
+
+
+def _siglip(name: str, size: int = 224) -> of.Make:
+    # The authors' GELU is the one by tanh, which timm takes for the largest alone.
+    return of.timm_vit(f"vit_{name}", of.whole, size, act_layer="gelu_tanh")
+
+
+def _convolutional() -> dict[str, Case]:
+    depths, widths = CONVNEXT["depths"], CONVNEXT["widths"]
+    narrow = {"depths": depths, "dims": widths}
+    config = {"depths": list(depths), "hidden_sizes": list(widths)}
+    cases = {}
+    for size in ("tiny", "small", "base", "large"):
+        name = f"convnext_{size}"
+        chosen = CONVNEXT if size == "tiny" else None
+        cases[f"{name}/authors"] = Case(name, of.convnext_of_authors(size, narrow), narrow=chosen, size=36)
+        cases[f"dinov3_{name}/timm"] = Case(f"dinov3_{name}", of.convnext(f"{name}.dinov3_lvd1689m", narrow))
+    for layers in (18, 34, 50, 101, 152):
+        name = f"resnet{layers}"
+        cases[f"{name}/torchvision"] = Case(name, of.torchvision_resnet(name), "torchvision")
+    cases["convnext_tiny/timm"] = Case("convnext_tiny", of.convnext("convnext_tiny", narrow), narrow=CONVNEXT, size=36)
+    cases["convnext_tiny/torchvision"] = Case(
+        "convnext_tiny", of.torchvision_convnext(depths, widths), "torchvision", CONVNEXT, 36
+    )
+    cases["convnext_tiny/transformers"] = Case(
+        "convnext_tiny",
+        of.convolutional_transformers("ConvNextConfig", "ConvNextForImageClassification", "convnext", config),
+        "transformers",
+        CONVNEXT,
+        36,
+    )
+    cases["dinov3_convnext_tiny/transformers"] = Case(
+        "dinov3_convnext_tiny",
+        of.convolutional_transformers("DINOv3ConvNextConfig", "DINOv3ConvNextModel", "", config),
+        "transformers",
+        CONVNEXT,
+        36,
+    )
+    resnet = {"depths": [1, 2, 1, 1], "embedding_size": 8, "hidden_sizes": [32, 64, 128, 256]}
+    whole = {"depths": [3, 4, 23, 3]}
+    cases["resnet101/transformers"] = Case(
+        "resnet101",
+        of.convolutional_transformers("ResNetConfig", "ResNetForImageClassification", "resnet", resnet, whole),
+        "transformers",
+        RESNET,
+        40,
+    )
+    return cases
+
+
+CASES = {**_vits(), **_dinov2(), **_dinov3(), **_with_text(), **_convolutional()}
 
 
 def reference(name: str, small: bool) -> dict[str, Any]:
     """A reference as it is kept."""
     case = CASES[name]
     shapes, features = case.make(small)
-    size = case.size if small else 224
+    size = case.size if small else case.whole_size
     with torch.no_grad():
         found = features(torch.from_numpy(images(size, size)).permute(0, 3, 1, 2)).numpy()
     return {
@@ -156,17 +229,18 @@ def reference(name: str, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Writes the references asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", type=Path, help="a folder for whole ones")
     parser.add_argument("cases", nargs="*")
     chosen = parser.parse_args()
-    for name in chosen.cases or CASES if chosen.full else ():
+    if chosen.full:
         chosen.full.mkdir(parents=True, exist_ok=True)
-        (chosen.full / f"{name.replace('/', '_')}.json").write_text(json.dumps(reference(name, False)))
-    if not chosen.full:
-        kept = {name: reference(name, True) for name in CASES}
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in kept.items())
-        (ROOT / "tests" / "encoders" / "references.json").write_text("{\n" + lines + "\n}\n")
+        for name in chosen.cases or CASES:
+            (chosen.full / f"{name.replace('/', '.')}.json").write_text(json.dumps(reference(name, False)))
+        return
+    kept = {name: reference(name, True) for name, case in CASES.items() if case.narrow is not None}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in kept.items())
+    (ROOT / "tests" / "encoders" / "references.json").write_text("{\n" + lines + "\n}\n")
 
 
 if __name__ == "__main__":
