@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,12 @@ from ml_collections import ConfigDict
 from hypjax import encoders, losses
 from hypjax.config import assembly, optimization
 from hypjax.config.images import batch_classes, create_view, width_of
+from hypjax.config.models import choose_dtype
 from hypjax.config.settings import holds_features
 from hypjax.data.copies import local_copy
 from hypjax.data.errors import as_usage
 from hypjax.data.source import Source, subset
+from hypjax.encoders import lora
 from hypjax.encoders.model import calibrate_head
 from hypjax.training import features, sharding
 from hypjax.training.evaluation import Evaluator
@@ -103,7 +106,8 @@ def abstract_encoder(config: ConfigDict, setup: assembly.Setup) -> tuple[jax.Sha
     size = config.data.image_size
     if setup.model.encoder is None:
         return jax.ShapeDtypeStruct((1, width_of(setup.splits.train)), jnp.float32), {}
-    return encoders.abstract(setup.model.encoder, size, size)
+    features, variables = encoders.abstract(setup.model.encoder, size, size)
+    return features, jax.eval_shape(partial(as_kept, config), variables)
 
 
 def abstract_arguments(
@@ -163,7 +167,7 @@ def taken_over(variables: Mapping[str, Any], start: Mapping[str, Any]) -> tuple[
         elif there[path].shape != value.shape:
             misfits.append(f"{path} is {there[path].shape} there and {value.shape} here: not taken")
         else:
-            here[path] = there[path]
+            here[path] = there[path].astype(value.dtype)
     misfits += [f"{path} is not here" for path in there if path not in here]
     return {name: {} for name in variables} | unflatten_dict(here, sep="/"), misfits
 
@@ -185,7 +189,7 @@ def _state(
             variables,
             optimization.create_optimizer(config),
             objective=own,
-            frozen=(*config.encoder.frozen, *(f"head/{name}$" for name in setup.model.head.kept_parameters())),
+            frozen=(*kept_parameters(config), *(f"head/{name}$" for name in setup.model.head.kept_parameters())),
             average=config.optimizer.ema > 0,
             failures=failures,
             memory=memory,
@@ -209,9 +213,29 @@ def encoder_variables(config: ConfigDict, encoder: nn.Module | None) -> dict[str
                 path = encoders.packaged_weights(config.encoder.name)
             elif "://" in path:
                 path = local_copy(path)
-            return encoders.load_weights(path, encoder, image_size=size)
+            return as_kept(config, encoders.load_weights(path, encoder, image_size=size))
         images = jnp.zeros((1, size, size, 3), jnp.float32)
-        return dict(jax.jit(encoder.init)(encoder_key, images))
+        return as_kept(config, dict(jax.jit(encoder.init)(encoder_key, images)))
+
+
+def kept_parameters(config: ConfigDict) -> tuple[str, ...]:
+    """Patterns of the encoder's parameters that are not trained: with adapters all but these."""
+    return (*config.encoder.frozen, *((lora.BASE,) if config.encoder.lora_rank else ()))
+
+
+def as_kept(config: ConfigDict, variables: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's variables, those that are not trained in the type that they are kept in.
+
+    Raises:
+      UsageError: neither float32 nor bfloat16.
+    """
+    with as_usage():
+        dtype = choose_dtype(config.encoder.frozen_dtype, "encoder.frozen_dtype")
+    patterns = [re.compile(pattern) for pattern in kept_parameters(config)]
+    flat = flatten_dict(variables["params"], sep="/")
+    kept = {path for path in flat if any(pattern.match(f"encoder/{path}") for pattern in patterns)}
+    params = {path: value.astype(dtype) if path in kept else value for path, value in flat.items()}
+    return {**variables, "params": unflatten_dict(params, sep="/")}
 
 
 def drawn_variables(config: ConfigDict, setup: assembly.Setup) -> dict[str, Any]:

@@ -60,21 +60,36 @@ def create_encoder(config: ConfigDict) -> tuple[nn.Module, Callable[[jax.Array],
       UsageError: an unknown name or size, or settings out of range.
     """
     with as_usage():
-        mean, std, *_ = encoders.preprocessing(config.encoder.name)
+        mean, std, *_ = expected(config)
+        if config.encoder.lora_rank and config.features.cached:
+            raise UsageError("encoder.lora_rank adapts an encoder, and `frozen` keeps its features; leave one out")
         encoder = encoders.create(
             config.encoder.name,
             dtype=choose_dtype(config.encoder.dtype),
             train_batch_norm=config.encoder.train_batch_norm,
             blocks=config.encoder.blocks,
+            lora_rank=config.encoder.lora_rank,
+            lora_alpha=config.encoder.lora_alpha,
             **config.encoder.sizes,
         )
         sizes = config.data.image_size, config.data.eval_image_size
-        if isinstance(encoder, VisionTransformer) and sizes[0] != sizes[1]:
+        learned = isinstance(encoder, VisionTransformer) and encoder.positions == "learned"
+        if learned and sizes[0] != sizes[1]:
             raise UsageError(
                 f"{config.encoder.name} has positions for one size of image: data.image_size {sizes[0]} and "
                 f"data.eval_image_size {sizes[1]} must be the same"
             )
     return encoder, partial(normalize, mean=jnp.asarray(mean), std=jnp.asarray(std))
+
+
+def expected(config: ConfigDict) -> encoders.Preprocessing:
+    """What the encoder's weights expect of an image: as its published ones do, but for what the settings say.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    told = {name: value for name, value in config.encoder.preprocessing.items() if value}
+    return encoders.preprocessing(config.encoder.name)._replace(**told)
 
 
 def _as_is(images: jax.Array) -> jax.Array:
@@ -127,12 +142,12 @@ def create_doubt(config: ConfigDict) -> Head | None:
     return Head(dim=1, normalize="standardize", clip="none", dropout=head.doubt_dropout)
 
 
-def choose_dtype(name: str) -> Any:
-    """The encoder's compute type by name.
+def choose_dtype(name: str, setting: str = "encoder.dtype") -> Any:
+    """A type of the encoder's by name.
 
     Raises:
       ValueError: neither float32 nor bfloat16.
     """
     if name not in ("float32", "bfloat16"):
-        raise ValueError(f"encoder.dtype {name!r} is unknown; there are: float32, bfloat16")
+        raise ValueError(f"{setting} {name!r} is unknown; there are: float32, bfloat16")
     return jnp.dtype(name)

@@ -127,6 +127,12 @@ def _model() -> dict[str, Any]:
             "train_batch_norm": False,  # else BatchNorm keeps its pretrained statistics
             "blocks": "unrolled",  # unrolled | scanned (transformers), compiled sooner | remade, in less memory
             "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...
+            # What the weights expect of an image, where it is not what the encoder's published ones do: of a pixel/255,
+            # and pixels of the view and of the shorter side before it is cut out. encoder=hf:OWNER/NAME brings them.
+            "preprocessing": {"mean": (), "std": (), "size": 0, "resize": 0},
+            "lora_rank": 0,  # of adapters of the kernels, which are trained in place of the encoder's weights; 0: none
+            "lora_alpha": 16.0,  # > 0; their product is multiplied by lora_alpha / lora_rank
+            "frozen_dtype": "float32",  # or bfloat16, of the encoder's weights that are not trained, as they are kept
             # Regular expressions on parameter paths, matched from their start. The early layers and the depthwise
             # kernels cost most of the backward pass of the default encoder and learn least.
             "frozen": FROZEN,

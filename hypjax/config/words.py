@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hypjax.config import recipes
+from hypjax.config.encoder_choice import adapt_to_encoder, choose_encoder, whole_patches
 from hypjax.config.settings import ACCUMULATED, holds_features, learns_points, refuse_accumulation
 from hypjax.data.errors import UsageError
 
@@ -65,7 +66,7 @@ def _choose_head(config: ConfigDict, value: str) -> None:
 ARGUMENTS: dict[str, Callable[[ConfigDict, str], None]] = {
     "data": _set("data.name"),
     "data_dir": _set("data.dir"),
-    "encoder": _set("encoder.name"),
+    "encoder": choose_encoder,
     "init_from": _set("init_from"),
     "weights": _set("encoder.weights"),
     "head": _choose_head,
@@ -195,38 +196,11 @@ def adapt_to_features(config: ConfigDict, words: Sequence[str]) -> None:
     config.most_epochs = 60.0
 
 
-def adapt_to_encoder(config: ConfigDict) -> None:
-    """Trains the whole of any other encoder than the default one, and asks for no weights that no package carries.
-
-    Weights of one's own bring the size of image that they were made for, where the pictures are photographs. The
-    positions of a transformer are those of one size, so that it is trained at the size that it is evaluated at.
-
-    Raises:
-      UsageError: an unknown encoder.
-    """
-    if config.encoder.name == "efficientnet_lite0":
-        return
-    config.encoder.frozen = ()
-    if config.encoder.weights == "packaged":
-        config.encoder.weights = ""
-    if config.encoder.name in (*recipes.TRANSFORMERS, "vit_ti8"):
-        config.data.image_size = config.data.eval_image_size
-    if not config.encoder.weights:
-        config.head.init = "orthogonal"
-    elif config.data.name != "emoji":
-        from hypjax import encoders
-
-        try:
-            view = encoders.preprocessing(config.encoder.name)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        config.data.update(image_size=view.size, eval_image_size=view.size, eval_resize=view.resize)
-
-
 def shrink(config: ConfigDict) -> None:
     """Makes a run of seconds that still evaluates twice, saves twice and draws every picture."""
     config.steps = 12
-    config.data.update(image_size=32, eval_image_size=32, eval_resize=0)
+    size = 32 if holds_features(config) else whole_patches(config, 32)
+    config.data.update(image_size=size, eval_image_size=size, eval_resize=0)
     config.batch.classes, config.batch.most_classes = min(8, config.batch.classes), 8
     config.batch.samples_per_class = min(4, config.batch.samples_per_class)
     config.evaluation.update(every=6, batch=128)

@@ -10,7 +10,9 @@ from jax.typing import DTypeLike
 from hypjax.encoders import lora
 from hypjax.encoders.abstract import abstract
 from hypjax.encoders.head import Head, calibrate
-from hypjax.encoders.registry import Preprocessing, canonical, row_of
+from hypjax.encoders.hub import PREFIX as HUB
+from hypjax.encoders.registry import Preprocessing, canonical, row_of, setting
+from hypjax.encoders.repository import Chosen, choose
 from hypjax.encoders.vit import VisionTransformer
 from hypjax.encoders.weights import MissingWeightsError, load_weights, packaged_weights
 
@@ -62,10 +64,16 @@ def create(
         raise ValueError(f"blocks {blocks!r} are unknown; there are: {', '.join(BLOCKS)}")
     if blocks == "scanned" and row.module is not VisionTransformer:
         raise ValueError(f"the blocks of {name} differ and cannot be scanned; leave them unrolled, or remade")
+    sizes = {size: _hashable(value) for size, value in sizes.items()}
     chosen = {**row.sizes, **sizes, "lora": lora.checked(lora_rank, lora_alpha)}
     if "train_batch_norm" in fields:
         chosen["train_batch_norm"] = train_batch_norm
     return row.module(dtype=dtype, blocks=blocks, **chosen)
+
+
+def _hashable(value: Any) -> Any:
+    """Settings that come out of JSON have lists for tuples."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 _NO_SIZES = ("dtype", "blocks", "train_batch_norm", "bottleneck", "distilled", "lora", "parent", "name")

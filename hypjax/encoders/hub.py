@@ -32,34 +32,56 @@ def download(name: str) -> Path:
         hypjax.encoders.checkpoint_files.CheckpointError: 'hf:vit_small' is no name on the Hub: give \
 hf:OWNER/NAME or hf:OWNER/NAME/FILE, with or without @REVISION
     """
-    parts = _NAME.fullmatch(name)
-    if parts is None:
+    repository, file, _ = parts(name)
+    wanted = (file,) if file else FILES
+    for candidate in wanted:
+        if (path := fetch(name, candidate)) is not None:
+            return path
+    raise CheckpointError(f"{name}: the repository has no {' and no '.join(wanted)}; name a file: hf:{repository}/FILE")
+
+
+def parts(name: str) -> tuple[str, str | None, str | None]:
+    """Repository, file and revision that a name is made of.
+
+    Raises:
+        CheckpointError: If it is none.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
         raise CheckpointError(
             f"{name!r} is no name on the Hub: give hf:OWNER/NAME or hf:OWNER/NAME/FILE, with or without @REVISION"
         )
-    repository, file, revision = parts.groups()
+    repository, file, revision = found.groups()
+    return repository, file, revision
+
+
+def fetch(name: str, file: str) -> Path | None:
+    """Path on the disk of a file of the repository that a name stands for; None if it has no such file.
+
+    Raises:
+        MissingWeightsError: If `huggingface_hub` is not installed; the message is the command that installs it.
+        CheckpointError: If the repository or revision does not exist or is not public, or the Hub cannot be reached.
+    """
+    repository, _, revision = parts(name)
     try:
         import huggingface_hub
     except ImportError:
         raise MissingWeightsError(f'{name} needs huggingface_hub; run: pip install "hypjax[hub]"') from None
     from huggingface_hub import errors
 
-    fetch = huggingface_hub.hf_hub_download  # looked up first: the package sets its own level as it loads its parts
-    wanted = (file,) if file else FILES
-    for candidate in wanted:
-        try:
-            with _quiet():
-                return Path(fetch(repository, candidate, revision=revision))
-        except errors.LocalEntryNotFoundError:
-            raise CheckpointError(
-                f"{name}: the Hub cannot be reached and {candidate} was never downloaded; "
-                "fetch the file elsewhere and give its path as weights"
-            ) from None
-        except errors.EntryNotFoundError:
-            continue
-        except Exception as error:  # the package's own, those of its HTTP client and of the disk
-            raise CheckpointError(f"{name}: {_reason(error, repository, revision)}") from None
-    raise CheckpointError(f"{name}: the repository has no {' and no '.join(wanted)}; name a file: hf:{repository}/FILE")
+    download = huggingface_hub.hf_hub_download  # looked up first: the package sets its own level as it loads its parts
+    try:
+        with _quiet():
+            return Path(download(repository, file, revision=revision))
+    except errors.LocalEntryNotFoundError:
+        raise CheckpointError(
+            f"{name}: the Hub cannot be reached and {file} was never downloaded; "
+            "fetch the file elsewhere and give its path as weights"
+        ) from None
+    except errors.EntryNotFoundError:
+        return None
+    except Exception as error:  # the package's own, those of its HTTP client and of the disk
+        raise CheckpointError(f"{name}: {_reason(error, repository, revision)}") from None
 
 
 @contextmanager

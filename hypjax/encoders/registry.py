@@ -5,6 +5,8 @@ How tensors are called in other checkpoints stands in `hypjax.encoders.name_maps
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -104,7 +106,7 @@ def _dinov3(letter: str, timm: str, transformers: str, **size: Any) -> dict[str,
 
 
 def _clip(name: str, timm: str, transformers: str, projection: int, **size: Any) -> dict[str, Row]:
-    aliases = (f"vit_{timm}_clip_quickgelu_224", f"openai/clip-vit-{transformers}")
+    aliases = (f"vit_{timm}_clip_224", f"openai/clip-vit-{transformers}")
     return {f"clip_vit_{name}": _vit(_CLIP, *aliases, projection=projection, **size, **_CLIP_TOWER)}
 
 
@@ -181,13 +183,16 @@ ENCODERS: dict[str, Row] = {
     "resnet152": _resnet((3, 8, 36, 3), 152),
 }
 _ALIASES = {alias: name for name, row in ENCODERS.items() for alias in row.aliases}
+_AT_ANY_SIZE = re.compile(r"_\d{3}$")  # that the image's side in pixels stands at the end of what timm calls a network
+_NETWORKS = {_AT_ANY_SIZE.sub("", alias): name for alias, name in _ALIASES.items() if "." not in alias}
 
 
 def canonical(name: str) -> str:
     """The name that an encoder has here; one that is unknown stays as it is.
 
     Args:
-        name: Its own, timm's with or without a tag of the weights, or that of a repository of transformers.
+        name: Its own; timm's, with or without a tag of the weights, at any size of image; or that of a repository of
+            transformers.
 
     Example:
         >>> canonical("vit_small_patch14_dinov2.lvd142m"), canonical("facebook/dinov2-base"), canonical("vit_l16")
@@ -196,7 +201,8 @@ def canonical(name: str) -> str:
     if name in ENCODERS:
         return name
     bare = name.removeprefix("timm/")
-    return _ALIASES.get(bare) or _ALIASES.get(bare.partition(".")[0], name)
+    plain = _AT_ANY_SIZE.sub("", bare.partition(".")[0].replace("_clip_quickgelu", "_clip"))
+    return _ALIASES.get(bare) or _NETWORKS.get(plain) or (plain if plain in ENCODERS else name)
 
 
 def row_of(name: str) -> Row:
@@ -209,3 +215,18 @@ def row_of(name: str) -> Row:
     if row is None:
         raise ValueError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
     return row
+
+
+def setting(name: str, field: str) -> Any:
+    """A setting of an encoder as it is by default; None for one that it does not have.
+
+    Raises:
+        ValueError: For an unknown name of an encoder.
+
+    Example:
+        >>> setting("dinov2_vits14", "patch"), setting("resnet50", "patch")
+        (14, None)
+    """
+    row = row_of(name)
+    known = inspect.signature(row.module).parameters.get(field)
+    return row.sizes.get(field, None if known is None else known.default)

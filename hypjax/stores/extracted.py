@@ -17,9 +17,10 @@ import numpy as np
 
 import hypjax
 from hypjax.config import initialization, models
+from hypjax.config.encoder_choice import adapt_to_encoder, choose_encoder
 from hypjax.config.images import create_reader, create_view
 from hypjax.config.settings import default_settings
-from hypjax.config.words import adapt_to_encoder, adapt_to_photographs
+from hypjax.config.words import adapt_to_photographs
 from hypjax.data.errors import UsageError
 from hypjax.data.folder import read_folders
 from hypjax.data.mapped import DAMAGE
@@ -51,8 +52,8 @@ def by_name(name: str, weights: str | None, images: Path, out: Path, *, batch: i
     """
     require_place(out)
     config = default_settings()
-    config.data.name, config.encoder.name = "folder", name
-    config.encoder.weights = weights or "packaged"
+    config.data.name, config.encoder.weights = "folder", weights or "packaged"
+    choose_encoder(config, name)
     adapt_to_photographs(config)
     adapt_to_encoder(config)
     encoder, preprocess = models.create_encoder(config)

@@ -88,8 +88,8 @@ def test_a_checkpoint_brings_its_size_of_image(words, sizes):
 
 
 def test_a_checkpoint_of_an_unknown_encoder_is_refused():
-    with pytest.raises(UsageError, match="no encoder 'vit_b16'; there are"):
-        apply_arguments(default_settings(), "data=folder,encoder=vit_b16,weights=w.npz")
+    with pytest.raises(UsageError, match="no encoder 'vit_b17'; there are"):
+        apply_arguments(default_settings(), "data=folder,encoder=vit_b17,weights=w.npz")
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,11 @@ from tests.encoders.drawn import drawn, images
 REFERENCES = json.loads((Path(__file__).parent / "references.json").read_text())
 
 
-def sizes_of(kept):
-    """Sizes of the narrow encoder, whose lists JSON has for tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept["sizes"].items()}
-
-
 @pytest.mark.parametrize("name", REFERENCES)
 def test_features_are_the_references(name, tmp_path):
     kept = REFERENCES[name]
     np.savez(tmp_path / "w.npz", **{tensor: drawn(tensor, shape) for tensor, shape in kept["shapes"].items()})
-    encoder = encoders.create(kept["encoder"], **sizes_of(kept))
+    encoder = encoders.create(kept["encoder"], **kept["sizes"])
     variables = encoders.load_weights(tmp_path / "w.npz", encoder, image_size=kept["image_size"])
     features = jax.jit(encoder.apply)(variables, images(kept["image_size"], kept["image_size"]))
     np.testing.assert_allclose(features, kept["features"], atol=1e-4)
