@@ -217,6 +217,8 @@ def _prepared_by_timm(told: Mapping[str, Any], default: Preprocessing) -> Prepro
 
 
 def _prepared_by_transformers(told: Mapping[str, Any], default: Preprocessing) -> Preprocessing:
+    if not told:
+        return default
     size = _side(told.get("size"), default.size)
     crop = _side(told.get("crop_size"), size) if told.get("do_center_crop", "crop_size" in told) else size
     resize = max(size, crop)
