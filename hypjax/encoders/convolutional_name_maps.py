@@ -30,7 +30,7 @@ _CONVNEXT_AUTHORS = Dialect(
 )
 _CONVNEXT_TRANSFORMERS = Dialect(
     "ConvNeXt by the names of transformers",
-    sign="embeddings.patch_embeddings.weight",
+    sign="encoder.stages.0.layers.0.dwconv.weight",
     wrappers=("convnext.",),
     names=(
         (r"embeddings\.patch_embeddings\.(\w+)", r"stem.0.\1"),

@@ -35,14 +35,20 @@ class Resemblance(NamedTuple):
             _settled(encoder, name) == value for name, value in self.traits.items()
         )
 
-    def __str__(self) -> str:
-        """The encoders of that kind and size, or else what they would be like."""
+    def beside(self, encoder: nn.Module) -> str:
+        """The encoders of that kind and size by name; if there are none, in what it differs from the one asked for."""
         names = [
             name for name, row in ENCODERS.items() if row.module is self.kind and self.fits(self.kind(**row.sizes))
         ]
         if names:
             return ", ".join(names)
-        return f"{self.kind.__name__} of {', '.join(f'{name} {value}' for name, value in self.traits.items())}"
+        another = type(encoder) is not self.kind
+        told = [
+            f"{name} {value}" + ("" if another else f" instead of {_settled(encoder, name)}")
+            for name, value in self.traits.items()
+            if another or _settled(encoder, name) != value
+        ]
+        return f"{self.kind.__name__} with {', '.join(told)}"
 
 
 def resembled(tensors: Tensors, kind: type[nn.Module]) -> Resemblance | None:
@@ -76,6 +82,7 @@ def _of_transformer(tensors: Tensors) -> dict[str, Any]:
         "positions": "learned" if "pos_embed" in tensors else "rotary",
         "layer_scale": "blocks.0.ls1.gamma" in tensors,
         "first_norm": "norm_pre.weight" in tensors,
+        **({"pool": "attention"} if "attn_pool.latent" in tensors else {}),
     }
 
 

@@ -137,8 +137,8 @@ def _hint(tensors: Mapping[str, np.ndarray], encoder: nn.Module) -> str:
     for kind, published in _PUBLISHED.items():
         found = resembled(translate(tensors, published.dialects), kind)
         if found is not None and not found.fits(encoder):
-            other = "it looks like weights of another kind of encoder" if kind is not type(encoder) else "it looks like"
-            return f"; {other}: {found}"
+            kinds = "another kind of encoder: " if kind is not type(encoder) else ""
+            return f"; it looks like weights of {kinds}{found.beside(encoder)}"
     return ""
 
 

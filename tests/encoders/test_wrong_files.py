@@ -1,0 +1,67 @@
+"""A checkpoint of another encoder gets one line that says what it is."""
+
+import numpy as np
+import pytest
+
+from hypjax import encoders
+from tests.encoders.drawn import drawn
+from tests.encoders.test_references import REFERENCES
+
+TINY = {"width": 32, "depth": 2, "heads": 2, "patch": 4}
+# The reference whose tensors the file has, the encoder that is asked for, and what the message says of the file.
+CASES = {
+    "DINOv3 for DINOv2": ("dinov3_vits16/transformers", "dinov2_vits14", "registers 4 .*positions rotary instead of"),
+    "DINOv2 for DINOv3": ("dinov2_vits14/timm", "dinov3_vits16", "registers 0 .*positions learned instead of rotary"),
+    "registers for none": ("dinov2_vits14_reg/timm", "dinov2_vits14", "registers 4 instead of 0; "),
+    "CLIP for ViT": ("clip_vit_b16/transformers", "vit_b16", "first_norm True instead of False"),
+    "SigLIP for CLIP": ("siglip_vit_b16/timm", "clip_vit_b16", "class_token False .*pool attention instead of class"),
+    "ViT for SigLIP": ("vit_b16/timm", "siglip_vit_b16", "class_token True instead of False"),
+    "ConvNeXt for ViT": ("convnext_tiny/timm", "vit_b16", r"another kind of .*: ConvNeXt with depths \(1, 1, 2, 1\)"),
+    "ViT for ConvNeXt": ("vit_b16/authors", "convnext_tiny", "another kind of .*: VisionTransformer with patch 4"),
+    "ResNet for ConvNeXt": ("resnet101/transformers", "convnext_tiny", r"ResNet with stages \(1, 2, 1, 1\), width 8"),
+    "ConvNeXt for ResNet": ("convnext_tiny/torchvision", "resnet101", "ConvNeXt with depths"),
+}
+
+
+def write(folder, shapes):
+    np.savez(folder / "w.npz", **{name: drawn(name, shape) for name, shape in shapes.items()})
+    return folder / "w.npz"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_file_is_said_to_be_what_it_is(case, tmp_path):
+    held, name, words = CASES[case]
+    path = write(tmp_path, REFERENCES[held]["shapes"])
+    encoder = encoders.create(name, **(TINY if "vit" in name else {}))
+    with pytest.raises(ValueError, match=f"it looks like weights of .*{words}") as caught:
+        encoders.load_weights(path, encoder, image_size=32)
+    assert "\n" not in str(caught.value)
+
+
+def test_published_sizes_are_said_by_their_names(tmp_path):
+    shapes = {"patch_embed.proj.weight": (384, 3, 14, 14), "cls_token": (1, 1, 384), "pos_embed": (1, 5, 384)}
+    for index in range(12):
+        shapes |= {f"blocks.{index}.mlp.fc1.weight": (1536, 384), f"blocks.{index}.mlp.fc2.weight": (384, 1536)}
+        shapes |= {f"blocks.{index}.ls1.gamma": (384,)}
+    np.savez(tmp_path / "w.npz", **{name: np.zeros(shape, np.float16) for name, shape in shapes.items()})
+    with pytest.raises(
+        ValueError, match=r"does not fit VisionTransformer; it looks like weights of dinov2_vits14; missing: "
+    ):
+        encoders.load_weights(tmp_path / "w.npz", encoders.create("vit_s16", **TINY), image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("held", "changes", "words"),
+    [
+        # A projection has no bias, and one that is not 0 is none of a classifier.
+        ("clip_vit_b16/transformers", {"head.bias": (24,)}, "unexpected: head.bias"),
+        ("clip_vit_b16/authors", {"visual.strange": (3,)}, "unexpected: visual.strange$"),
+        ("siglip_vit_b16/transformers", {"vision_model.strange": (3,)}, "unexpected: vision_model.strange$"),
+        ("dinov2_vits14/authors", {"register_tokens": (1, 4, 32)}, "registers 4.*unexpected: reg_token"),
+    ],
+)
+def test_every_tensor_is_accounted_for(held, changes, words, tmp_path):
+    kept = REFERENCES[held]
+    path = write(tmp_path, kept["shapes"] | changes)
+    with pytest.raises(ValueError, match=words):
+        encoders.load_weights(path, encoders.create(kept["encoder"], **kept["sizes"]), image_size=16)
