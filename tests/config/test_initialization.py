@@ -1,10 +1,14 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 from hypjax.config import assembly, initialization
 from hypjax.config.images import create_reader
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
+from hypjax.data.errors import UsageError
 from hypjax.data.source import Subset
 from hypjax.run import Run
 from hypjax.training import sharding
@@ -71,3 +75,45 @@ def test_another_run_is_started_from_where_it_fits(begin):
     state, _, said, _ = begin(start, head={"dim": 4})
     assert "  params/head/kernel is (16, 8) there and (16, 4) here: not taken" in said
     assert {**state.params, **state.frozen}["head/kernel"].shape == (16, 4)
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    """Settings of an encoder with adapters over weights in bfloat16, and what is made of them."""
+    words = "encoder=dinov2_vits14,encoder.lora_rank=2,encoder.frozen_dtype=bfloat16,data.image_size=28"
+    config = default_settings()
+    config.encoder.sizes.update({"width": 16, "depth": 2, "heads": 2})
+    config = apply_arguments(config, words + ",data.eval_image_size=28")
+    return config, assembly.assemble(config)
+
+
+def test_adapters_are_trained_in_place_of_the_weights(adapted):
+    state = initialization.abstract_state(*adapted)
+    names = {path.rpartition("/")[2] for path in state.params if path.startswith("encoder/")}
+    assert names == {"lora_a", "lora_b"}
+    assert {leaf.dtype for leaf in state.params.values()} == {jnp.dtype("float32")}
+    base = {path: leaf.dtype for path, leaf in state.frozen.items() if path.startswith("encoder/")}
+    assert "encoder/block_1/qkv/kernel" in base
+    assert "encoder/pos_embed" in base
+    assert set(base.values()) == {jnp.dtype("bfloat16")}
+    # Two moments of each trained value and nothing of the weights.
+    held = sum(leaf.size for leaf in jax.tree.leaves(state.opt_state))
+    assert held < 2.2 * sum(leaf.size for leaf in state.params.values())
+
+
+def test_another_runs_weights_are_taken_in_the_type_that_they_are_kept_in(adapted):
+    config, setup = adapted
+    variables = {"params": {"encoder": initialization.encoder_variables(config, setup.model.encoder)["params"]}}
+    flat = flatten_dict(variables, sep="/")
+    assert not any(leaf.any() for path, leaf in flat.items() if path.endswith("lora_b"))
+    theirs = {path: np.full(leaf.shape, 1 / 3, np.float32) for path, leaf in flat.items() if "lora" not in path}
+    taken, misfits = initialization.taken_over(variables, initialization.unflatten_dict(theirs, sep="/"))
+    assert {line.rpartition("/")[2] for line in misfits} == {f"lora_{n} is not there: it starts anew" for n in "ab"}
+    kernel = taken["params"]["encoder"]["block_0"]["qkv"]["kernel"]
+    assert kernel.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(kernel, np.float32(1 / 3).astype(jnp.bfloat16))
+
+
+def test_adapters_make_no_sense_on_features_that_are_kept(adapted):
+    with pytest.raises(UsageError, match="leave one out"):
+        assembly.assemble(apply_arguments(default_settings(), "frozen,encoder=vit_ti8,encoder.lora_rank=2"))

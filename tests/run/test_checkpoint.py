@@ -22,7 +22,10 @@ from hypjax.training.state import create_state
 
 def state(value=0.0, step=0):
     variables = {
-        "params": {"head": {"kernel": jnp.full((3, 2), value)}, "encoder": {"kernel": jnp.full(4, -value)}},
+        "params": {
+            "head": {"kernel": jnp.full((3, 2), value)},
+            "encoder": {"kernel": jnp.full(4, -value, jnp.bfloat16)},
+        },
         "batch_stats": {"encoder": {"mean": jnp.full(2, value)}},
     }
     made = create_state(variables, optax.adam(0.1), frozen=("encoder",), average=True)
