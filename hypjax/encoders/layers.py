@@ -46,13 +46,15 @@ class Dense(nn.Module):
             bias = held if all(self.biased) else _spread(held, self.biased)
         # A gain is folded into the kernel: neither it nor its gradient passes over the tokens.
         x, kernel, bias = x.astype(self.dtype), _times(kernel, gain), _times(bias, gain)
-        y = tokens.dense(x, kernel.astype(self.dtype), bias.astype(self.dtype))
-        if self.lora.rank:
-            a, b = lora.factors(self, self.lora, into, self.features, parts)
-            none = jnp.zeros((), self.dtype)
-            low = tokens.dense(x, a.astype(self.dtype), jnp.broadcast_to(none, a.shape[1:]))
-            y = y + tokens.dense(low, _times(b, gain).astype(self.dtype), jnp.broadcast_to(none, b.shape[1:]))
-        return y
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        if not self.lora.rank:
+            return tokens.dense(x, kernel, bias)
+        a, b = lora.factors(self, self.lora, into, self.features, parts)
+        none = jnp.zeros(a.shape[1], self.dtype)
+        low = tokens.dense(x, a.astype(self.dtype), none)
+        # The kernel is frozen, and its gradient is not one of those that a plain product has to give.
+        y = x @ kernel + bias[None, None]
+        return y + tokens.dense(low, _times(b, gain).astype(self.dtype), jnp.zeros_like(bias))
 
 
 def _times(x: Array, gain: Array | None) -> Array:
