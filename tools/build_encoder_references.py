@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import encoder_references as of
+import encoder_references_of_authors as authors
 import torch
 from drawn import images
 
@@ -59,7 +60,7 @@ def _vits() -> dict[str, Case]:
     sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     return cases | {
         "vit_b16/timm": Case("vit_b16", of.timm_vit("vit_base_patch16_224"), narrow=VIT),
-        "vit_b16/authors": Case("vit_b16", of.vit_of_authors("vit_base_patch16_224"), narrow=VIT),
+        "vit_b16/authors": Case("vit_b16", authors.vit_of_authors("vit_base_patch16_224"), narrow=VIT),
         "vit_b16/transformers": Case(
             "vit_b16",
             of.transformers_vit("ViTConfig", "ViTForImageClassification", _vit_token, sizes),
@@ -84,13 +85,23 @@ def _dinov2() -> dict[str, Case]:
     same = {"config": "Dinov2Config", "model": "Dinov2Model", "features": of.pooled, "whole_sizes": sizes}
     reg = {"config": "Dinov2WithRegistersConfig", "model": "Dinov2WithRegistersModel"}
     return cases | {
-        "dinov2_vits14/authors": Case("dinov2_vits14", of.dinov2_of_authors, narrow=VIT),
+        "dinov2_vits14/authors": Case("dinov2_vits14", authors.dinov2_of_authors, narrow=VIT),
         "dinov2_vitg14_reg/authors": Case(
-            "dinov2_vitg14_reg", of.dinov2_giant_of_authors, narrow={**VIT, "hidden": GIANT_HIDDEN}
+            "dinov2_vitg14_reg", authors.dinov2_giant_of_authors, narrow={**VIT, "hidden": GIANT_HIDDEN}
         ),
         "dinov2_vits14/transformers": Case("dinov2_vits14", of.transformers_vit(**same, patch_size=14), "transformers"),
         "dinov2_vits14_reg/transformers": Case(
             "dinov2_vits14_reg", of.transformers_vit(**{**same, **reg}), "transformers", VIT
+        ),
+        # Published for 5 × 5 patches and used on 4 × 4.
+        "dinov2_vits14/transformers, resampled": Case(
+            "dinov2_vits14",
+            of.resampled(of.transformers_vit(**same), 20),
+            "transformers",
+            {**VIT, "resampling": "bicubic"},
+        ),
+        "dinov2_vits14_reg/transformers, resampled": Case(
+            "dinov2_vits14_reg", of.resampled(of.transformers_vit(**{**same, **reg}), 20), "transformers", VIT
         ),
         "dinov2_vitg14/transformers": Case(
             "dinov2_vitg14",
@@ -111,14 +122,16 @@ def _dinov3() -> dict[str, Case]:
         narrow = VIT if ours in ("s16", "s16plus") else None
         make = of.timm_vit(f"vit_{timm}_patch16_dinov3")
         cases[f"dinov3_vit{ours}/timm"] = Case(f"dinov3_vit{ours}", make, narrow=narrow)
+    mean = of.timm_vit("vit_small_patch16_dinov3", of.before_classifier, global_pool="avg")
+    cases["dinov3_vits16/timm, mean"] = Case("dinov3_vits16", mean, narrow={**VIT, "pool": "mean"})
     whole = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
     same = {"config": "DINOv3ViTConfig", "model": "DINOv3ViTModel", "features": of.pooled, "whole_sizes": whole}
     return cases | {
         "dinov3_vits16/authors": Case(
-            "dinov3_vits16", of.dinov3_of_authors("vit_small_patch16_dinov3_qkvb"), narrow=VIT
+            "dinov3_vits16", authors.dinov3_of_authors("vit_small_patch16_dinov3_qkvb"), narrow=VIT
         ),
         "dinov3_vits16plus/authors": Case(
-            "dinov3_vits16plus", of.dinov3_of_authors("vit_small_plus_patch16_dinov3_qkvb"), narrow=VIT
+            "dinov3_vits16plus", authors.dinov3_of_authors("vit_small_plus_patch16_dinov3_qkvb"), narrow=VIT
         ),
         "dinov3_vits16/transformers": Case(
             "dinov3_vits16", of.transformers_vit(**same, num_register_tokens=4), "transformers", VIT
@@ -138,7 +151,7 @@ def _with_text() -> dict[str, Case]:
     for ours, timm in (("b32", "base_patch32"), ("b16", "base_patch16"), ("l14", "large_patch14")):
         name, arch = f"clip_vit_{ours}", f"vit_{timm}_clip_quickgelu_224.openai"
         narrow = clip if ours == "b16" else None
-        cases[f"{name}/authors"] = Case(name, of.clip_of_authors(arch), narrow=narrow)
+        cases[f"{name}/authors"] = Case(name, authors.clip_of_authors(arch), narrow=narrow)
     b16 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     b16 |= {"patch_size": 16, "image_size": 224}
     return cases | {
@@ -148,7 +161,7 @@ def _with_text() -> dict[str, Case]:
         "siglip_vit_b16/timm": Case("siglip_vit_b16", _siglip("base_patch16_siglip_224"), narrow=VIT),
         "siglip_vit_b16/authors": Case(
             "siglip_vit_b16",
-            of.vit_of_authors("vit_base_patch16_siglip_224", big_vision=True, act_layer="gelu_tanh"),
+            authors.vit_of_authors("vit_base_patch16_siglip_224", big_vision=True, act_layer="gelu_tanh"),
             narrow=VIT,
         ),
         "siglip_vit_b16/transformers": Case(
@@ -172,7 +185,7 @@ def _convolutional() -> dict[str, Case]:
     for size in ("tiny", "small", "base", "large"):
         name = f"convnext_{size}"
         chosen = CONVNEXT if size == "tiny" else None
-        cases[f"{name}/authors"] = Case(name, of.convnext_of_authors(size, narrow), narrow=chosen, size=36)
+        cases[f"{name}/authors"] = Case(name, authors.convnext_of_authors(size, narrow), narrow=chosen, size=36)
         cases[f"dinov3_{name}/timm"] = Case(f"dinov3_{name}", of.convnext(f"{name}.dinov3_lvd1689m", narrow))
     for layers in (18, 34, 50, 101, 152):
         name = f"resnet{layers}"
