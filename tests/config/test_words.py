@@ -78,6 +78,10 @@ def test_photographs_are_larger_and_may_be_flipped():
         ("encoder=vit_s16", (96, 96, 0)),  # whose positions are those of one size
         ("encoder=vit_s16,weights=w.npz", (96, 96, 0)),  # drawings have no more pixels
         ("data=folder,encoder=vit_s16,weights=w.npz", (224, 224, 248)),
+        ("encoder=facebook/dinov2-small", (98, 98, 0)),  # whole patches of 14
+        ("encoder=dinov2_vits14,quick", (28, 28, 0)),
+        ("data=folder,encoder=dinov3_vits16", (128, 160, 0)),  # turns by its positions, at any size
+        ("data=folder,encoder=vit_large_patch16_siglip_384.webli,weights=w.npz", (256, 256, 256)),
         ("weights=w.pth,encoder=resnet50,data=folder", (224, 224, 256)),
         ("data=folder,encoder=dino_vits16,weights=hf:a/b,data.eval_resize=0", (224, 224, 0)),
     ],

@@ -8,6 +8,7 @@ from tests.encoders.drawn import drawn
 from tests.encoders.test_references import REFERENCES
 
 TINY = {"width": 32, "depth": 2, "heads": 2, "patch": 4}
+SIZES = {"convnext_tiny": {"depths": (1, 1), "widths": (8, 12)}, "resnet101": {"stages": (1, 1), "width": 4}}
 # The reference whose tensors the file has, the encoder that is asked for, and what the message says of the file.
 CASES = {
     "DINOv3 for DINOv2": ("dinov3_vits16/transformers", "dinov2_vits14", "registers 4 .*positions rotary instead of"),
@@ -32,7 +33,7 @@ def write(folder, shapes):
 def test_a_wrong_file_is_said_to_be_what_it_is(case, tmp_path):
     held, name, words = CASES[case]
     path = write(tmp_path, REFERENCES[held]["shapes"])
-    encoder = encoders.create(name, **(TINY if "vit" in name else {}))
+    encoder = encoders.create(name, **SIZES.get(name, TINY))
     with pytest.raises(ValueError, match=f"it looks like weights of .*{words}") as caught:
         encoders.load_weights(path, encoder, image_size=32)
     assert "\n" not in str(caught.value)
