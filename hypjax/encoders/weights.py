@@ -18,7 +18,7 @@ from hypjax.encoders import convnext, convolutional_name_maps, efficientnet, hub
 from hypjax.encoders.abstract import abstract
 from hypjax.encoders.checkpoint_files import CheckpointError, MissingWeightsError, read_tensors
 from hypjax.encoders.convnext import ConvNeXt
-from hypjax.encoders.dialects import Dialect, translate
+from hypjax.encoders.dialects import Dialect, spoken, translate
 from hypjax.encoders.efficientnet import EfficientNetLite
 from hypjax.encoders.identify import resembled
 from hypjax.encoders.positions import resample_positions
@@ -138,7 +138,9 @@ def _hint(tensors: Mapping[str, np.ndarray], encoder: nn.Module) -> str:
         found = resembled(translate(tensors, published.dialects), kind)
         if found is not None and not found.fits(encoder):
             kinds = "another kind of encoder: " if kind is not type(encoder) else ""
-            return f"; it looks like weights of {kinds}{found.beside(encoder)}"
+            dialect = spoken(tensors, published.dialects)
+            names = f" ({dialect[0].label})" if dialect else ""
+            return f"; it looks like weights of {kinds}{found.beside(encoder)}{names}"
     return ""
 
 

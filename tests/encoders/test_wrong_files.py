@@ -11,7 +11,11 @@ TINY = {"width": 32, "depth": 2, "heads": 2, "patch": 4}
 SIZES = {"convnext_tiny": {"depths": (1, 1), "widths": (8, 12)}, "resnet101": {"stages": (1, 1), "width": 4}}
 # The reference whose tensors the file has, the encoder that is asked for, and what the message says of the file.
 CASES = {
-    "DINOv3 for DINOv2": ("dinov3_vits16/transformers", "dinov2_vits14", "registers 4 .*positions rotary instead of"),
+    "DINOv3 for DINOv2": (
+        "dinov3_vits16/transformers",
+        "dinov2_vits14",
+        r"registers 4 .*positions rotary instead of .*\(DINOv3 by the names of transformers\)",
+    ),
     "DINOv2 for DINOv3": ("dinov2_vits14/timm", "dinov3_vits16", "registers 0 .*positions learned instead of rotary"),
     "registers for none": ("dinov2_vits14_reg/timm", "dinov2_vits14", "registers 4 instead of 0; "),
     "CLIP for ViT": ("clip_vit_b16/transformers", "vit_b16", "first_norm True instead of False"),
@@ -19,7 +23,11 @@ CASES = {
     "ViT for SigLIP": ("vit_b16/timm", "siglip_vit_b16", "class_token True instead of False"),
     "ConvNeXt for ViT": ("convnext_tiny/timm", "vit_b16", r"another kind of .*: ConvNeXt with depths \(1, 1, 2, 1\)"),
     "ViT for ConvNeXt": ("vit_b16/authors", "convnext_tiny", "another kind of .*: VisionTransformer with patch 4"),
-    "ResNet for ConvNeXt": ("resnet101/transformers", "convnext_tiny", r"ResNet with stages \(1, 2, 1, 1\), width 8"),
+    "ResNet for ConvNeXt": (
+        "resnet101/transformers",
+        "convnext_tiny",
+        r"ResNet with stages \(1, 2, 1, 1\), width 8, .*\(ResNet by",
+    ),
     "ConvNeXt for ResNet": ("convnext_tiny/torchvision", "resnet101", "ConvNeXt with depths"),
 }
 
