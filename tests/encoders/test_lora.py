@@ -8,9 +8,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hypjax import encoders
 from tests.encoders.drawn import images
+from tests.encoders.test_references import compiled
 
 CASES = {
-    "dinov2_vits14": {"width": 16, "depth": 3, "heads": 2, "patch": 4},
+    "dinov2_vits14": {"width": 16, "depth": 2, "heads": 2, "patch": 8},
     "siglip_vit_b16": {"width": 16, "depth": 1, "heads": 2, "patch": 4},
     "convnext_tiny": {"depths": (1, 1), "widths": (8, 12)},
     "resnet50": {"stages": (1, 1), "width": 4},
@@ -48,8 +49,8 @@ def test_adapted_features_are_those_of_the_adapted_kernels(name, random_variable
         product = a @ block_diagonal(b, a.shape[1] // RANK) * ALPHA / RANK
         merged[(*place, "kernel")] = kernel + product.reshape(kernel.shape)
     plain = encoders.create(name, **CASES[name])
-    expected = jax.jit(plain.apply)(unflatten_dict(merged), X)
-    np.testing.assert_allclose(jax.jit(encoder.apply)(variables, X), expected, atol=2e-5 * float(abs(expected).max()))
+    expected = compiled(plain)(unflatten_dict(merged), X)
+    np.testing.assert_allclose(compiled(encoder)(variables, X), expected, atol=2e-5 * float(abs(expected).max()))
 
 
 def test_the_first_features_are_those_of_the_weights(tmp_path, random_variables):
@@ -67,7 +68,7 @@ def test_the_first_features_are_those_of_the_weights(tmp_path, random_variables)
     assert all(not leaf.any() for place, leaf in flat.items() if place[-1] == "lora_b")
     assert all(leaf.any() for place, leaf in flat.items() if place[-1] == "lora_a")
     plain = encoders.create(name, **CASES[name])
-    np.testing.assert_array_equal(jax.jit(encoder.apply)(loaded, X), jax.jit(plain.apply)(base, X))
+    np.testing.assert_array_equal(compiled(encoder)(loaded, X), compiled(plain)(base, X))
 
 
 def test_blocks_however_compiled_are_adapted_alike_and_have_no_gradient_but_the_adapters(random_variables):
@@ -83,12 +84,12 @@ def test_blocks_however_compiled_are_adapted_alike_and_have_no_gradient_but_the_
 
     lowered, arguments = made("unrolled")
     expected = lowered.compile()(*arguments)
-    compiled = made("remade")[0].compile()
-    found = compiled(*arguments)
+    remade = made("remade")[0].compile()
+    found = remade(*arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), expected, found)
     # The gradient of the perceptron's kernel would be a product of its shape.
-    assert re.search(r"= f32\[16,64\]\S* parameter\(", compiled.as_text())
-    assert not re.search(r"= f32\[16,64\]\S* dot\(", compiled.as_text())
+    assert re.search(r"= f32\[16,64\]\S* parameter\(", remade.as_text())
+    assert not re.search(r"= f32\[16,64\]\S* dot\(", remade.as_text())
 
 
 def test_settings_out_of_range_are_refused():
