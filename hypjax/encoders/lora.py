@@ -5,7 +5,6 @@ Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -92,12 +91,3 @@ def with_adapters(variables: Mapping[str, Any], expected: Mapping[str, Any], key
             start = _start if place[-1] == "lora_a" else nn.initializers.zeros
             drawn[place] = start(jax.random.fold_in(key, index), leaf.shape, jnp.float32)
     return unflatten_dict(drawn)
-
-
-def is_base(path: str) -> bool:
-    """Whether a parameter of a model is one of its encoder's that adapters leave as it is.
-
-    >>> is_base("encoder/block_0/qkv/kernel"), is_base("encoder/block_0/qkv/lora_a"), is_base("head/kernel")
-    (True, False, False)
-    """
-    return re.match(BASE, path) is not None
