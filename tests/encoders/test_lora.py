@@ -11,7 +11,7 @@ from tests.encoders.drawn import images
 from tests.encoders.test_references import compiled
 
 CASES = {
-    "dinov2_vits14": {"width": 16, "depth": 2, "heads": 2, "patch": 8},
+    "dinov3_vits16": {"width": 16, "depth": 2, "heads": 2, "patch": 8},
     "siglip_vit_b16": {"width": 16, "depth": 1, "heads": 2, "patch": 4},
     "convnext_tiny": {"depths": (1, 1), "widths": (8, 12)},
     "resnet50": {"stages": (1, 1), "width": 4},
@@ -73,7 +73,7 @@ def test_the_first_features_are_those_of_the_weights(tmp_path, random_variables)
 
 def test_blocks_however_compiled_are_adapted_alike_and_have_no_gradient_but_the_adapters(random_variables):
     def made(blocks):
-        encoder, variables, _ = adapted("dinov2_vits14", random_variables, blocks)
+        encoder, variables, _ = adapted("dinov3_vits16", random_variables, blocks)
         flat = flatten_dict(variables)
         trained = {place: leaf for place, leaf in flat.items() if "lora" in place[-1]}
 

@@ -22,6 +22,9 @@ def norm(x, scale, bias):
 CASES = {
     "dense": (tokens.dense, lambda x, k, b: jnp.einsum("bnf,fg->bng", x, k) + b[None, None], (X, draw(8, 6), draw(6))),
     "gelu": (tokens.gelu, lambda x: nn.gelu(x, approximate=False), (3 * X,)),
+    "gelu_tanh": (tokens.gelu_tanh, lambda x: nn.gelu(x, approximate=True), (2 * X,)),
+    "quick_gelu": (tokens.quick_gelu, lambda x: x * nn.sigmoid(1.702 * x), (2 * X,)),
+    "swiglu": (tokens.swiglu, lambda x: nn.silu(x[..., :4]) * x[..., 4:], (X,)),
     "layer_norm": (lambda *p: tokens.layer_norm(*p, 1e-6), norm, (X, draw(8), draw(8, seed=1))),
     "attend": (tokens.attend, jax.nn.dot_product_attention, (Q, K, V)),
 }
