@@ -17,6 +17,8 @@ from hypjax.data.errors import UsageError, as_usage
 from hypjax.encoders.head import Head
 from hypjax.encoders.model import RADII, EmbeddingModel
 from hypjax.encoders.vit import VisionTransformer
+from hypjax.geometry import divided
+from hypjax.geometry.names import factors
 from hypjax.training import objective as objectives
 from hypjax.training.space import Space, create_space
 from hypjax.training.step import normalize
@@ -43,6 +45,7 @@ def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Arra
                 clip=head.clip,
                 clip_radius=head.clip_radius,
                 start_radius=head.start_radius,
+                shares=head_shares(config),
             ),
             doubt=create_doubt(config),
             doubt_gradient=head.doubt_gradient,
@@ -51,6 +54,16 @@ def create_model(config: ConfigDict) -> tuple[EmbeddingModel, Callable[[jax.Arra
             else None,
         )
     return model, preprocess
+
+
+def head_shares(config: ConfigDict) -> tuple[int, ...]:
+    """The dimensions of each of several spaces; empty for one.
+
+    Raises:
+      ValueError: an unknown geometry, or dimensions that do not add up to those of the head.
+    """
+    parts = factors(divided(config.geometry, config.head.dim))
+    return tuple(part.dimensions for part in parts if part.dimensions)
 
 
 def create_encoder(config: ConfigDict) -> tuple[nn.Module, Callable[[jax.Array], jax.Array]]:
@@ -105,7 +118,7 @@ def create_space_at(config: ConfigDict) -> Callable[[objectives.Params], Space]:
 
     def at(c: Any) -> Space:
         return create_space(
-            config.geometry,
+            divided(config.geometry, config.head.dim),
             c=c,
             distance=config.distance,
             uncertainty=config.uncertainty,

@@ -166,7 +166,8 @@ def _model() -> dict[str, Any]:
 def _space() -> dict[str, Any]:
     """Where embeddings live, how far apart they are and how uncertain."""
     return {
-        "geometry": "poincare",  # poincare | lorentz | euclidean | sphere
+        "geometry": "poincare",  # poincare | lorentz | euclidean | sphere; several by a +, each with its dimensions
+        # of head.dim, else as many as the others, and its weight, else 1: poincare+sphere, poincare:192+sphere:64@0.5
         "curvature": 0.1,  # c > 0; the space has curvature -c
         "learn_curvature": False,
         "curvature_range": (0.01, 2.0),  # of a learned one

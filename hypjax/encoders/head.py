@@ -1,5 +1,6 @@
 """The head: encoder features to tangent vectors at the origin, of a length that can carry certainty."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,9 @@ class Head(nn.Module):
     the directions that `calibrate` found: `kept` leaves all learning to the encoder below, `orthogonal` turns them
     but scales none, and `residual` adds to them a map that starts at zero, K + ΔK or, of rank r, K + A B.
 
+    Where several spaces share the dimensions out, each has a map of its own, which is a block of the kernel's columns
+    with directions, length and clip of its own: what is said below of the kernel and of a vector holds for each.
+
     Attributes:
         dim: d, dimensions out.
         clip_radius: r, the length that no vector exceeds.
@@ -79,10 +83,11 @@ class Head(nn.Module):
         rank: r of the residual; 0 for one of full rank.
         dropout: Share of features dropped in training (rng `dropout`).
         start_radius: Mean length that `calibrate` sets; r/2 where None.
+        shares: Dimensions of each of several spaces, which add up to d; empty for one space.
 
     Raises:
-        ValueError: For an unknown clip, normalization, init or kernel, a negative rank, or a start radius beyond the
-            clip.
+        ValueError: For an unknown clip, normalization, init or kernel, a negative rank, a start radius beyond the clip,
+            or shares that do not add up to d.
 
     Source: orthogonal kernel, zero bias and hard clip are Hyp-ViT's (Ermolov et al., CVPR 2022).
     """
@@ -96,6 +101,7 @@ class Head(nn.Module):
     rank: int = 0
     dropout: float = 0.0
     start_radius: float | None = None
+    shares: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the settings once, where they are made."""
@@ -111,6 +117,8 @@ class Head(nn.Module):
         limit = float("inf") if self.clip == "none" else self.clip_radius
         if self.start_radius is not None and not 0 < self.start_radius < limit:
             raise ValueError(f"start_radius must lie between 0 and {limit}, got {self.start_radius}")
+        if self.shares and (sum(self.shares) != self.dim or min(self.shares) < 1):
+            raise ValueError(f"shares must be positive and add up to dim {self.dim}, got {self.shares}")
         super().__post_init__()
 
     @nn.compact
@@ -126,17 +134,28 @@ class Head(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         kernel = self.param("kernel", nn.initializers.orthogonal(), (x.shape[1], self.dim))
         bias = self.param("bias", nn.initializers.zeros, (self.dim,))
-        y = numerics.matmul(x, _orthogonalized(kernel) if self.kernel == "orthogonal" else kernel)
+        if self.kernel == "orthogonal":
+            kernel = jnp.concatenate([_orthogonalized(block) for block in self.blocks(kernel)], axis=1)
+        y = numerics.matmul(x, kernel)
         if self.kernel == "residual":
             y = y + self._residual(x)
-        return clip_norm(y + bias[None], radius=self.clip_radius, kind=self.clip)
+        clipped = [clip_norm(v, radius=self.clip_radius, kind=self.clip) for v in self.blocks(y + bias[None])]
+        return jnp.concatenate(clipped, axis=1)
 
     def _residual(self, x: Array) -> Array:
         if not self.rank:
             return numerics.matmul(x, self.param("residual", nn.initializers.zeros, (x.shape[1], self.dim)))
-        down = self.param("down", nn.initializers.lecun_normal(), (x.shape[1], self.rank))
+        maps = len(self.shares) or 1
+        down = self.param("down", nn.initializers.lecun_normal(), (x.shape[1], maps * self.rank))
         up = self.param("up", nn.initializers.zeros, (self.rank, self.dim))
-        return numerics.matmul(numerics.matmul(x, down), up)
+        lower = jnp.split(numerics.matmul(x, down), maps, axis=1)
+        parts = zip(lower, self.blocks(up), strict=True)
+        return jnp.concatenate([numerics.matmul(low, block) for low, block in parts], axis=1)
+
+    def blocks(self, columns: Float[Array, "n d"]) -> list[Array]:
+        """What of these columns, of the kernel or of vectors, is each space's."""
+        edges = [sum(self.shares[:k]) for k in range(1, len(self.shares))]
+        return jnp.split(columns, edges, axis=-1)
 
     def kept_parameters(self) -> tuple[str, ...]:
         """The parameters that training leaves as `calibrate` made them."""
@@ -176,15 +195,15 @@ def refit(
             f"a head with normalize {head.normalize!r} and kernel {head.kernel!r} cannot be fitted anew: it must be "
             "'none' or 'center', and 'kept' or 'trained'"
         )
-    kernel = discriminant_directions(scatter, head.dim, shrinkage=shrinkage)
+    shares = head.shares or (head.dim,)
+    directions = discriminant_directions(scatter, max(shares), shrinkage=shrinkage)
+    kernel = np.concatenate([directions[:, :share] for share in shares], axis=1)
     taken_off = np.asarray(variables["statistics"]["mean"]) if head.normalize == "center" else 0
     bias = (taken_off - scatter.mean) @ kernel
     features = jnp.asarray(features, jnp.float32)
-    length = jnp.linalg.norm(head.apply(variables, features), axis=1).mean()
+    lengths = [norms.mean() for norms in _norms(head, variables, features)]
     params = {**variables["params"], "kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
-    free = head.clone(clip="none", start_radius=None)
-    norms = jnp.linalg.norm(free.apply({**variables, "params": params}, features), axis=1)
-    factor = _scale_for(norms, length, radius=head.clip_radius, kind=head.clip)
+    factor = _factors(head, {**variables, "params": params}, features, lengths)
     params |= {"kernel": params["kernel"] * factor, "bias": params["bias"] * factor}
     return {**variables, "params": params}
 
@@ -224,18 +243,33 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
         floor = jnp.where(std.mean() > 0, _STD_FLOOR * std.mean(), 1.0)
         variables["statistics"]["std"] = jnp.where(std > floor, std, floor)
     if head.kernel_init == "pca":
-        params["kernel"] = _principal_directions(_normalized(head, variables, features), head.dim)
-    free = head.clone(clip="none", start_radius=None)
-    norms = jnp.linalg.norm(free.apply({**variables, "params": params}, features), axis=1)
+        shares = head.shares or (head.dim,)
+        directions = _principal_directions(_normalized(head, variables, features), max(shares))
+        params["kernel"] = jnp.concatenate([directions[:, :share] for share in shares], axis=1)
     start = head.clip_radius / 2 if head.start_radius is None else head.start_radius
-    params["kernel"] = params["kernel"] * _scale_for(norms, start, radius=head.clip_radius, kind=head.clip)
+    starts = [start] * (len(head.shares) or 1)
+    params["kernel"] = params["kernel"] * _factors(head, {**variables, "params": params}, features, starts)
     return {**variables, "params": params}
+
+
+def _norms(head: Head, variables: dict[str, Any], features: Array) -> list[Array]:
+    """The lengths [n] of each space's vectors."""
+    return [jnp.linalg.norm(block, axis=1) for block in head.blocks(jnp.asarray(head.apply(variables, features)))]
+
+
+def _factors(head: Head, variables: dict[str, Any], features: Array, lengths: Sequence[ArrayLike]) -> Array:
+    """The factor of each column of the kernel [d], at which each space's vectors have that mean length."""
+    each = zip(_norms(head.clone(clip="none", start_radius=None), variables, features), lengths, strict=True)
+    found = [_scale_for(norms, length, radius=head.clip_radius, kind=head.clip) for norms, length in each]
+    if not head.shares:
+        return found[0]
+    return jnp.concatenate([jnp.full(share, factor) for share, factor in zip(head.shares, found, strict=True)])
 
 
 def _normalized(head: Head, variables: dict[str, Any], features: Array) -> Array:
     """What the kernel will see: a linear map by the identity shows it."""
     width = features.shape[1]
-    shown = head.clone(dim=width, kernel="trained", clip="none", start_radius=None)
+    shown = head.clone(dim=width, shares=(), kernel="trained", clip="none", start_radius=None)
     params = {**variables["params"], "kernel": jnp.eye(width), "bias": jnp.zeros(width)}
     return jnp.asarray(shown.apply({**variables, "params": params}, features))
 

@@ -66,7 +66,8 @@ class EmbeddingModel(nn.Module):
             low, high = self.radius_range
             # The radius answers to the doubt's own loss; pairs would only ever push it outward.
             radius = jax.lax.stop_gradient(low + (high - low) * (1 - doubt))
-            tangent = sphere.project(tangent) * radius[:, None]
+            directions = [sphere.project(part) for part in self.head.blocks(tangent)]
+            tangent = jnp.concatenate(directions, axis=1) * radius[:, None]
         return ModelOutput(features, tangent, doubt)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from hypjax.geometry import euclidean, lorentz, numerics, poincare, sphere
 
-UNCOMPILED = ("origin", "split")  # methods of shapes rather than of points
+UNCOMPILED = ("origin", "split", "split_tangent")  # methods of shapes rather than of points
 
 
 def compiled(cls: Any) -> Any:
@@ -270,27 +270,3 @@ class Sphere(Manifold):
 
 
 NAMED: dict[str, type[Manifold]] = {"poincare": Poincare, "lorentz": Lorentz, "euclidean": Euclidean, "sphere": Sphere}
-
-
-def named(name: str, c: ArrayLike | None = None) -> Manifold:
-    """A manifold by the name that settings and files call it by.
-
-    Args:
-        name: `poincare`, `lorentz`, `euclidean` or `sphere`.
-        c: curvature parameter of the first two, positive; the others ignore it.
-
-    Raises:
-        ValueError: An unknown name, or a hyperbolic space without a curvature, or with one that is not positive.
-
-    Example:
-        >>> named("poincare", 0.1), named("sphere")
-        (Poincare(c=0.1), Sphere())
-    """
-    if name not in NAMED:
-        raise ValueError(f"geometry {name!r} is unknown; there are: {', '.join(NAMED)}")
-    chosen = NAMED[name]
-    if not issubclass(chosen, _Curved):
-        return chosen()
-    if c is None:
-        raise ValueError(f"geometry {name!r} needs a curvature parameter c > 0")
-    return chosen(c)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics
-from hypjax.geometry.manifold import Lorentz, Manifold, compiled
+from hypjax.geometry.manifold import Lorentz, Manifold, Poincare, Sphere, compiled
 
 COMBINATIONS = ("squares", "sum")
 
@@ -73,9 +73,22 @@ class Product(Manifold):
         """The point of each component."""
         return _split(x, self.sizes)
 
+    def split_tangent(self, tangent: Float[Array, "... d"]) -> list[Array]:
+        """The share of each component in a vector that `embed` takes."""
+        return _split(tangent, self.dimensions)
+
+    @property
+    def radial(self) -> int:
+        """Which component has the origin that a radius is from: the first hyperbolic one, or flat one, or the first."""
+        for kind in ((Poincare, Lorentz), (Manifold,)):
+            for k, manifold in enumerate(self.manifolds):
+                if isinstance(manifold, kind) and not isinstance(manifold, Sphere):
+                    return k
+        return 0
+
     def embed(self, tangent: Float[Array, "... d"]) -> Float[Array, "... e"]:
         """The point of each component that its share of the vector stands for."""
-        parts = _split(tangent, self.dimensions)
+        parts = self.split_tangent(tangent)
         return jnp.concatenate([m.embed(part) for m, part in zip(self.manifolds, parts, strict=True)], axis=-1)
 
     def origin(self, dimensions: int | None = None, dtype: DTypeLike = jnp.float32) -> Float[Array, " e"]:
@@ -177,6 +190,24 @@ class Product(Manifold):
         if self.combine == "sum":
             return self._weighted(distances)
         return numerics.safe_sqrt(self._weighted([jnp.square(d) for d in distances]))
+
+
+def radial(manifold: Manifold, x: Any) -> tuple[Manifold, Any]:
+    """The component of a product whose radius is looked at, and its coordinates; another manifold, and all of them.
+
+    Args:
+        manifold: a product or not.
+        x: its points [..., e], of JAX or NumPy.
+
+    Example:
+        >>> from hypjax.geometry import Poincare, Sphere
+        >>> radial(Product((Sphere(), Poincare(1.0)), (2, 1)), jnp.array([0.0, 1.0, 0.5]))
+        (Poincare(c=1.0), Array([0.5], dtype=float32))
+    """
+    if not isinstance(manifold, Product):
+        return manifold, x
+    k, sizes = manifold.radial, manifold.sizes
+    return manifold.manifolds[k], x[..., sum(sizes[:k]) : sum(sizes[: k + 1])]
 
 
 def _coordinates(manifold: Manifold, dimension: int) -> int:

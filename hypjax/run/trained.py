@@ -18,6 +18,7 @@ from hypjax.config.images import create_reader, create_view
 from hypjax.config.settings import default_settings, holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
+from hypjax.geometry import name_of
 from hypjax.run.metrics import as_json
 from hypjax.run.run import Run
 from hypjax.training import sharding
@@ -112,7 +113,7 @@ def describe(model: Trained, images: Path) -> dict[str, Any]:
         "run": config.name,
         "step": model.step,
         "root": str(images.resolve()),
-        "geometry": config.geometry,
+        "geometry": name_of(model.space.manifold),
         "distance": config.distance,
         "curvature": None if curvature is None else float(np.asarray(curvature)),
         "uncertainty": config.uncertainty,

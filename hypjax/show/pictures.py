@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from hypjax.data import atomic
 from hypjax.data.places import as_path
 from hypjax.data.source import Source, own_features
-from hypjax.geometry import Lorentz, Poincare
-from hypjax.geometry.manifold import NAMED
+from hypjax.geometry import Lorentz, Poincare, name_of, radial
 from hypjax.retrieval import reliability, restrict, risk_coverage
 from hypjax.show import explore, plots
 from hypjax.show.plots import style
@@ -66,21 +65,28 @@ def draw(
 
 def disk(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
-    space, points = evaluation.space, shown.points
-    if isinstance(space.manifold, Poincare | Lorentz):
-        points = np.asarray(jax.jit(space.manifold.to_poincare)(points))
+    manifold, points = radial(evaluation.space.manifold, shown.points)
+    if isinstance(manifold, Poincare | Lorentz):
+        points = np.asarray(jax.jit(manifold.to_poincare)(points))
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:
         groups, names = source.labels, source.class_names
     uncertainty = evaluation.uncertainty[shown.images]
-    return plots.disk(points, groups[shown.images], names, uncertainty, c=space.curvature)
+    part = "" if manifold is evaluation.space.manifold else f", the {name_of(manifold)} part"
+    return plots.disk(
+        points,
+        groups[shown.images],
+        names,
+        uncertainty,
+        c=getattr(manifold, "c", None),
+        title=f"Embeddings{part}",
+    )
 
 
 def walkable(source: Source, evaluation: Evaluation, shown: Shown) -> dict[str, Any]:
     """The disk to walk in: every level of the hierarchy, the nearest five of each image, some thumbnails."""
     space, images = evaluation.space, shown.images
-    geometry = next((name for name, of in NAMED.items() if isinstance(space.manifold, of)), "flat")
     labels = source.labels[images]
     levels = [("class", np.array(source.class_names, object)[labels])]
     for level, name in enumerate(source.level_names):
@@ -88,6 +94,7 @@ def walkable(source: Source, evaluation: Evaluation, shown: Shown) -> dict[str, 
     names = [source.name(i) for i in images.tolist()]
     curvature = None if space.curvature is None else float(np.asarray(space.curvature))
     uncertainty = evaluation.uncertainty[images]
+    geometry = name_of(space.manifold)
     world = explore.world(shown.points, names, uncertainty, geometry=geometry, curvature=curvature, levels=levels,
                           limit=len(images))  # fmt: skip
     place = np.full(len(source), -1)

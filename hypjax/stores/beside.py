@@ -33,11 +33,15 @@ def approximate(path: Path, held: Embeddings, kind: str) -> ApproximateIndex:
       kind: see `ApproximateIndex`.
 
     Raises:
-      UsageError: a hybrid distance, too few images, an unknown kind, or FAISS is not installed.
+      UsageError: a hybrid distance, a sum of several, too few images, an unknown kind, or FAISS is not installed.
     """
     if (distance := held.about["distance"]) == "hybrid":
         raise UsageError("an approximate index goes by a geometry, and this is a hybrid distance")
     manifold, of = geometry.named(held.about["geometry"], held.about["curvature"]), digest(path)
+    if isinstance(manifold, geometry.Product):
+        raise UsageError(
+            f"an approximate index goes by inner products, and {held.about['geometry']} by a sum of distances"
+        )
     kept = place(path, kind)
     with as_usage():
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from hypjax import geometry
 from hypjax.data.errors import UsageError
 from hypjax.retrieval import ApproximateIndex, Index, Probability, knn
+from hypjax.retrieval.scan import as_argument
 from hypjax.stores import beside, embeddings
 from hypjax.stores.embeddings import Embeddings
 from hypjax.stores.hits import Gallery, Hit, Sample, label_of, nothing_found
@@ -185,7 +186,10 @@ def searcher(
         find = approximate.search
     elif distance != "hybrid":
         manifold = geometry.named(index.about["geometry"], index.about["curvature"])
-        find = Index(index.points, manifold, distance=distance).search
+        if isinstance(manifold, geometry.Product):  # a sum of distances has no order of inner products
+            find = partial(_by_distance, index.points, as_argument(manifold.pairwise_dist))
+        else:
+            find = Index(index.points, manifold, distance=distance).search
     elif space is None:
         raise UsageError("a hybrid distance has no order of inner products, which this takes")
     else:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from hypjax import losses, mining, optim
 from hypjax.encoders.head import clip_norm
+from hypjax.geometry import Product
 from hypjax.losses.memory import References
 from hypjax.losses.terms import on_shares
 from hypjax.retrieval.scan import as_argument
@@ -46,6 +49,7 @@ class Compared(NamedTuple):
       known: what it is compared with, itself and the memory.
       params: the objective's own parameters.
       proxies: which of the class or node proxies the labels count.
+      part: which component of a product this is.
     """
 
     space: Space
@@ -54,17 +58,74 @@ class Compared(NamedTuple):
     known: References
     params: Params
     proxies: slice
+    part: int = 0
+
+    def parts(self) -> list[tuple[ArrayLike, Compared]]:
+        """The weight and what each space of a product looks at; of a single space itself."""
+        product = self.space.manifold
+        if not isinstance(product, Product):
+            return [(1, self)]
+        tangents, params = product.split_tangent(self.tangent), split_params(self.params, product)
+        own, known = product.split(self.anchors.points), product.split(self.known.points)
+        return [
+            (
+                weight,
+                self._replace(
+                    space=space,
+                    tangent=tangents[k],
+                    anchors=self.anchors._replace(points=own[k]),
+                    known=self.known._replace(points=known[k]),
+                    params=params[k],
+                    part=k,
+                ),
+            )
+            for k, (weight, space) in enumerate(self.space.parts)
+        ]
 
 
-def among_images(part: LossPart, settings: Mapping[str, Any], miner: Miner, given: Compared) -> losses.Terms:
+def split_params(params: Params, product: Product) -> list[Params]:
+    """The objective's own parameters as each space of a product sees them: its share of every proxy.
+
+    Args:
+      params: proxies of all dimensions.
+      product: of the spaces.
+    """
+    shares = {}
+    for name in params:
+        if name in (NODE_PROXIES, HIER_PROXIES["points"]):
+            shares[name] = product.split(params[name])
+        elif name in (CLASS_PROXIES, HIER_PROXIES["tangent"]):
+            shares[name] = product.split_tangent(params[name])
+    return [{**params, **{name: share[k] for name, share in shares.items()}} for k in range(len(product.dimensions))]
+
+
+def points_of(space: Space, tangent: Float[Array, "b d"], *, riemannian: bool) -> Float[Array, "b e"]:
+    """The points of tangent vectors; to these goes on, if asked for, their Riemannian gradient.
+
+    Args:
+      space: where they live; the weights of a product are those of its losses, and no part of its metric here.
+      tangent: of a batch.
+      riemannian: whether to.
+    """
+    manifold = space.manifold
+    points = manifold.embed(tangent)
+    if not riemannian:
+        return points
+    return optim.riemannian_gradient(
+        points, replace(manifold, weights=None) if isinstance(manifold, Product) else manifold
+    )
+
+
+def among_images(part: LossPart, settings: Mapping[str, Any], miners: Sequence[Miner], given: Compared) -> losses.Terms:
     """The terms of a loss of pairs: images of the batch as anchors, among all that is known.
 
     Args:
       part: the loss.
       settings: of the losses.
-      miner: chooses among the pairs.
+      miners: choose among the pairs, one for each space of a product.
       given: what is compared.
     """
+    miner = miners[given.part]
     compare = as_argument(given.space.similarity if part.similar else given.space.distance)
     learned = {name: given.params[name] for name in ("beta",) if name in given.params}
 
@@ -161,6 +222,9 @@ def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:
       space: where the embeddings live.
       clip_radius: the longest that tangent vectors count.
     """
+    if isinstance(space.manifold, Product):
+        each = zip(split_params(params, space.manifold), space.parts, strict=True)
+        return jnp.concatenate([hier_points(own, part, clip_radius) for own, (_, part) in each], axis=-1)
     if HIER_PROXIES["points"] in params:
         return space.manifold.project(params[HIER_PROXIES["points"]])
     clipped = clip_norm(params[HIER_PROXIES["tangent"]], radius=clip_radius, kind="hard")

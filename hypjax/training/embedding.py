@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from hypjax.geometry import Product
 from hypjax.retrieval import Rows, Shares
 from hypjax.training import sharding
 from hypjax.training.space import Space
@@ -26,7 +27,7 @@ class Embedded(NamedTuple):
       features: the encoder's features [n, features]; those of a source that has no images stay where they are.
       points: points of the geometry [n, .].
       tangent: tangent vectors at the origin [n, d].
-      radius: their lengths [n].
+      radius: their lengths; of a product, of the share of its `radial` component [n].
       uncertainty: in [0, 1] [n].
     """
 
@@ -63,7 +64,10 @@ def create_embedder(
     def embed(variables: Mapping[str, Any], batch: dict[str, jax.Array]) -> Any:
         output: Any = apply_model(model, variables, batch, preprocess, train=False)
         space = space_at(variables.get("objective", {}))
-        radius = jnp.linalg.norm(output.tangent, axis=-1)
+        # Of the vector that the uncertainty is read from, where several spaces have one each.
+        manifold, tangent = space.manifold, output.tangent
+        tangent = manifold.split_tangent(tangent)[manifold.radial] if isinstance(manifold, Product) else tangent
+        radius = jnp.linalg.norm(tangent, axis=-1)
         points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
         fields: Any = (output.features, points, output.tangent, radius, uncertainty)  # on the device still
         return Embedded(*fields)

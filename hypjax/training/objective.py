@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from hypjax import losses, optim
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.geometry import Manifold, Sphere
+from hypjax.geometry import Manifold, Product, Sphere, radial
 from hypjax.geometry.cones import HYPERBOLIC
 from hypjax.losses.memory import CrossBatchMemory, References
 from hypjax.training.comparing import (
@@ -27,6 +27,7 @@ from hypjax.training.comparing import (
     among_images,
     failures,
     node_points,
+    points_of,
     to_proxies,
 )
 from hypjax.training.levels import Levels, create_levels, flat
@@ -92,9 +93,7 @@ class Objective(NamedTuple):
         """
         params = params or {}
         space = self.space_at(params)
-        points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
-        if self.riemannian:
-            points = optim.riemannian_gradient(points, space.manifold)
+        points, uncertainty = points_of(space, output.tangent, riemannian=self.riemannian), space.uncertainty(output)
         batch = References(points, labels, jnp.arange(len(labels)))
         known = batch if memory is None else losses.references(memory, points, labels)
         anchors = Anchors(*batch, uncertainty)
@@ -109,8 +108,10 @@ class Objective(NamedTuple):
         for name, regularizer in self.regularizers:
             figures[name] = regularizer(given)
             total = total + figures[name]
-        if len(self.tree.sizes) > 1 and NODE_PROXIES in params and not isinstance(space.manifold, Sphere):
-            figures["radius_order"] = self.tree.order(space.manifold.dist0(node_points(params, space)))
+        if len(self.tree.sizes) > 1 and NODE_PROXIES in params:
+            manifold, nodes = radial(space.manifold, node_points(params, space))
+            if not isinstance(manifold, Sphere):
+                figures["radius_order"] = self.tree.order(manifold.dist0(nodes))
         if output.doubt is not None and self.failure_weight:
             failure = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
             figures["failure_loss"] = failure
@@ -122,13 +123,17 @@ class Objective(NamedTuple):
     def _over_levels(
         self, space: Space, tangent: jax.Array, anchors: Anchors, known: References, params: Params
     ) -> jax.Array:
-        """The loss by the labels of each level of the tree, weighted; by the classes alone where no other counts."""
+        """The loss by the labels of each level of the tree, weighted; by the classes alone where no other counts.
+
+        Of several spaces it is taken in each, and summed: Σ_l λ^l Σ_k w_k L(d_k(z_k), labels of level l).
+        """
         total = jnp.zeros(())
         for level in range(len(self.tree.sizes) if self.decay else 1):
             of_anchors, of_known = (self.tree.labels(each.labels, level) for each in (anchors, known))
             compared = anchors._replace(labels=of_anchors), known._replace(labels=of_known)
             given = Compared(space, tangent, *compared, params, self.tree.slice(level))
-            total = total + self.decay**level * losses.mean(self.loss(given))
+            for weight, part in given.parts():
+                total = total + self.decay**level * weight * losses.mean(self.loss(part))
         return total
 
 
@@ -154,6 +159,9 @@ def create_objective(
 ) -> Objective:
     """Binds loss, miner and regularizers by name to a space.
 
+    In a product of spaces loss, miner and regularizers are those of each space on its share of points and proxies, and
+    are summed with the weights of the spaces; cones are those of hyperbolic spaces alone.
+
     Args:
       space_at: the objective's own parameters to the space.
       loss: a key of `hypjax.training.parts.LOSSES`.
@@ -166,7 +174,7 @@ def create_objective(
       ancestors: of each class, nearest first, for whatever asks for a tree.
       level_names: of their levels.
       decay: weight of each level's labels in the loss, relative to the level below; 0 for the classes alone.
-      dimension: of the embeddings' tangent vectors.
+      dimension: of the embeddings' tangent vectors; several spaces know their own.
       clip_radius: of the head; proxies that are points start within it.
       curvature: where a learned one starts, already mapped to the real line; None for a fixed one.
       failure_weight: of the loss that teaches the model's doubt, where it has one.
@@ -185,10 +193,12 @@ def create_objective(
     if part.proxies and (miner != "all" or memory_size):
         word = f"miner {miner!r}" if miner != "all" else f"memory.size {memory_size}"
         raise UsageError(f"{word} makes no sense with loss {loss!r}, which compares images with proxies")
-    mined = create_miner(miner, dimension=dimension, margin=settings.get("margin", 0.2))
-    choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
     params = {} if curvature is None else {"curvature": jnp.asarray(curvature, jnp.float32)}
-    added = _choose_regularizers(regularizer, regularizers or {}, space_at(params).manifold)
+    manifold = space_at(params).manifold
+    dimensions = manifold.dimensions if isinstance(manifold, Product) else (dimension,)
+    mined = [create_miner(miner, dimension=each, margin=settings.get("margin", 0.2)) for each in dimensions]
+    choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
+    added = _choose_regularizers(regularizer, regularizers or {}, manifold)
     tree = _choose_tree(decay, added, ancestors, level_names) or flat(classes)
     if settings.get("learn_beta") and part.boundary:
         params["beta"] = jnp.float32(own["beta"])
@@ -247,9 +257,10 @@ def _choose_regularizers(
             raise UsageError(f"regularizer {name!r} is unknown; there are: {there}, and several joined by +")
     if "hier" in chosen:
         choose(HIER_PROXIES, settings["hier"]["proxies_as"], "hier.proxies_as")
-    if "cones" in chosen and not isinstance(manifold, HYPERBOLIC):
+    kinds = manifold.manifolds if isinstance(manifold, Product) else (manifold,)
+    if "cones" in chosen and not any(isinstance(kind, HYPERBOLIC) for kind in kinds):
         raise UsageError(
-            f"regularizer 'cones' needs hyperbolic space, geometry=poincare or lorentz; {type(manifold).__name__} has "
+            f"regularizer 'cones' needs hyperbolic space, geometry=poincare or lorentz; {type(kinds[0]).__name__} has "
             "no entailment cones"
         )
     return {name: settings[name] for name in chosen}
@@ -272,7 +283,8 @@ def _choose_tree(
 
 
 def _weighed(regularizer: Callable[..., jax.Array], settings: Mapping[str, Any], given: Regularized) -> jax.Array:
-    return settings["weight"] * regularizer(settings, given)
+    parts = given.parts()
+    return sum((settings["weight"] * weight * regularizer(settings, part) for weight, part in parts), jnp.zeros(()))
 
 
 def learned_space(at: Callable[[Any], Space], low: float, high: float) -> Callable[[Params], Space]:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from hypjax.geometry import Manifold, Product
 from hypjax.training.comparing import CLASS_PROXIES, HIER_PROXIES, NODE_PROXIES, Params
 from hypjax.training.levels import Levels
 from hypjax.training.space import Space
@@ -44,14 +46,25 @@ def initial_params(
     """
     proxy_key, hier_key = jax.random.split(key)
     made = dict(params)
-    embed = jax.jit(space_at(params).manifold.embed)
+    manifold = space_at(params).manifold
+    embed = jax.jit(manifold.embed)
     if proxies is not None:
         sizes = {"classes": len(tree.paths), "centers": centers}
         made[CLASS_PROXIES] = jax.random.normal(proxy_key, (*(sizes[axis] for axis in proxies), dim))
     if placed:
-        made[NODE_PROXIES] = embed(tree.start(jax.random.fold_in(proxy_key, 1), dim, clip_radius / 2))
+        start = tree.start(jax.random.fold_in(proxy_key, 1), dim, clip_radius / 2)
+        made[NODE_PROXIES] = embed(_as_long(start, manifold))
     if hier is not None:
         # N(0, 1) · 0.9 r/√d [code: HIER]: lengths about 0.9 of the clip radius.
-        tangent = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
+        drawn = 0.9 * clip_radius / dim**0.5 * jax.random.normal(hier_key, (hier["proxies"], dim))
+        tangent = _as_long(drawn, manifold)
         made[HIER_PROXIES[hier["proxies_as"]]] = embed(tangent) if hier["proxies_as"] == "points" else tangent
     return made
+
+
+def _as_long(tangent: jax.Array, manifold: Manifold) -> jax.Array:
+    """Drawn vectors, of which each space of a product gets a share as long as the whole was."""
+    if not isinstance(manifold, Product):
+        return tangent
+    scales = [(tangent.shape[-1] / d) ** 0.5 for d in manifold.dimensions]
+    return jnp.concatenate([s * v for s, v in zip(scales, manifold.split_tangent(tangent), strict=True)], axis=-1)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from hypjax import losses
+from hypjax.geometry import Product
 from hypjax.geometry import cones as cone
-from hypjax.training.comparing import Params, hier_points, node_points
+from hypjax.training.comparing import Params, hier_points, node_points, split_params
 from hypjax.training.levels import Levels
 from hypjax.training.space import Space
 
@@ -38,6 +40,17 @@ class Regularized(NamedTuple):
     key: Any
     tree: Levels
     clip_radius: float
+
+    def parts(self) -> list[tuple[ArrayLike, Regularized]]:
+        """The weight and what each space of a product looks at; of a single space itself."""
+        product = self.space.manifold
+        if not isinstance(product, Product):
+            return [(1, self)]
+        shares = zip(product.split(self.points), split_params(self.params, product), strict=True)
+        return [
+            (weight, self._replace(space=space, points=points, params=params))
+            for (weight, space), (points, params) in zip(self.space.parts, shares, strict=True)
+        ]
 
 
 def hier(settings: Settings, given: Regularized) -> jax.Array:
@@ -94,6 +107,8 @@ def nodes(settings: Settings, given: Regularized) -> jax.Array:
 def cones(settings: Settings, given: Regularized) -> jax.Array:
     """Images in the cones of their class and its ancestors, nodes in those of theirs; each level counts alike."""
     tree, manifold, proxies = given.tree, given.space.manifold, node_points(given.params, given.space)
+    if not isinstance(manifold, cone.HYPERBOLIC):  # a space of a product beside the hyperbolic one
+        return jnp.zeros(())
     apertures = cone.half_aperture(manifold, proxies, k=settings["k"])
 
     def outside(level: int, points: jax.Array, labels: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from jax.typing import ArrayLike
 from hypjax import losses
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.geometry import Lorentz, Manifold, Poincare, Sphere, named, sphere
+from hypjax.geometry import Lorentz, Manifold, Poincare, Product, Sphere, named, sphere
 from hypjax.retrieval.scan import as_argument
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
@@ -32,17 +33,20 @@ class Space(NamedTuple):
       similarity: points likewise to what similarity losses take [n, m], at most 1: the cosine on the sphere,
         exp(−distance) elsewhere, as HIER's relation has it. Both bind traced arrays as `as_argument` has them.
       uncertainty: the model's output to a value in [0, 1] per image [n].
+      parts: of a product, the weight and the space of each component, in which losses are taken; else empty.
     """
 
     manifold: Manifold
     distance: Distance
     similarity: Distance
     uncertainty: Callable[[ModelOutput], jax.Array]
+    parts: tuple[tuple[ArrayLike, Space], ...] = ()
 
     @property
     def curvature(self) -> ArrayLike | None:
-        """C of hyperbolic space, or None."""
-        return getattr(self.manifold, "c", None)
+        """C of hyperbolic space, or of what is hyperbolic of a product; or None."""
+        manifold = self.manifold
+        return getattr(manifold.manifolds[manifold.radial] if isinstance(manifold, Product) else manifold, "c", None)
 
 
 def _exponential(distance: Distance, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -112,8 +116,11 @@ def create_space(
 ) -> Space:
     """Resolves geometry, distance and uncertainty by name.
 
+    In a product of several spaces points are compared by the sum of the distances, d(x, y) = Σ_k w_k d_k(x_k, y_k)
+    [ours]; a loss is taken in each of its `parts`. The uncertainty `radius` reads the first hyperbolic component.
+
     Args:
-      geometry: `poincare`, `lorentz`, `euclidean` or `sphere`.
+      geometry: `poincare`, `lorentz`, `euclidean` or `sphere`; or several with their dimensions, see `geometry.named`.
       c: curvature parameter, positive, possibly traced; euclidean and sphere ignore it.
       distance: `geodesic`; `cosine` on the sphere; or `hybrid`, of the geodesic and a divergence.
       uncertainty: a key of `UNCERTAINTIES`.
@@ -124,7 +131,8 @@ def create_space(
       The space.
 
     Raises:
-      UsageError: an unknown name, a curvature that is not positive.
+      UsageError: an unknown name, a curvature that is not positive, or for a product another distance than the
+        geodesic one, or uncertainty `radius` where nothing of it is hyperbolic.
     """
     try:
         manifold = named(geometry, c)
@@ -132,17 +140,45 @@ def create_space(
         raise UsageError(str(error)) from error
     measure = choose(UNCERTAINTIES, uncertainty, "uncertainty")
     geodesic: Distance = as_argument(manifold.pairwise_dist)
+    if isinstance(manifold, Product):
+        choose({"geodesic": None}, distance, f"distance of geometry {geometry}:")
+        return _of_several(manifold, geodesic, partial(measure, r=clip_radius), geometry, uncertainty)
     distances: dict[str, Distance] = {
         "geodesic": geodesic,
         "hybrid": _hybrid(geodesic, **(hybrid or {"alpha": 0.5})),
     }
-    on_sphere = isinstance(manifold, Sphere)
-    if on_sphere:
+    if isinstance(manifold, Sphere):
         distances["cosine"] = sphere.pairwise_cosine_distance
     chosen = choose(distances, distance, f"distance of geometry {geometry}:")
+    return _space(manifold, chosen, partial(measure, r=clip_radius), angular=distance != "hybrid")
+
+
+def _space(manifold: Manifold, distance: Distance, measure: Callable[..., jax.Array], *, angular: bool = True) -> Space:
     return Space(
         manifold=manifold,
-        distance=chosen,
-        similarity=cosine if on_sphere and distance != "hybrid" else Partial(_exponential, chosen),
-        uncertainty=lambda output: measure(output, manifold, clip_radius),
+        distance=distance,
+        similarity=cosine if angular and isinstance(manifold, Sphere) else Partial(_exponential, distance),
+        uncertainty=lambda output: measure(output, manifold),
+    )
+
+
+def _of_several(
+    product: Product, geodesic: Distance, measure: Callable[..., jax.Array], geometry: str, uncertainty: str
+) -> Space:
+    read = product.radial
+    if uncertainty == "radius" and not isinstance(product.manifolds[read], Poincare | Lorentz):
+        raise UsageError(
+            f"uncertainty 'radius' is of hyperbolic space, and nothing of geometry {geometry} is hyperbolic: "
+            "uncertainty=distance or learned, or poincare among the spaces"
+        )
+    weights = product.weights or (1.0,) * len(product.manifolds)
+    parts = [_space(manifold, as_argument(manifold.pairwise_dist), measure) for manifold in product.manifolds]
+    return Space(
+        product,
+        geodesic,
+        Partial(_exponential, geodesic),
+        lambda output: measure(
+            output._replace(tangent=product.split_tangent(output.tangent)[read]), product.manifolds[read]
+        ),
+        tuple(zip(weights, parts, strict=True)),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hypjax.data.source import Source
-from hypjax.geometry import Sphere
+from hypjax.geometry import Sphere, radial
 from hypjax.retrieval import Shares, Tree, class_midpoints, linkage_tree, proxy_tree, radius_order, tree_quality
 from hypjax.retrieval.scan import as_argument
 from hypjax.training.space import Space
@@ -77,8 +77,8 @@ def grow(
                 f"{kind}_tree_purity_by_chance@{level}": quality.purity_by_chance[place],
                 f"{kind}_tree_triplets@{level}": quality.triplets[place],
             }
-    if not isinstance(space.manifold, Sphere):  # which has no middle
-        manifold = space.manifold
+    manifold, leaves = radial(space.manifold, leaves)
+    if not isinstance(manifold, Sphere):  # which has no middle
         order = radius_order(leaves, source.ancestors[classes], midpoint=manifold.midpoint, radius=manifold.dist0)
         for level, share, by_chance in zip(source.level_names, *order, strict=True):
             figures |= {f"radius_order@{level}": share, f"radius_order_by_chance@{level}": by_chance}

@@ -15,8 +15,9 @@ from hypjax.data import atomic
 from hypjax.data.decode import decode
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
+from hypjax.geometry import Product
 from hypjax.geometry import named as geometry_named
-from hypjax.retrieval import Index
+from hypjax.retrieval import Index, knn
 from hypjax.show.explore.page import page, thumbnails
 from hypjax.show.explore.world import evenly
 from hypjax.show.explore.world import world as lay_out
@@ -64,7 +65,7 @@ def explore(
         one; or points of a geometry [n, .], to which all of the following belong.
       paths: n names.
       uncertainty: in [0, 1] [n]; without it all are as certain.
-      geometry: of the points: `poincare`, `lorentz`, `euclidean` or `sphere`.
+      geometry: of the points: `poincare`, `lorentz`, `euclidean` or `sphere`; or several, see `geometry.named`.
       curvature: c > 0 of the first two.
       levels: as in `world`.
       image: gives the pixels uint8 [h, w, 3] of a point; by default those of the file that was embedded.
@@ -118,7 +119,10 @@ def _neighbors(points: np.ndarray, about: Mapping[str, Any]) -> list[list[int]]:
     if k < 1:
         return [[] for _ in points]
     manifold = geometry_named(about["geometry"], about["curvature"])
-    return Index(points, manifold).search(points, k, exclude=np.arange(len(points))).indices.tolist()
+    own = np.arange(len(points))
+    if isinstance(manifold, Product):
+        return np.asarray(knn(points, points, k=k, distance=manifold.pairwise_dist, exclude=own)[0]).tolist()
+    return Index(points, manifold).search(points, k, exclude=own).indices.tolist()
 
 
 def _reader(root: Path, paths: Sequence[str]) -> Callable[[int], np.ndarray | None]:

@@ -12,6 +12,8 @@ import numpy as np
 from hypjax.data.folder import read_folders
 from hypjax.data.places import as_path
 from hypjax.data.source import dense
+from hypjax.geometry import name_of, radial
+from hypjax.geometry import named as geometry_named
 from hypjax.show.flattening import Flattening, flattening
 
 FAR = 4.0  # of flat points nearly all lie within this hyperbolic distance of the origin
@@ -48,7 +50,8 @@ def world(
       points: of the geometry [n, .], an array or whatever gives rows by indices.
       paths: of n files, or other names.
       uncertainty: in [0, 1] [n].
-      geometry: `poincare`, `lorentz`, or any other, which is taken for flat coordinates.
+      geometry: `poincare`, `lorentz`, or any other, which is taken for flat coordinates; of several joined by +, see
+        `hypjax.geometry.named`, the disk shows the first hyperbolic one, or flat one, or else the first.
       curvature: c > 0 of these two.
       levels: the hierarchy, finest first: a name, and the group of each point. By default the folders of the paths.
       limit: of more points so many are kept, evenly chosen.
@@ -71,14 +74,15 @@ def world(
     kept = [paths[i] for i in chosen.tolist()]
     named = folders(kept) if levels is None else [(name, [of[i] for i in chosen.tolist()]) for name, of in levels]
     grouped = [(name, *dense(np.array(of, np.str_))) for name, of in named]
-    rows = _in_ball(np.asarray(points[chosen], np.float64), geometry, curvature)
-    flat = _is_flat(geometry)
+    rows, kind = _shown(np.asarray(points[chosen], np.float64), geometry)
+    rows, flat = _in_ball(rows, kind, curvature), _is_flat(kind)
     norms = np.linalg.norm(rows, axis=1)
     group = grouped[-1][2] if grouped else np.arange(len(rows))
     plane = flattening(rows, group, spherical=flat and len(rows) > 1 and bool(norms.std() < 1e-3 * norms.mean()))
     scale = FAR / max(float(np.quantile(np.linalg.norm(plane(rows), axis=1), 0.98)), 1e-12) if flat else None
     told = {"how": plane.how, "axes": plane.axes.tolist(), "scale": scale}
     x, y = _places(rows, told).T
+    of_part = "" if kind == geometry else f"of {geometry} the {kind} part is shown: "
     return {
         "paths": kept,
         "x": _rounded(x, x, y),
@@ -90,7 +94,8 @@ def world(
         ],
         "geometry": geometry,
         "curvature": curvature,
-        "how": HOW[plane.how].replace("every distance", "every norm, up to one factor,") if flat else HOW[plane.how],
+        "how": of_part
+        + (HOW[plane.how].replace("every distance", "every norm, up to one factor,") if flat else HOW[plane.how]),
         "map": told,
     }
 
@@ -102,7 +107,7 @@ def place(point: Any, world: Mapping[str, Any]) -> tuple[float, float]:
       point: of the same geometry [.].
       world: from `world`.
     """
-    rows = _in_ball(np.asarray(point, np.float64)[None], world["geometry"], world["curvature"])
+    rows = _in_ball(*_shown(np.asarray(point, np.float64)[None], world["geometry"]), world["curvature"])
     ((x, y),) = _places(rows, world["map"]).tolist()
     return x, y
 
@@ -132,6 +137,14 @@ def folders(paths: Sequence[str]) -> list[tuple[str, list[str]]]:
     found = read_folders(as_path("."), of)
     levels = [("class", found.class_names), *((FOLDERS.get(name, name), names) for name, names in found.levels)]
     return [(name, [names[label] for label in found.labels.tolist()]) for name, names in levels]
+
+
+def _shown(points: np.ndarray, geometry: str) -> tuple[np.ndarray, str]:
+    """What the disk shows of points of several spaces, and the name of that one; others as they are."""
+    if "+" not in geometry:
+        return points, geometry
+    manifold, points = radial(geometry_named(geometry, 1.0), points)
+    return points, name_of(manifold)
 
 
 def _is_flat(geometry: str) -> bool:

@@ -104,7 +104,7 @@ def report(
 def summary(flat: Mapping[str, Any], status: str) -> str:
     """One line on what was trained."""
     geometry = flat.get("geometry", "")
-    if geometry in ("poincare", "lorentz") and "curvature" in flat:
+    if any(kind in geometry for kind in ("poincare", "lorentz")) and "curvature" in flat:
         geometry = f"{geometry}, c = {flat['curvature']:g}"
     words = [
         status,
