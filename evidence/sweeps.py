@@ -224,6 +224,16 @@ def spaces() -> Sweep:
     return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0,1,2")
 
 
+def spaces_together() -> Sweep:
+    """An objective summed over two spaces, and each of them alone, under a kept head, fine-tuned on small pictures."""
+    entries = {name: f"{KEPT},{SPACES[name]}" for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")}
+    for t in (0.05, 0.1):
+        for name, several in {"flat": "poincare+euclidean", "sphere": "poincare+sphere"}.items():
+            entries[f"ball+{name}_t{t}"] = f"{KEPT},geometry={several},loss.temperature={t}"
+        entries[f"ball+sphere_w2_t{t}"] = f"{KEPT},geometry=poincare+sphere@2,loss.temperature={t}"
+    return Sweep(entries, PLAIN, seeds="0,1,2")
+
+
 def dimensions() -> Sweep:
     """Few dimensions in three geometries under a kept head, fine-tuned on small pictures."""
     best = ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
@@ -292,6 +302,7 @@ SWEEPS = {
     "heads": heads,
     "methods": methods,
     "spaces": spaces,
+    "spaces_together": spaces_together,
     "dimensions": dimensions,
     "trees": trees,
     "final": final,

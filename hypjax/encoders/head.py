@@ -204,7 +204,7 @@ def refit(
     lengths = [norms.mean() for norms in _norms(head, variables, features)]
     params = {**variables["params"], "kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
     factor = _factors(head, {**variables, "params": params}, features, lengths)
-    params |= {"kernel": params["kernel"] * factor, "bias": params["bias"] * factor}
+    params |= {"kernel": params["kernel"] * factor[None], "bias": params["bias"] * factor}
     return {**variables, "params": params}
 
 
@@ -248,7 +248,7 @@ def calibrate(head: Head, variables: dict[str, Any], features: Float[Array, "n f
         params["kernel"] = jnp.concatenate([directions[:, :share] for share in shares], axis=1)
     start = head.clip_radius / 2 if head.start_radius is None else head.start_radius
     starts = [start] * (len(head.shares) or 1)
-    params["kernel"] = params["kernel"] * _factors(head, {**variables, "params": params}, features, starts)
+    params["kernel"] = params["kernel"] * _factors(head, {**variables, "params": params}, features, starts)[None]
     return {**variables, "params": params}
 
 
@@ -261,9 +261,8 @@ def _factors(head: Head, variables: dict[str, Any], features: Array, lengths: Se
     """The factor of each column of the kernel [d], at which each space's vectors have that mean length."""
     each = zip(_norms(head.clone(clip="none", start_radius=None), variables, features), lengths, strict=True)
     found = [_scale_for(norms, length, radius=head.clip_radius, kind=head.clip) for norms, length in each]
-    if not head.shares:
-        return found[0]
-    return jnp.concatenate([jnp.full(share, factor) for share, factor in zip(head.shares, found, strict=True)])
+    shares = head.shares or (head.dim,)
+    return jnp.concatenate([jnp.full(share, factor) for share, factor in zip(shares, found, strict=True)])
 
 
 def _normalized(head: Head, variables: dict[str, Any], features: Array) -> Array:

@@ -160,7 +160,9 @@ def create_objective(
     """Binds loss, miner and regularizers by name to a space.
 
     In a product of spaces loss, miner and regularizers are those of each space on its share of points and proxies, and
-    are summed with the weights of the spaces; cones are those of hyperbolic spaces alone.
+    are summed with the weights of the spaces; cones are those of hyperbolic spaces alone. To sum losses of proxies over
+    hyperbolic and Euclidean space, each with a head of its own, is CHEST's (Saeki, Kawahara and Aman, 2025); other
+    losses and spaces, and the weights, are ours.
 
     Args:
       space_at: the objective's own parameters to the space.

@@ -104,3 +104,18 @@ def test_what_cannot_be_fitted_is_refused():
     head, variables = fitted(x, normalize="standardize")
     with pytest.raises(ValueError, match="cannot be fitted anew"):
         refit(head, variables, jnp.asarray(x), scatter, shrinkage=0.1)
+
+
+def test_a_head_of_several_spaces_is_fitted_anew_in_each():
+    x, labels = sample()
+    scatter, params = scatter_of(x, labels), {}
+    for shares in ((5, 3), (5,), (3,)):
+        head = Head(
+            dim=sum(shares), shares=shares, kernel_init="pca", normalize="center", kernel="kept", clip_radius=2.0
+        )
+        _, variables = head.init_with_output(jax.random.key(0), jnp.asarray(x))
+        variables = calibrate(head, variables, jnp.asarray(x))
+        params[shares] = refit(head, variables, jnp.asarray(x), scatter, shrinkage=0.1)["params"]
+    for name in ("kernel", "bias"):
+        apart = np.concatenate([params[(5,)][name], params[(3,)][name]], axis=-1)
+        np.testing.assert_allclose(params[(5, 3)][name], apart, rtol=1e-4, atol=1e-5)

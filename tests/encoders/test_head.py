@@ -234,3 +234,23 @@ def test_bad_settings(settings, message):
 def test_pca_needs_enough_features():
     with pytest.raises(ValueError, match="at most 24 dimensions"):
         fitted(sample(), kernel_init="pca", dim=25)
+
+
+@pytest.mark.parametrize("kernel", ["orthogonal", "residual"])
+def test_a_head_of_several_spaces_is_one_of_each_side_by_side(kernel):
+    features = sample()
+    whole, variables = fitted(features, shares=(5, 3), kernel_init="pca", kernel=kernel, rank=2, start_radius=0.7)
+    parts = [fitted(features, dim=d, kernel_init="pca", kernel=kernel, rank=2, start_radius=0.7) for d in (5, 3)]
+    each = [fit["params"] for _, fit in parts]
+    assert {name: value.ndim for name, value in variables["params"].items()} == {n: v.ndim for n, v in each[0].items()}
+    params = {name: jnp.concatenate([one[name] for one in each], axis=-1) for name in each[0]}
+    for name in {"kernel", "bias"}:
+        np.testing.assert_allclose(variables["params"][name], params[name], rtol=1e-4, atol=1e-6)
+    if kernel == "residual":  # let it be more than the nothing that it starts as
+        params |= {"up": jnp.ones((2, 8)), "down": variables["params"]["down"]}
+        halves = jnp.split(params["down"], 2, axis=1)
+        each = [one | {"up": jnp.ones((2, d)), "down": down} for one, d, down in zip(each, (5, 3), halves, strict=True)]
+    expected = [head.apply({"params": own}, features) for (head, _), own in zip(parts, each, strict=True)]
+    np.testing.assert_allclose(whole.apply({"params": params}, features), np.concatenate(expected, axis=1), atol=1e-5)
+    with pytest.raises(ValueError, match="shares must be positive and add up to dim 8"):
+        Head(dim=8, shares=(5, 4))
