@@ -46,7 +46,8 @@ def test_embeddings_say_where_they_live_and_are_searched_there(finished, tmp_pat
     assert index.about["curvature"] != default_settings().curvature  # the one that was learned
     np.testing.assert_allclose(np.linalg.norm(index.points[:, 5:], axis=1), 1, atol=1e-5)
     radius = np.linalg.norm(geometry.Poincare(index.about["curvature"]).logmap0(index.points[:, :5]), axis=1)
-    assert 0 < radius.min() < radius.max() < default_settings().head.clip_radius
+    low, high = np.multiply((0.7, 0.9), default_settings().head.clip_radius)
+    assert low < radius.min() < radius.max() < high  # the model's own learned radius, in each space
     assert (np.diff(index.uncertainty[np.argsort(radius)]) <= 1e-6).all()
     query = shutil.copy(folder / "class 3" / "1.png", tmp_path / "ask.png")
     words = [f"--workdir={workdir}", f"--index={path}", f"--query={query}", "--k=5"]

@@ -152,7 +152,7 @@ class Head(nn.Module):
         parts = zip(lower, self.blocks(up), strict=True)
         return jnp.concatenate([numerics.matmul(low, block) for low, block in parts], axis=1)
 
-    def blocks(self, columns: Float[Array, "n d"]) -> list[Array]:
+    def blocks(self, columns: Float[Array | np.ndarray, "n d"]) -> list[Array]:
         """What of these columns, of the kernel or of vectors, is each space's."""
         edges = [sum(self.shares[:k]) for k in range(1, len(self.shares))]
         return jnp.split(columns, edges, axis=-1)

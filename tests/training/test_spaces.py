@@ -15,6 +15,7 @@ from tests.training.test_objective import ANCESTORS, LABELS, REGULARIZERS, SETTI
 
 SHARED = "poincare:3+sphere:2@0.5"
 TREE = {"ancestors": ANCESTORS[:, :1], "level_names": ["kind"]}
+PLACED = SETTINGS | {"proxies_as": "points"}
 TANGENT_HIER = REGULARIZERS | {"hier": REGULARIZERS["hier"] | {"proxies_as": "tangent"}}
 
 
@@ -32,22 +33,18 @@ def run(*chosen):
 
 
 @pytest.mark.parametrize(
-    ("loss", "options", "on_sphere"),
+    ("loss", "options"),
     [
-        (
-            "margin",
-            {"miner": "easy_positive+distance_weighted_negative", "memory_size": 12, "gradient": "riemannian"},
-            {},
-        ),
-        ("proxy_anchor", {}, {}),
-        ("contrastive", {"regularizer": "nodes+cones", **TREE}, {"regularizer": "nodes"}),
+        ("margin", {"miner": "easy_positive+distance_weighted_negative", "memory_size": 12, "gradient": "riemannian"}),
+        ("proxy_nca", {}),
+        ("proxy_anchor", {"settings": PLACED, "regularizer": "nodes", **TREE}),
     ],
 )
-def test_the_objective_is_the_weighted_sum_of_those_of_each_space(loss, options, on_sphere):
+def test_the_objective_is_the_weighted_sum_of_those_of_each_space(loss, options):
     whole = objective(loss, space(SHARED), **options)
     parts = (
         objective(loss, space("poincare"), dimension=3, **options),
-        objective(loss, space("sphere"), dimension=2, **options | on_sphere),
+        objective(loss, space("sphere"), dimension=2, **options),
     )
     tangent, own = output().tangent, whole.initial(jax.random.key(1), 5)
     product, memory, memories = space(SHARED).manifold, None, [None, None]
@@ -117,7 +114,20 @@ def test_what_several_spaces_do_not_have_is_refused(options, message):
         space(**options)
 
 
-def test_cones_need_a_hyperbolic_space_among_them():
+def test_cones_are_of_the_hyperbolic_spaces_alone_and_need_one():
+    options = {"regularizer": "cones", **TREE}
+    shared, ball = space(SHARED), space()
+    made = objective("contrastive", shared, **options), objective("contrastive", ball, dimension=3, **options)
+    own, tangent = made[0].initial(jax.random.key(1), 5), output().tangent
+
+    @jax.jit
+    def cones(own):
+        given = (tangent, own), (tangent[:, :3], split_params(own, shared.manifold)[0])
+        says = [(ModelOutput(v, v, None), params) for v, params in given]
+        return [each(says, LABELS, params=p)[1][0]["cones"] for each, (says, p) in zip(made, says, strict=True)]
+
+    whole, alone = cones(own)
+    assert float(whole) == pytest.approx(float(alone), rel=1e-6)
     flat = space("euclidean:3+sphere:2", uncertainty="distance")
     with pytest.raises(UsageError, match="'cones' needs hyperbolic space"):
-        objective("supcon", flat, regularizer="cones", **TREE)
+        objective("contrastive", flat, **options)
