@@ -102,9 +102,8 @@ class _Reader:
             if not found:
                 rest = self._text[start:]
                 start += len(rest) - len(rest.lstrip())
-                self._fail(
-                    "a quote that is never closed" if self._text[start] in "'\"" else "nothing of a filter", start
-                )
+                unclosed = self._text.startswith(("'", '"'), start)
+                self._fail("a quote that is never closed" if unclosed else "nothing of a filter", start)
             kind = str(found.lastgroup)
             value: Any = found[kind]
             if kind == "text":

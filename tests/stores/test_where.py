@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypjax.data.errors import UsageError
@@ -73,6 +73,7 @@ def test_text_comes_out_in_quotes_that_it_cannot_leave(text):
 
 
 @given(st.text(max_size=20) | st.lists(st.sampled_from([*"()[],'\"%\\= ", "and", "or", "not", "in", "path", "1"])))
+@example("\x1f")  # a space to Python and none to the words
 def test_whatever_is_no_filter_is_refused_in_one_line(text):
     said = ""
     try:

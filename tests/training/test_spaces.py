@@ -11,7 +11,7 @@ from hypjax.encoders.model import ModelOutput
 from hypjax.training.comparing import hier_points, split_params
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.space import create_space
-from tests.training.test_objective import ANCESTORS, LABELS, REGULARIZERS, SETTINGS, objective, output, space
+from tests.training.objectives import ANCESTORS, LABELS, REGULARIZERS, SETTINGS, objective, output, space
 
 SHARED = "poincare:3+sphere:2@0.5"
 TREE = {"ancestors": ANCESTORS[:, :1], "level_names": ["kind"]}
