@@ -19,9 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics, sphere
-from hypjax.geometry.manifold import Lorentz, Manifold, Poincare
-
-HYPERBOLIC = (Poincare, Lorentz)
+from hypjax.geometry.manifold import HYPERBOLIC, Lorentz, Manifold
 
 
 def half_aperture(space: Manifold, x: Float[Array, "... e"], *, k: ArrayLike = 0.1) -> Float[Array, "..."]:
@@ -32,6 +30,7 @@ def half_aperture(space: Manifold, x: Float[Array, "... e"], *, k: ArrayLike = 0
     In the ball of c = 1 that is Ganea's arcsin(K (1 − ‖x‖²)/‖x‖), in the Lorentz model MERU's
     arcsin(2K / (√c ‖x_s‖)). Where 2K > sinh a the cone is a half-space, with derivative 0.
 
+    >>> from hypjax.geometry import Poincare
     >>> print(half_aperture(Poincare(1.0), jnp.array([[0.0, 0.0], [0.5, 0.0]])).round(4))
     [1.5708 0.1506]
 
@@ -58,6 +57,7 @@ def exterior_angle(space: Manifold, x: Float[Array, "... e"], y: Float[Array, ".
 
     0 on the axis, at y = x, and at x = 0, whose cone is all of space; its derivative is 0 there and at Ξ = π.
 
+    >>> from hypjax.geometry import Poincare
     >>> x, y = jnp.array([[0.5, 0.0]]), jnp.array([[0.8, 0.0], [0.5, 0.2], [0.0, 0.0]])
     >>> print(exterior_angle(Poincare(1.0), x, y).round(4))
     [0.     1.7033 3.1416]

@@ -269,4 +269,5 @@ class Sphere(Manifold):
         return sphere.project_tangent(x, u)
 
 
+HYPERBOLIC = (Poincare, Lorentz)
 NAMED: dict[str, type[Manifold]] = {"poincare": Poincare, "lorentz": Lorentz, "euclidean": Euclidean, "sphere": Sphere}

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from hypjax.geometry.manifold import NAMED, Lorentz, Manifold, Poincare
+from hypjax.geometry.manifold import HYPERBOLIC, NAMED, Manifold
 from hypjax.geometry.product import Product
 
-HYPERBOLIC = (Poincare, Lorentz)
 _FACTOR = re.compile(r"(?P<kind>\w+)(:(?P<dimensions>[1-9]\d*))?(@(?P<weight>\d*\.?\d+(e-\d+)?))?")
 
 

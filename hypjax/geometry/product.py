@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from hypjax.geometry import numerics
-from hypjax.geometry.manifold import Lorentz, Manifold, Poincare, Sphere, compiled
+from hypjax.geometry.manifold import HYPERBOLIC, Lorentz, Manifold, Sphere, compiled
 
 COMBINATIONS = ("squares", "sum")
 
@@ -80,7 +80,7 @@ class Product(Manifold):
     @property
     def radial(self) -> int:
         """Which component has the origin that a radius is from: the first hyperbolic one, or flat one, or the first."""
-        for kind in ((Poincare, Lorentz), (Manifold,)):
+        for kind in (HYPERBOLIC, (Manifold,)):
             for k, manifold in enumerate(self.manifolds):
                 if isinstance(manifold, kind) and not isinstance(manifold, Sphere):
                     return k

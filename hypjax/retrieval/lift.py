@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hypjax.geometry import Euclidean, Lorentz, Manifold, Poincare, Sphere
+from hypjax.geometry import Euclidean, Lorentz, Manifold, Sphere
+from hypjax.geometry.manifold import HYPERBOLIC
 
-HYPERBOLIC, FLAT = (Poincare, Lorentz), (Euclidean, Sphere)
+FLAT = (Euclidean, Sphere)
 
 
 class Flattened(NamedTuple):
@@ -38,6 +39,7 @@ def lift_gallery(points: Float[Array | np.ndarray, "m d"], manifold: Manifold) -
     (t, s) in hyperbolic space, (‖x‖²/2, x) elsewhere; see above.
 
     Example:
+        >>> from hypjax.geometry import Poincare
         >>> points = np.array([[0.0, 0.0], [0.5, 0.0]], np.float32)
         >>> lifted = lift_gallery(points, Poincare(1.0))
         >>> cosh = -lift_queries(points, Poincare(1.0)) @ lifted.T  # of the distance

@@ -16,7 +16,7 @@ from hypjax import losses, optim
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
 from hypjax.geometry import Manifold, Product, Sphere, radial
-from hypjax.geometry.cones import HYPERBOLIC
+from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.losses.memory import CrossBatchMemory, References
 from hypjax.training.comparing import (
     HIER_PROXIES,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from hypjax import losses
 from hypjax.geometry import Product
 from hypjax.geometry import cones as cone
+from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.training.comparing import Params, hier_points, node_points, split_params
 from hypjax.training.levels import Levels
 from hypjax.training.space import Space
@@ -107,7 +108,7 @@ def nodes(settings: Settings, given: Regularized) -> jax.Array:
 def cones(settings: Settings, given: Regularized) -> jax.Array:
     """Images in the cones of their class and its ancestors, nodes in those of theirs; each level counts alike."""
     tree, manifold, proxies = given.tree, given.space.manifold, node_points(given.params, given.space)
-    if not isinstance(manifold, cone.HYPERBOLIC):  # a space of a product beside the hyperbolic one
+    if not isinstance(manifold, HYPERBOLIC):  # a space of a product beside the hyperbolic one
         return jnp.zeros(())
     apertures = cone.half_aperture(manifold, proxies, k=settings["k"])
 
