@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import mmap
 import os
+import pickle
 import queue
 import signal
 import socket
@@ -215,7 +216,8 @@ class Processes:
             if worker is None:
                 raise RuntimeError("these processes were closed")
             try:
-                worker.connection.send((name, None if name in worker.knows else made, wanted))
+                # `send` pickles into a buffer that, where the process is gone, Python 3.13 complains of later.
+                worker.connection.send_bytes(pickle.dumps((name, None if name in worker.knows else made, wanted)))
                 answer = worker.connection.recv()
             except (EOFError, OSError) as error:
                 raise _lost(worker.process, self._count) from error

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from hypjax.data.transforms import EvaluationTransform
 from hypjax.data.workers import Processes, Views
 
 workers = Processes(2)
-fill = workers.open(Views(ImageFolder(sys.argv[1]), EvaluationTransform(8)), keep=False)
+fill = workers.open(Views(ImageFolder(sys.argv[1]), EvaluationTransform(8)), keep=False).fill
 fill([(0, 0)], [0], np.zeros((1, 8, 8, 3), np.uint8))
 print(*(each.process.pid for each in workers.crew), flush=True)
 time.sleep(60)
@@ -83,10 +84,12 @@ def test_processes_make_what_threads_make_and_end_with_their_parent(folder, tmp_
         workers.crew[0].process.kill()
         with pytest.raises(UsageError, match="a process that decodes images was killed by SIGKILL, as where memory"):
             batches(source, workers)
+        gc.collect()  # what the error leaves is complained about here, and not in a later test
         workers.close()
         assert all(each.process.returncode is not None for each in workers.crew)
 
         pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
         parent.kill()
         deadline = time.monotonic() + 30
         while any(is_alive(pid) for pid in pids):
