@@ -19,8 +19,10 @@ from tests.data.toy import Toy
 
 SIZES = {"width": 16, "depth": 2, "heads": 2}
 SHALLOW = SIZES | {"depth": 1}  # where it is not the encoder that is looked at
-# With all that looks at the whole batch, and with a loss that is quick to compile.
+# With all that looks at the whole batch, at a temperature that makes little of rounding, and with a loss that is quick
+# to compile.
 WHOLE = "loss=uncertainty_contrastive,geometry=lorentz,miner=easy_positive+semihard_negative,memory.size=16"
+WHOLE += ",loss.temperature=1.0"
 PROXIES = "loss=proxy_anchor,geometry=euclidean,head.radius=norm,data.image_size=48,data.eval_image_size=48"
 
 
