@@ -12,6 +12,7 @@ from hypjax.encoders import lora
 from hypjax.encoders.depthwise import depthwise_conv
 from hypjax.encoders.lora import Lora
 
+PUBLISHED_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}  # PyTorch's names
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 

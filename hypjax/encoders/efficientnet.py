@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hypjax.encoders.convolution import ConvNorm
+from hypjax.encoders.convolution import PUBLISHED_NORM, ConvNorm
 from hypjax.encoders.lora import Lora
 
 
@@ -126,9 +126,6 @@ _UNITS = {
     "project": ("_project_conv", "_bn2"),
     "head": ("_conv_head", "_bn1"),
 }
-_NORM_NAMES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-
-
 def published_name(place: tuple[str, ...]) -> str:
     """Name of a tensor in the published checkpoint of EfficientNet-Lite.
 
@@ -139,7 +136,7 @@ def published_name(place: tuple[str, ...]) -> str:
     *block, unit, kind = place
     convolution, norm = _UNITS[unit]
     prefix = "".join(f"_blocks.{name.removeprefix('block_')}." for name in block)
-    return f"{prefix}{convolution}.weight" if kind == "kernel" else f"{prefix}{norm}.{_NORM_NAMES[kind]}"
+    return f"{prefix}{convolution}.weight" if kind == "kernel" else f"{prefix}{norm}.{PUBLISHED_NORM[kind]}"
 
 
 def is_unused(name: str) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hypjax.encoders.convolution import ConvNorm
+from hypjax.encoders.convolution import PUBLISHED_NORM, ConvNorm
 from hypjax.encoders.lora import Lora
 
 
@@ -94,9 +94,6 @@ class ResNet(nn.Module):
         return x.astype(jnp.float32).mean(axis=(1, 2))
 
 
-_NORM_NAMES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-
-
 def published_name(place: tuple[str, ...]) -> str:
     """Name of a tensor in the checkpoints of torchvision and timm.
 
@@ -114,7 +111,7 @@ def published_name(place: tuple[str, ...]) -> str:
     else:
         number = unit.removeprefix("conv_") if block else "1"
         names = (f"conv{number}", f"bn{number}")
-    return f"{prefix}{names[0]}.weight" if kind == "kernel" else f"{prefix}{names[1]}.{_NORM_NAMES[kind]}"
+    return f"{prefix}{names[0]}.weight" if kind == "kernel" else f"{prefix}{names[1]}.{PUBLISHED_NORM[kind]}"
 
 
 def is_unused(name: str) -> bool:

@@ -202,7 +202,7 @@ def create_objective(
     choose(dict.fromkeys(GRADIENTS), gradient, "head.gradient")
     added = _choose_regularizers(regularizer, regularizers or {}, manifold)
     tree = _choose_tree(decay, added, ancestors, level_names) or flat(classes)
-    if settings.get("learn_beta") and part.boundary:
+    if settings.get("learn_beta") and part.boundary and own.get("form", "margin") == "margin":
         params["beta"] = jnp.float32(own["beta"])
     placed = part.proxies is not None and own["proxies_as"] == "points"
     return Objective(

@@ -18,7 +18,8 @@ from jax.typing import ArrayLike
 from hypjax import losses
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.geometry import Lorentz, Manifold, Poincare, Product, Sphere, named, sphere
+from hypjax.geometry import Manifold, Poincare, Product, Sphere, named, sphere
+from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.retrieval.scan import as_argument
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
@@ -71,7 +72,7 @@ def _hybridized(kind: str, temperature: float, how: tuple[tuple[str, float], ...
 
 
 def _radius(output: ModelOutput, manifold: Manifold, r: float) -> jax.Array:
-    if isinstance(manifold, Poincare | Lorentz):
+    if isinstance(manifold, HYPERBOLIC):
         return losses.radial_uncertainty(Poincare(manifold.c).embed(output.tangent), c=manifold.c)
     # Without a ball the length of the tangent vector says how far from the origin, and from the clip, it is.
     return losses.distance_uncertainty(output.tangent, clip_radius=r)
@@ -166,7 +167,7 @@ def _of_several(
     product: Product, geodesic: Distance, measure: Callable[..., jax.Array], geometry: str, uncertainty: str
 ) -> Space:
     read = product.radial
-    if uncertainty == "radius" and not isinstance(product.manifolds[read], Poincare | Lorentz):
+    if uncertainty == "radius" and not isinstance(product.manifolds[read], HYPERBOLIC):
         raise UsageError(
             f"uncertainty 'radius' is of hyperbolic space, and nothing of geometry {geometry} is hyperbolic: "
             "uncertainty=distance or learned, or poincare among the spaces"

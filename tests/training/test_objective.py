@@ -94,6 +94,13 @@ def test_parts_compose(row):
     assert ("hier_proxies" in grads[2]) == (row.regularizer == "hier")
 
 
+@pytest.mark.parametrize(("form", "learned"), [("triplet", set()), ("margin", {"beta"})])
+def test_only_a_boundary_that_is_used_is_learned(form, learned):
+    row = Row("uncertainty_margin", "sphere")
+    made = of(row, settings=SETTINGS | {"learn_beta": True, "beta": 1.0, "form": form})
+    assert set(made.initial(jax.random.key(0), 4)) == learned
+
+
 def test_every_part_is_among_them():
     assert {row.loss for row in ROWS} == set(LOSSES)
     assert {row.loss for row in ROWS if row.memory} == {name for name, part in LOSSES.items() if not part.proxies}
