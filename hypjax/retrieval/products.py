@@ -36,6 +36,9 @@ KEPT = 2**25  # coordinates of a gallery that is lifted once for many queries
 PAIRS = 2**22  # of a query and a candidate that are held at a time
 FAR = float(np.finfo(np.float32).max)  # a lifted coordinate that makes a product the largest
 WHOLE = 4  # a gallery of so many times the candidates is measured whole
+# Sizes that something is compiled for: of queries whose candidates are measured at once, and of small galleries.
+MEASURED = (1, 16, 256)
+GALLERIES = (64, 256, 1024, 4096, 16384)
 
 
 class Products:
@@ -89,18 +92,20 @@ class Products:
         todo = [(np.arange(n), rounded(k + SPARE), self._coarse)]
         while todo:
             pending, width, wide = todo.pop()
-            width = width if WHOLE * width < m else m
+            everything = WHOLE * width >= m
+            width = rounded(m) if everything else width
             at_once = max(1, PAIRS // width)
             if len(pending) > at_once:
                 todo.append((pending[at_once:], width, wide))
                 pending = pending[:at_once]
             asking, excluded = queries[pending], exclude[pending]
-            if width == m:
-                candidates, bound = np.broadcast_to(np.arange(m), (len(pending), m)), np.full(len(pending), np.inf)
+            if everything:
+                items = np.pad(np.arange(m), (0, width - m), constant_values=-1)
+                candidates, bound = np.broadcast_to(items, (len(pending), width)), np.full(len(pending), np.inf)
             else:
                 candidates, bound = self._candidates(asking, width, np.float64 if wide else np.float32)
             found, gap = self.measured(asking, candidates, k, excluded)
-            certain = (gap[:, -1] < bound) | (width == m)
+            certain = (gap[:, -1] < bound) | everything
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
                 # Wide already, it is a matter of very many that lie equally far.
@@ -167,25 +172,28 @@ class Products:
             yield Slab(lifted, len(slab))
 
     @functools.cached_property
-    def _factors(self) -> Flattened:
-        """Those of a gallery in memory."""
+    def _whole(self) -> tuple[np.ndarray, Flattened]:
+        """A gallery in memory and its factors; a small one is filled up to one of few sizes."""
         gallery = np.asarray(self._gallery)
         parts = [flatten(gallery[part], self._manifold, cosine=self._cosine) for part in _parts(gallery)]
-        return Flattened(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        factors = Flattened(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        size = next((size for size in GALLERIES if size >= len(gallery)), len(gallery))
+        return jax.tree.map(lambda side: padded(side, size), (gallery, factors))
 
     def _gaps(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(‖b' − b‖² + e' + e) a' a in float64 for the candidates [n, width]: what every distance grows with."""
         (n, width), d = rows.shape, queries.shape[1]
         whole = isinstance(self._gallery, np.ndarray) and rows.size >= len(self._gallery)
-        size = 1 << min((n - 1).bit_length(), max(0, (GATHERED // (width * d)).bit_length() - 1))
+        most = min(n, GATHERED // (width * d))
+        size = max(size for size in MEASURED if size <= max(1, most))
         measure = functools.partial(_gaps, skip=int(isinstance(self._manifold, Lorentz)))
         of_queries = flatten(queries, self._manifold, cosine=self._cosine)
         gaps = np.empty(rows.shape)
         with _float64():
-            held = jax.device_put((self._gallery, self._factors)) if whole else None
+            held = jax.device_put(self._whole) if whole else None
             for start in range(0, n, size):
                 part = slice(start, start + size)
-                chosen = padded(rows[part], size)
+                chosen = padded(np.maximum(rows[part], 0), size)  # what is no row is not looked at
                 if held is None:
                     points = np.asarray(self._gallery[chosen.reshape(-1)])
                     others = points, flatten(points, self._manifold, cosine=self._cosine)

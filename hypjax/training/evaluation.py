@@ -31,6 +31,7 @@ from hypjax.training.windows import nearest_wrong
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of degradation
 FIGURES = ("nmi", "trees", "direction", "body", "body_before")  # those that can be left out
+PLAIN_K = 100  # the most neighbors for recall by direction and by bare features, which are there to compare with
 SATURATED = 0.98  # of the clip radius: beyond it a radius says nothing any more
 
 
@@ -199,7 +200,7 @@ class Evaluator:
         ks = tuple(k for k in self.ks if k <= items)  # a small folder has no eight others to find
         queries, gallery = shares.mine(asking), None if own is not None else shares.mine(answering)
 
-        def search(points: Any, **more: Any) -> Retrieved:
+        def search(points: Any, ks: tuple[int, ...] = ks, **more: Any) -> Retrieved:
             blocks = Blocks(points if gallery is None else points[gallery], shares.of(answering))
             found = retrieval_figures(
                 points[queries],
@@ -226,8 +227,9 @@ class Evaluator:
         figures = dict(retrieved.figures)
         plainer: dict[str, Any] = {**bare, "body": embedded.features, "direction": embedded.tangent}
         for name in filter(self.figures.__contains__, plainer):
-            by_angle = search(plainer[name], distance=sphere.pairwise_cosine_distance)
-            kept = (*(f"recall@{k}" for k in ks), "map@r")
+            few = tuple(k for k in ks if k <= max(PLAIN_K, min(ks)))
+            by_angle = search(plainer[name], few, distance=sphere.pairwise_cosine_distance)
+            kept = (*(f"recall@{k}" for k in few), "map@r")
             figures |= {f"{name}_{key}": by_angle.figures[key] for key in kept}
             if name == "direction":
                 # Where radii are equal the geometry ranks as the cosine does; this is how far it does.
