@@ -126,6 +126,8 @@ _UNITS = {
     "project": ("_project_conv", "_bn2"),
     "head": ("_conv_head", "_bn1"),
 }
+
+
 def published_name(place: tuple[str, ...]) -> str:
     """Name of a tensor in the published checkpoint of EfficientNet-Lite.
 
