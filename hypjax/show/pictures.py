@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from hypjax.data import atomic
 from hypjax.data.places import as_path
 from hypjax.data.source import Source, own_features
-from hypjax.geometry import Lorentz, Poincare, name_of, radial
+from hypjax.geometry import name_of, radial
+from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.retrieval import reliability, restrict, risk_coverage
 from hypjax.show import explore, plots
 from hypjax.show.plots import style
@@ -33,7 +34,8 @@ def draw(
 ) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
-    What shows images is left out where the source has none, the tree and the response where there are none.
+    What shows images is left out where the source has none, the tree and the response where there are none. In
+    hyperbolic space a known tree is drawn in the disk.
 
     Args:
       workdir: where the PNG files go.
@@ -47,6 +49,8 @@ def draw(
     of_some: dict[str, Callable[..., Figure]] = {"disk": disk, "gallery": gallery}
     if own_features(source) is not None:
         del of_some["gallery"], drawn["layers"]
+    if source.level_names and isinstance(radial(evaluation.space.manifold, shown.points)[0], HYPERBOLIC):
+        of_some["ancestors"] = ancestors
     if evaluation.trees is None:
         del drawn["tree"]
     if evaluation.responses:
@@ -65,9 +69,7 @@ def draw(
 
 def disk(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
     """Embeddings at their radius, colored by the topmost level of the hierarchy."""
-    manifold, points = radial(evaluation.space.manifold, shown.points)
-    if isinstance(manifold, Poincare | Lorentz):
-        points = np.asarray(jax.jit(manifold.to_poincare)(points))
+    manifold, points = _in_the_disk(evaluation, shown)
     if source.level_names:
         groups, names = source.ancestors[source.labels, -1], source.ancestor_names[-1]
     else:
@@ -82,6 +84,27 @@ def disk(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
         c=getattr(manifold, "c", None),
         title=f"Embeddings{part}",
     )
+
+
+def ancestors(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
+    """Embeddings with their classes and all levels of the known hierarchy, in the disk."""
+    manifold, points = _in_the_disk(evaluation, shown)
+    labels = source.labels[shown.images]
+    return plots.ancestors(
+        points,
+        np.concatenate([labels[:, None], source.ancestors[labels]], axis=1),
+        ["class", *source.level_names],
+        source.ancestor_names[-1],
+        c=manifold.c,
+    )
+
+
+def _in_the_disk(evaluation: Evaluation, shown: Shown) -> tuple[Any, np.ndarray]:
+    """Where radii are read off, and the points there, of hyperbolic space those of the ball."""
+    manifold, points = radial(evaluation.space.manifold, shown.points)
+    if isinstance(manifold, HYPERBOLIC):
+        points = np.asarray(jax.jit(manifold.to_poincare)(points))
+    return manifold, points
 
 
 def walkable(source: Source, evaluation: Evaluation, shown: Shown) -> dict[str, Any]:

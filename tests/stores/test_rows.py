@@ -68,7 +68,7 @@ def results(workdir):
 @pytest.mark.slow
 def test_a_run_has_all_but_what_shows_images(finished):
     drawn = {path.name for path in finished.glob("*.png")}
-    assert drawn == {"curves.png", "disk.png", "risk_coverage.png", "tree.png"}
+    assert drawn == {"ancestors.png", "curves.png", "disk.png", "risk_coverage.png", "tree.png"}
     figures = results(finished)
     assert {"recall@1", "map@r", "nmi", "agreement@group", "uncertainty_auroc", "body_recall@1"} <= set(figures)
     assert not [name for name in figures if name.startswith(("blur", "noise", "occlusion", "body_before"))]

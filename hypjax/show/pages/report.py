@@ -37,6 +37,12 @@ PICTURES = (
     ),
     ("tree.png", "The tree over the classes", "Classes that meet low in the tree are near each other."),
     (
+        "ancestors.png",
+        "The known tree in the disk",
+        "Images, and their classes and ancestors at the midpoints of what belongs to them, joined by geodesics, with "
+        "the entailment cones of the topmost ones. What is more general should lie nearer the center.",
+    ),
+    (
         "risk_coverage.png",
         "Risk against coverage",
         "The error rate among the queries that are left without the most uncertain ones; lower is better.",

@@ -4,6 +4,7 @@ Each function draws into the axes that it is given, or into a figure of its own,
 called. It returns the figure and writes nothing.
 """
 
+from hypjax.show.plots.ancestors import ancestors
 from hypjax.show.plots.comparison import comparison
 from hypjax.show.plots.curves import PANELS, Panel, training_curves
 from hypjax.show.plots.disk import disk

@@ -61,7 +61,7 @@ def disk(
 
     caption = _caption(plane.how, c, len(points))
     figure, (left, right) = style.panels(axes, 2, (11.0, 7.2), title, caption=caption, width_ratios=[2.15, 1])
-    extent = _rings(left, norms.max(), c)
+    extent = rings(left, norms.max(), c)
     order = np.random.default_rng(0).permutation(len(places))  # so that no group lies on top of the others
     shade = _shade(uncertainty)
     (x, y), area = places[order].T, (10 + 60 * shade[order] ** 2) * np.clip(1500 / len(places), 0.35, 1.5)
@@ -77,7 +77,7 @@ def _shade(uncertainty):
     return np.clip((uncertainty - low) / max(high - low, 1e-9), 0, 1) if high > low else np.full(len(uncertainty), 0.5)
 
 
-def _rings(axes: Axes, farthest: float, c: float | None) -> float:
+def rings(axes: Axes, farthest: float, c: float | None) -> float:
     """Draw rings of constant distance, and the boundary where there is one; returns the radius to show."""
     style.plain(axes)
     if c is None:

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from hypjax.show.flattening import flattening
 from hypjax.show.plots import disk
-from hypjax.show.plots.disk import _rings, _shade, _steps
+from hypjax.show.plots.disk import _shade, _steps, rings
 from hypjax.show.plots.style import largest_groups
 from tests.show.plots.rendered import pixels
 
@@ -60,12 +60,12 @@ def test_unit_vectors_are_projected_within_the_disk():
 def test_rings_lie_at_hyperbolic_distances_inside_the_boundary():
     axes = Figure().subplots()
     c = 0.1
-    assert _rings(axes, 1.0, c) == pytest.approx(1 / np.sqrt(c))
-    boundary, *rings = [patch.get_radius() for patch in axes.patches]
+    assert rings(axes, 1.0, c) == pytest.approx(1 / np.sqrt(c))
+    boundary, *drawn = [patch.get_radius() for patch in axes.patches]
     distances = [float(text.get_text()) for text in axes.texts]
-    assert len(rings) >= 4
-    assert max(rings) < boundary
-    np.testing.assert_allclose(2 / np.sqrt(c) * np.arctanh(np.sqrt(c) * np.array(rings)), distances, rtol=1e-6)
+    assert len(drawn) >= 4
+    assert max(drawn) < boundary
+    np.testing.assert_allclose(2 / np.sqrt(c) * np.arctanh(np.sqrt(c) * np.array(drawn)), distances, rtol=1e-6)
 
 
 @pytest.mark.parametrize("farthest", [0.003, 0.9, 1.0, 3.7, 250.0])

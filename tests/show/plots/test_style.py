@@ -35,6 +35,7 @@ PLOTS = {
             [0, 1], {"blur": [0.1, 0.2]}, recall_by_kind={"blur": [0.9, 0.8]}, axes=axes
         ),
     ),
+    "ancestors": (1, lambda ax=None: plots.ancestors(POINTS, SEARCH[2][:, None], ["class"], ["a", "b"], c=1.0, ax=ax)),
     "layers": (1, lambda ax=None: plots.layers(image, np.arange(3.0), ax=ax)),
     "tree": (1, lambda ax=None: plots.tree(np.array([3, 3, 3, -1]), image, SEARCH[2], ["a", "b"], ax=ax)),
     "reliability_diagram": (1, lambda ax=None: plots.reliability_diagram(RELIABILITY, ax=ax)),
