@@ -163,8 +163,12 @@ PLOTS: Mapping[str, Callable[[], Figure]] = {
 
 def main() -> None:
     """Draws what is named, or all."""
+    names = sys.argv[1:] or list(PLOTS)
+    if not set(names) <= set(PLOTS):
+        print(__doc__, "\nNAME is one of", ", ".join(PLOTS))
+        return
     with matplotlib.rc_context(style.RC):
-        for name in sys.argv[1:] or PLOTS:
+        for name in names:
             style.save(PLOTS[name](), HERE / f"{name}.png")
 
 

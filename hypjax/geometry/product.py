@@ -1,6 +1,7 @@
 """The product of manifolds: a point is one point of each, its coordinates standing one after the other."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,10 +105,16 @@ class Product(Manifold):
         return numerics.safe_sqrt(self.sqdist(x, y))
 
     def sqdist(self, x: Float[Array, "... e"], y: Float[Array, "... e"]) -> Float[Array, "..."]:
-        """The squared distance: by squares smooth at x = y too."""
-        if self.combine == "sum":
-            return jnp.square(self.dist(x, y))
-        return self._weighted([m.sqdist(a, b) for m, a, b in self._parts(x, y)])
+        """The squared distance: by squares smooth at x = y too.
+
+        (Σ w_k d_k)², by sum, is smooth there in each component alone; two at a time have a kink, with derivative 0.
+        """
+        squares = [m.sqdist(a, b) for m, a, b in self._parts(x, y)]
+        if self.combine != "sum":
+            return self._weighted(squares)
+        weighted = [w * w * s for w, s in zip(self._weights(), squares, strict=True)]
+        roots = [numerics.safe_sqrt(s) for s in weighted]
+        return jnp.sum(jnp.stack(weighted + [2 * a * b for a, b in itertools.combinations(roots, 2)]), axis=0)
 
     def dist0(self, x: Float[Array, "... e"]) -> Float[Array, "..."]:
         """The distance to the origin."""

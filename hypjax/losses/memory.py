@@ -5,7 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int
+
+from hypjax.losses.pairs import integers
 
 
 class CrossBatchMemory(NamedTuple):
@@ -62,7 +64,7 @@ def create_cross_batch_memory(size: int, d: int, dtype: DTypeLike = jnp.float32)
 def remember(
     memory: CrossBatchMemory,
     points: Float[Array, "b d"],
-    labels: Integer[Array, " b"],
+    labels: ArrayLike,
     *,
     where: ArrayLike | None = None,
 ) -> CrossBatchMemory:
@@ -78,7 +80,8 @@ def remember(
         The memory after it.
 
     Raises:
-        ValueError: when shapes do not agree or the batch is larger than the memory.
+        ValueError: when shapes do not agree, labels are no integers or do not fit 32 bits, or the batch is larger than
+            the memory.
 
     Example:
         >>> memory = create_cross_batch_memory(3, 1)
@@ -87,13 +90,11 @@ def remember(
         >>> print(memory.labels, memory.cursor)
         [10  8  9] 1
     """
+    labels = _somebody(labels, where)
     _check(memory, points, labels)
     size, batch = memory.labels.shape[0], labels.shape[0]
     if batch > size:
         raise ValueError(f"a batch of {batch} does not fit a memory of {size}; make the memory at least as large")
-    labels = labels.astype(jnp.int32)
-    if where is not None:
-        labels = jnp.where(jnp.asarray(where), labels, -1)
     slots = (memory.cursor + jnp.arange(batch, dtype=memory.cursor.dtype)) % size
     points = jax.lax.stop_gradient(points).astype(memory.points.dtype)
     return CrossBatchMemory(
@@ -103,22 +104,30 @@ def remember(
     )
 
 
-def references(memory: CrossBatchMemory, points: Float[Array, "b d"], labels: Integer[Array, " b"]) -> References:
+def references(
+    memory: CrossBatchMemory,
+    points: Float[Array, "b d"],
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+) -> References:
     """What a batch is compared with, itself and the memory, in b × (b + size) distances.
 
-    Empty slots are nobody, so that an empty memory changes no loss. Ask before `remember`, lest an image meet itself at
-    distance 0; an older copy of it, if the memory outlasts an epoch, is a positive like any other.
+    Empty slots are nobody, so that an empty memory changes no loss. Call this before `remember`: afterwards the batch
+    is in the memory, and each image would be its own positive at distance 0. An older copy of an image, if the memory
+    outlasts an epoch, is a positive like any other.
 
     Args:
         memory: of earlier batches.
         points: [b, d] of this one.
-        labels: [b].
+        labels: [b], integers of any kind; −1 is nobody.
+        where: [b] which images of the batch are somebody, or None for all; the others get the label −1.
 
     Returns:
         The references.
 
     Raises:
-        ValueError: when shapes do not agree.
+        ValueError: when shapes do not agree, or labels are no integers or do not fit 32 bits.
 
     Example:
         >>> from hypjax import losses
@@ -132,13 +141,19 @@ def references(memory: CrossBatchMemory, points: Float[Array, "b d"], labels: In
     References:
         Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020.
     """
+    labels = _somebody(labels, where)
     _check(memory, points, labels)
     remembered = jax.lax.stop_gradient(memory.points).astype(points.dtype)
     return References(
         jnp.concatenate([points, remembered]),
-        jnp.concatenate([labels.astype(jnp.int32), memory.labels]),
+        jnp.concatenate([labels, memory.labels]),
         jnp.arange(points.shape[0] + remembered.shape[0]),
     )
+
+
+def _somebody(labels: ArrayLike, where: ArrayLike | None) -> Int[Array, " b"]:
+    labels = integers(labels, "labels", jnp.int32)
+    return labels if where is None else jnp.where(jnp.asarray(where), labels, -1)
 
 
 def _check(memory: CrossBatchMemory, points: Array, labels: Array) -> None:

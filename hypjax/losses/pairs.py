@@ -8,6 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from hypjax.geometry.numerics import concrete
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def pairs(
     r"""Which references are positives and which are negatives of each anchor, by their labels.
 
     Without references the anchors are their own, and none is paired with itself. An image of label −1, or where a mask
-    says False, is nobody: neither anchor nor positive nor negative, whatever else stands in its row. Two of the same id
-    are one image and no pair, so that anchors may stand among the references: rows of a batch against all of it, a
-    batch against itself and a memory.
+    says False, is nobody: neither anchor nor positive nor negative, whatever finite numbers stand in its row. Two of
+    the same id are one image and no pair, so that anchors may stand among the references: rows of a batch against all
+    of it, a batch against itself and a memory.
 
     The rank of a reference is its place among the references of its class, in their order; that of an anchor is the
     same where the references hold it, by its id, and its place among the anchors elsewhere.
@@ -144,9 +146,9 @@ def pairs(
          [0 0 0 0]]
         [0 1 0]
     """
-    anchors = _integers(labels, "labels", np.int32)
+    anchors = integers(labels, "labels", np.int32)
     somebody = _mask(where, anchors, "where")
-    own: Array | None = None if ids is None else _fitting(_integers(ids, "ids"), anchors, "ids")
+    own: Array | None = None if ids is None else _fitting(integers(ids, "ids"), anchors, "ids")
     theirs: Array | None
     if references is None:
         if reference_where is not None or reference_ids is not None:
@@ -156,12 +158,12 @@ def pairs(
     else:
         if (ids is None) != (reference_ids is None):
             raise ValueError("ids say which anchor is which reference: give both ids and reference_ids, or neither")
-        others = _integers(references, "references", np.int32)
+        others = integers(references, "references", np.int32)
         known = _mask(reference_where, others, "reference_where")
         if reference_ids is None:
             theirs = None
         else:
-            theirs = _fitting(_integers(reference_ids, "reference_ids"), others, "reference_ids")
+            theirs = _fitting(integers(reference_ids, "reference_ids"), others, "reference_ids")
     candidate = somebody[:, None] & known[None, :]
     reference_rank = _rank(others, known)
     rank = reference_rank if references is None else _rank(anchors, somebody)
@@ -204,13 +206,19 @@ def _looked_up(ids: Array, reference_ids: Array, known: Array, reference_rank: A
     return jnp.where(held, reference_rank[order[found]], otherwise)
 
 
-def _integers(values: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Int[Array, " n"]:
+def integers(values: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Int[Array, " n"]:
+    """A vector of integers of a type, by default of their own.
+
+    Raises:
+        ValueError: they are something else, or do not fit; traced ones cannot be checked.
+    """
     given = values if isinstance(values, jax.Array) else np.asarray(values)
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(f"{name} of shape {given.shape} and type {given.dtype}: give a vector of integers")
     kept = np.dtype(dtype or jax.dtypes.canonicalize_dtype(given.dtype))
-    if given.size and not np.can_cast(given.dtype, kept) and not isinstance(given, jax.core.Tracer):
-        least, most = int(given.min()), int(given.max())
+    known = None if not given.size or np.can_cast(given.dtype, kept) else concrete(given)
+    if known is not None:
+        least, most = int(known.min()), int(known.max())
         if least < np.iinfo(kept).min or most > np.iinfo(kept).max:
             raise ValueError(f"{name} from {least} to {most} do not fit {8 * kept.itemsize} bits; number them from 0")
     return jnp.asarray(given).astype(kept)

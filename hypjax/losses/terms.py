@@ -31,7 +31,8 @@ def mean(terms: Terms, weights: Float[Array, " n"] | None = None) -> Float[Array
 
     Args:
         terms: of a loss.
-        weights: [n] w ≥ 0 of the anchors, or None for 1 each. An anchor of weight 0 may hold anything finite.
+        weights: [n] w ≥ 0 of the anchors, or None for 1 each. An anchor of weight 0 may hold anything finite. Terms by
+            proxy, as those of `proxy_anchor`, have proxies in the anchors' place.
 
     Returns:
         A scalar; a term that counts nothing is 0, with zero gradient, and a NaN stays one.
@@ -61,10 +62,16 @@ def per_anchor(terms: Terms) -> Float[Array, " n"]:
     Returns:
         [n].
 
+    Raises:
+        ValueError: when its terms are over different things, as those of `hier`.
+
     Example:
         >>> print(per_anchor((Term(jnp.array([1.0, 0.0, 5.0]), jnp.array([2.0, 0.0, 1.0])),)))
         [0.5 0.  5. ]
     """
+    shapes = [total.shape for total, _ in terms]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"terms of shapes {shapes} are not over the same anchors; `mean` is of them all")
     return sum_of([safe_ratio(total, count) for total, count in terms])
 
 
@@ -82,9 +89,11 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
 
         loss = losses.mean(losses.in_blocks(rows, {"points": points, "labels": labels, "ids": ids}, size=1024))
 
-    A block takes every (n / size)-th anchor, so that anchors that are shared out over devices stay where they are and
-    each device has its share of every block. Where a mesh is set (`jax.set_mesh`, or `jax.sharding.use_abstract_mesh`
-    while a step is traced) that is asked for, and holds for anchors that every device has, too.
+    A block takes every (n / size)-th anchor. So anchors that are shared out over devices stay where they are, and each
+    device has its share of every block. Where a mesh is set (`jax.set_mesh`, or `jax.sharding.use_abstract_mesh` while
+    a step is traced) the compiler is told to share blocks out so, also those of anchors that every device holds.
+
+    A loss by proxy (`proxy_anchor`) has one row for each proxy, not for each anchor, and cannot be cut into blocks.
 
     Args:
         function: a block of anchors to a tree of arrays with one row for each; it may close over arrays, and gets
@@ -96,7 +105,8 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
         The function's tree for all n anchors, in their order.
 
     Raises:
-        ValueError: when size is below 1 or there is no anchor.
+        ValueError: when size is below 1, there is no anchor, the arrays have different numbers of rows, or the function
+            returns something that has not one row for each anchor of its block.
 
     Example:
         >>> x = jnp.arange(5.0)
@@ -107,10 +117,19 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
     if size < 1 or not leaves or not leaves[0].shape[0]:
         raise ValueError(f"size={size} of {len(leaves)} arrays: give at least one anchor, and a size of at least 1")
     n = leaves[0].shape[0]
+    if any(leaf.shape[0] != n for leaf in leaves):
+        raise ValueError(f"anchors of {[leaf.shape[0] for leaf in leaves]} rows; give one row for each anchor")
     turns = -(-n // size)
     if turns == 1:
         return function(anchors)
     rows = -(-n // turns)
+
+    def checked(block: Any) -> Any:
+        made = function(block)
+        for leaf in jax.tree.leaves(made):
+            if leaf.shape[:1] != (rows,):
+                raise ValueError(f"an array of shape {leaf.shape} of {rows} anchors; give one row for each of them")
+        return made
 
     axes = jax.sharding.get_abstract_mesh().auto_axes
     shared = PartitionSpec(None, axes)
@@ -123,7 +142,7 @@ def in_blocks(function: Callable[[Any], Any], anchors: Any, *, size: int) -> Any
     def joined(x: Array) -> Array:
         return jnp.moveaxis(x, 0, 1).reshape(rows * turns, *x.shape[2:])[:n]
 
-    return jax.tree.map(joined, jax.lax.map(jax.checkpoint(function), jax.tree.map(split, anchors)))
+    return jax.tree.map(joined, jax.lax.map(jax.checkpoint(checked), jax.tree.map(split, anchors)))
 
 
 def on_shares(function: Callable[[Any, Any], Any], anchors: Any, references: Any) -> Any:

@@ -1,9 +1,14 @@
 """A curvature that may be learned without leaving its bounds [ours]."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from hypjax.geometry.numerics import concrete
 
 
 def bounded_curvature(raw: ArrayLike, low: ArrayLike, high: ArrayLike) -> Float[Array, ""]:
@@ -56,7 +61,8 @@ def unbounded_curvature(c: ArrayLike, low: ArrayLike, high: ArrayLike) -> Float[
         0.3000
     """
     _check_bounds(low, high)
-    if all(isinstance(value, int | float) for value in (c, low, high)) and not low < c < high:  # type: ignore[operator]
+    known = [concrete(value) for value in (low, c, high)]
+    if _disordered(known):
         raise ValueError(f"c={c} must lie strictly between low={low} and high={high}")
     c = jnp.asarray(c, jnp.result_type(c, float))
     low, high = jnp.asarray(low, c.dtype), jnp.asarray(high, c.dtype)
@@ -65,5 +71,10 @@ def unbounded_curvature(c: ArrayLike, low: ArrayLike, high: ArrayLike) -> Float[
 
 
 def _check_bounds(low: ArrayLike, high: ArrayLike) -> None:
-    if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < high:
+    if _disordered([np.zeros(()), concrete(low), concrete(high)]):
         raise ValueError(f"bounds low={low} and high={high} of a curvature must have 0 < low < high")
+
+
+def _disordered(values: list[np.ndarray | None]) -> bool:
+    """Whether of two neighbors that are known now the first is not below the second; NaN is below nothing."""
+    return any(a is not None and b is not None and not np.all(a < b) for a, b in itertools.pairwise(values))

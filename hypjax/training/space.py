@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from hypjax import losses
 from hypjax.data.errors import UsageError
 from hypjax.encoders.model import ModelOutput
-from hypjax.geometry import Manifold, Poincare, Product, Sphere, named, sphere
+from hypjax.geometry import Manifold, Product, Sphere, named, sphere
 from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.retrieval.scan import as_argument
 
@@ -73,7 +73,7 @@ def _hybridized(kind: str, temperature: float, how: tuple[tuple[str, float], ...
 
 def _radius(output: ModelOutput, manifold: Manifold, r: float) -> jax.Array:
     if isinstance(manifold, HYPERBOLIC):
-        return losses.radial_uncertainty(Poincare(manifold.c).embed(output.tangent), c=manifold.c)
+        return losses.radial_uncertainty(manifold, manifold.embed(output.tangent))
     # Without a ball the length of the tangent vector says how far from the origin, and from the clip, it is.
     return losses.distance_uncertainty(output.tangent, clip_radius=r)
 

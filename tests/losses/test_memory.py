@@ -137,6 +137,21 @@ def test_remembering_stops_gradients(points):
     np.testing.assert_array_equal(slope(points(3).astype(np.float32)), np.zeros((3, 3)))
 
 
+def test_who_is_masked_is_nobody_among_the_references():
+    memory = losses.remember(losses.create_cross_batch_memory(3, 1), jnp.ones((2, 1)), np.array([5, 6], np.uint8))
+    known = losses.references(memory, jnp.zeros((3, 1)), np.array([5, 7, 5]), where=np.array([True, False, True]))
+    assert known.labels.tolist() == [5, -1, 5, 5, 6, -1]
+
+
+def test_labels_that_are_no_classes_are_named():
+    memory, points = losses.create_cross_batch_memory(3, 1), jnp.ones((2, 1))
+    for ask in (losses.remember, losses.references):
+        with pytest.raises(ValueError, match="labels from 0 to 4294967296 do not fit 32 bits"):
+            ask(memory, points, np.array([0, 2**32]))
+        with pytest.raises(ValueError, match="type float64: give a vector of integers"):
+            ask(memory, points, np.array([0.7, 1.2]))
+
+
 def test_bad_shapes_are_named():
     with pytest.raises(ValueError, match="a memory of 0 points"):
         losses.create_cross_batch_memory(0, 3)

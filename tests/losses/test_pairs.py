@@ -104,6 +104,11 @@ def test_ids_of_64_bits_are_taken_where_jax_has_them(float64):
     assert_same(jax.jit(lambda labels, ids: losses.pairs(labels, ids=ids))(*given), loops.pairs(labels))
 
 
+def test_labels_that_are_known_are_looked_at_while_something_is_traced():
+    labels = jnp.array([0, 0, 1], jnp.uint32)
+    assert_same(jax.jit(lambda: losses.pairs(labels))(), loops.pairs([0, 0, 1]))
+
+
 ZEROS = np.zeros(4, int)
 
 

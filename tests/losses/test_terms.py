@@ -131,3 +131,13 @@ def test_rows_come_back_in_their_order_and_trees_in_their_shape():
 def test_blocks_of_nothing_are_named(anchors, size, message):
     with pytest.raises(ValueError, match=message):
         losses.in_blocks(lambda x: x, anchors, size=size)
+
+
+def test_what_is_no_row_for_each_anchor_is_named():
+    x = jnp.ones(8)
+    with pytest.raises(ValueError, match=r"an array of shape \(4,\) of 2 anchors; give one row for each"):
+        losses.in_blocks(lambda rows: jnp.ones(4), x, size=2)
+    with pytest.raises(ValueError, match=r"anchors of \[8, 4\] rows"):
+        losses.in_blocks(lambda rows: rows[0], (x, x[:4]), size=2)
+    with pytest.raises(ValueError, match="not over the same anchors; `mean` is of them all"):
+        losses.per_anchor((Term(x, x), Term(x[:4], x[:4])))

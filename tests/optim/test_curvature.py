@@ -29,8 +29,9 @@ def test_it_stays_within_its_bounds_in_single_precision():
 
 
 def test_impossible_bounds_are_named():
-    with pytest.raises(ValueError, match=r"low=0 and high=1"):
-        bounded_curvature(0.0, 0, 1)
+    for low in (0, -1.0, np.float32(-1), jnp.float32(0), np.int64(0), np.array(-1), jnp.nan):
+        with pytest.raises(ValueError, match="0 < low < high"):
+            bounded_curvature(0.0, low, 1)
     with pytest.raises(ValueError, match=r"low=2\.0 and high=1\.0"):
         unbounded_curvature(1.5, 2.0, 1.0)
     with pytest.raises(ValueError, match=r"c=1\.0 must lie strictly between low=0\.1 and high=1\.0"):
