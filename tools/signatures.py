@@ -1,4 +1,4 @@
-"""Writes docs/signatures.md: every manifold, miner and loss with what it takes and gives, from the code itself.
+"""Writes docs/signatures.md: every manifold, miner and loss with what it takes and is, from the code itself.
 
     python tools/signatures.py
 
@@ -11,12 +11,22 @@ import inspect
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from hypjax import geometry, losses, mining
+from hypjax import geometry, losses, mining, optim
 from hypjax.geometry.manifold import Manifold
 
 PAGE = Path(__file__).parent.parent / "docs" / "signatures.md"
+MODULES = {
+    "Miners": mining,
+    "Losses and what they read": losses,
+    "Entailment cones": geometry.cones,
+    "Layers": geometry.layers,
+    "Wrapped normal distribution": geometry.wrapped_normal,
+    "Hyperbolicity": geometry.hyperbolicity,
+    "Optimizers and learned curvature": optim,
+}
 HEAD = """# Signatures
 
 Written by `python tools/signatures.py` from the code. Shapes: n anchors, m references, b images of a batch, p proxies,
@@ -54,6 +64,13 @@ def row(prefix: str, name: str, function: Callable[..., Any]) -> str:
     return f"| `{prefix}{name}` | `{signature(function)}` | {sentence} |"
 
 
+def functions(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
+    """The public functions of a module, or what a package exports."""
+    own = module.__name__ if not hasattr(module, "__path__") else "hypjax."
+    found = {name: inspect.unwrap(value) for name, value in vars(module).items() if name[0] != "_" and callable(value)}
+    return sorted((n, f) for n, f in found.items() if inspect.isfunction(f) and f.__module__.startswith(own))
+
+
 def page() -> str:
     """The whole page."""
     methods = [(name, method) for name, method in vars(Manifold).items() if name[0] != "_" and callable(method)]
@@ -66,9 +83,14 @@ def page() -> str:
     ]
     lines += ["", "Every one of them has these methods:", "", "| method | takes | is |", "|---|---|---|"]
     lines += [row(".", name, method) for name, method in methods]
-    for title, prefix, module in (("Miners", "mining.", mining), ("Losses and what they read", "losses.", losses)):
+    lines += ["", "Some have more, and so have pairs:", "", "| method | takes | is |", "|---|---|---|"]
+    lines += [row("Lorentz.", "to_poincare", geometry.Lorentz.to_poincare)]
+    lines += [row("Product.", name, getattr(geometry.Product, name)) for name in ("split", "split_tangent")]
+    lines += [row("Pairs.", name, getattr(losses.Pairs, name)) for name in ("weigh", "choose")]
+    for title, module in MODULES.items():
+        name = module.__name__.removeprefix("hypjax.")
         lines += ["", f"## {title}", "", "| function | takes | is |", "|---|---|---|"]
-        lines += [row(prefix, name, value) for name, value in sorted(vars(module).items()) if inspect.isfunction(value)]
+        lines += [row(f"{name}.", *each) for each in functions(module)]
     return "\n".join(lines) + "\n"
 
 

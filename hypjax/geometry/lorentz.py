@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from hypjax.geometry import means, numerics, poincare
 
 
-def inner(x: Float[Array, "... d1"], y: Float[Array, "... d1"]) -> Float[Array, "..."]:
+def minkowski_inner(x: Float[Array, "... d1"], y: Float[Array, "... d1"]) -> Float[Array, "..."]:
     """The Lorentz inner product ⟨x, y⟩_L = −x_0 y_0 + Σ x_i y_i. Shapes: [..., d+1], [..., d+1] → [...]."""
     return jnp.sum(x[..., 1:] * y[..., 1:], axis=-1) - x[..., 0] * y[..., 0]
 
@@ -217,7 +217,7 @@ def egrad2rgrad(x: Float[Array, "... d1"], g: Float[Array, "... d1"], *, c: Arra
     """
     c = numerics.curvature(c, x.dtype)
     h = jnp.concatenate([-g[..., :1], g[..., 1:]], axis=-1)
-    return h + (c * inner(x, h))[..., None] * x
+    return h + (c * minkowski_inner(x, h))[..., None] * x
 
 
 def geodesic(

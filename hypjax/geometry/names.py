@@ -90,10 +90,10 @@ def name_of(manifold: Manifold) -> str:
 
 
 def divided(name: str, dimensions: int) -> str:
-    """The name of several spaces with the dimensions of each, which share those that there are; one of one as it is.
+    """The name of several spaces with the dimensions of each; the name of a single space stays as it is.
 
     Args:
-        name: as in `named`; spaces whose dimensions it leaves open get equally many.
+        name: as in `named`; spaces whose dimensions it leaves open share what is left equally.
         dimensions: of all together.
 
     Raises:

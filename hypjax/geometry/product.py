@@ -79,7 +79,7 @@ class Product(Manifold):
         return _split(tangent, self.dimensions)
 
     @property
-    def radial(self) -> int:
+    def radial_index(self) -> int:
         """Which component has the origin that a radius is from: the first hyperbolic one, or flat one, or the first."""
         for kind in (HYPERBOLIC, (Manifold,)):
             for k, manifold in enumerate(self.manifolds):
@@ -200,7 +200,9 @@ class Product(Manifold):
 
 
 def radial(manifold: Manifold, x: Any) -> tuple[Manifold, Any]:
-    """The component of a product whose radius is looked at, and its coordinates; another manifold, and all of them.
+    """The component of a product whose radius is looked at, and its coordinates.
+
+    A manifold that is no product is its own only component.
 
     Args:
         manifold: a product or not.
@@ -213,7 +215,7 @@ def radial(manifold: Manifold, x: Any) -> tuple[Manifold, Any]:
     """
     if not isinstance(manifold, Product):
         return manifold, x
-    k, sizes = manifold.radial, manifold.sizes
+    k, sizes = manifold.radial_index, manifold.sizes
     return manifold.manifolds[k], x[..., sum(sizes[:k]) : sum(sizes[: k + 1])]
 
 

@@ -23,10 +23,12 @@ def pairwise_cross_entropy(distances: Float[Array, "n m"], pairs: Pairs, *, temp
     [code: Hyp-ViT]. The loss is the MEAN over all ordered pairs, where Hyp-ViT adds up the m(m−1) means over anchors
     and HIER divides that by m²: theirs are m(m−1) and (m−1)/m times ours.
 
-    Their code knows a class by its place in the batch; here ranks come from the labels, so that images may come in any
-    order, and any number of a class [ours]. Rank r of the references holds one image at most of each class: a pair is
-    told apart from one or two images of every class that reaches so far. In a query's search of a gallery r_i counts
-    among the queries, r_p in the gallery; a memory goes on counting where the batch ends.
+    Their code knows a class by its place in the batch. Here ranks come from the labels, so that classes may stand in
+    any order and have any number of images [ours]; the first image of a class has rank 0, the next one rank 1, and so
+    on. The value depends on these ranks: to exchange two images of a class changes with whom they are compared. Each
+    class has at most one image of each rank, so a pair has at most two negatives of every other class: those with the
+    rank of i and of p. Where anchors are queries and references a gallery, r_i is a rank among the queries, and r_p and
+    r_n are ranks in the gallery; with a memory, ranks go on from the batch into the memory.
 
     Args:
         distances: [n, m] of anchors to references; negated inner products serve the sphere.

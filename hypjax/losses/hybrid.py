@@ -58,7 +58,8 @@ def divergence(
 ) -> Float[Array, "n m"]:
     r"""All divergences of points compared, by the softmax of their coordinates, as distributions P = softmax(x/T).
 
-    That and the choice are ours. With Q = softmax(y/T), M = (P + Q)/2 and natural logarithms:
+    To take coordinates for logits, and which divergences there are, are our choices. With Q = softmax(y/T),
+    M = (P + Q)/2 and natural logarithms:
 
     ================  ============================  ======  =========  ========
     kind              d_prob                        range   symmetric  a metric

@@ -101,7 +101,7 @@ def distance_weighted_negative(
     and hyperbolic distances have another density and another unit. With ``scale=None`` the unit is taken from
     the pairs given, s = (mean distance of negative pairs) / √2, for on the sphere unrelated images are √2 apart;
     about the nearer half of them then takes part, nearer ones more. Where the anchors come in blocks, take
-    `negative_distance` over all of them first.
+    `negative_distance` over all of them first, and pass `scale=losses.mean(losses.in_blocks(…)) / √2`.
 
     Args:
         distances: [n, m] of anchors to references.

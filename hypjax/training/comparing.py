@@ -60,7 +60,7 @@ class Compared(NamedTuple):
     proxies: slice
     part: int = 0
 
-    def parts(self) -> list[tuple[ArrayLike, Compared]]:
+    def components(self) -> list[tuple[ArrayLike, Compared]]:
         """The weight and what each space of a product looks at; of a single space itself."""
         product = self.space.manifold
         if not isinstance(product, Product):
@@ -79,7 +79,7 @@ class Compared(NamedTuple):
                     part=k,
                 ),
             )
-            for k, (weight, space) in enumerate(self.space.parts)
+            for k, (weight, space) in enumerate(self.space.components)
         ]
 
 
@@ -223,7 +223,7 @@ def hier_points(params: Params, space: Space, clip_radius: float) -> jax.Array:
       clip_radius: the longest that tangent vectors count.
     """
     if isinstance(space.manifold, Product):
-        each = zip(split_params(params, space.manifold), space.parts, strict=True)
+        each = zip(split_params(params, space.manifold), space.components, strict=True)
         return jnp.concatenate([hier_points(own, part, clip_radius) for own, (_, part) in each], axis=-1)
     if HIER_PROXIES["points"] in params:
         return space.manifold.project(params[HIER_PROXIES["points"]])

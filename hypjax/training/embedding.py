@@ -66,7 +66,7 @@ def create_embedder(
         space = space_at(variables.get("objective", {}))
         # Of the vector that the uncertainty is read from, where several spaces have one each.
         manifold, tangent = space.manifold, output.tangent
-        tangent = manifold.split_tangent(tangent)[manifold.radial] if isinstance(manifold, Product) else tangent
+        tangent = manifold.split_tangent(tangent)[manifold.radial_index] if isinstance(manifold, Product) else tangent
         radius = jnp.linalg.norm(tangent, axis=-1)
         points, uncertainty = space.manifold.embed(output.tangent), space.uncertainty(output)
         fields: Any = (output.features, points, output.tangent, radius, uncertainty)  # on the device still

@@ -132,7 +132,7 @@ class Objective(NamedTuple):
             of_anchors, of_known = (self.tree.labels(each.labels, level) for each in (anchors, known))
             compared = anchors._replace(labels=of_anchors), known._replace(labels=of_known)
             given = Compared(space, tangent, *compared, params, self.tree.slice(level))
-            for weight, part in given.parts():
+            for weight, part in given.components():
                 total = total + self.decay**level * weight * losses.mean(self.loss(part))
         return total
 
@@ -285,8 +285,8 @@ def _choose_tree(
 
 
 def _weighed(regularizer: Callable[..., jax.Array], settings: Mapping[str, Any], given: Regularized) -> jax.Array:
-    parts = given.parts()
-    return sum((settings["weight"] * weight * regularizer(settings, part) for weight, part in parts), jnp.zeros(()))
+    components = given.components()
+    return sum((settings["weight"] * weight * regularizer(settings, one) for weight, one in components), jnp.zeros(()))
 
 
 def learned_space(at: Callable[[Any], Space], low: float, high: float) -> Callable[[Params], Space]:

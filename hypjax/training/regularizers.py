@@ -42,7 +42,7 @@ class Regularized(NamedTuple):
     tree: Levels
     clip_radius: float
 
-    def parts(self) -> list[tuple[ArrayLike, Regularized]]:
+    def components(self) -> list[tuple[ArrayLike, Regularized]]:
         """The weight and what each space of a product looks at; of a single space itself."""
         product = self.space.manifold
         if not isinstance(product, Product):
@@ -50,7 +50,7 @@ class Regularized(NamedTuple):
         shares = zip(product.split(self.points), split_params(self.params, product), strict=True)
         return [
             (weight, self._replace(space=space, points=points, params=params))
-            for (weight, space), (points, params) in zip(self.space.parts, shares, strict=True)
+            for (weight, space), (points, params) in zip(self.space.components, shares, strict=True)
         ]
 
 

@@ -34,20 +34,22 @@ class Space(NamedTuple):
       similarity: points likewise to what similarity losses take [n, m], at most 1: the cosine on the sphere,
         exp(−distance) elsewhere, as HIER's relation has it. Both bind traced arrays as `as_argument` has them.
       uncertainty: the model's output to a value in [0, 1] per image [n].
-      parts: of a product, the weight and the space of each component, in which losses are taken; else empty.
+      components: of a product, the weight and the space of each component, in which losses are taken; else empty.
     """
 
     manifold: Manifold
     distance: Distance
     similarity: Distance
     uncertainty: Callable[[ModelOutput], jax.Array]
-    parts: tuple[tuple[ArrayLike, Space], ...] = ()
+    components: tuple[tuple[ArrayLike, Space], ...] = ()
 
     @property
     def curvature(self) -> ArrayLike | None:
         """C of hyperbolic space, or of what is hyperbolic of a product; or None."""
         manifold = self.manifold
-        return getattr(manifold.manifolds[manifold.radial] if isinstance(manifold, Product) else manifold, "c", None)
+        return getattr(
+            manifold.manifolds[manifold.radial_index] if isinstance(manifold, Product) else manifold, "c", None
+        )
 
 
 def _exponential(distance: Distance, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -118,7 +120,7 @@ def create_space(
     """Resolves geometry, distance and uncertainty by name.
 
     In a product of several spaces points are compared by the sum of the distances, d(x, y) = Σ_k w_k d_k(x_k, y_k)
-    [ours]; a loss is taken in each of its `parts`. The uncertainty `radius` reads the first hyperbolic component.
+    [ours]; a loss is taken in each of its `components`. The uncertainty `radius` reads the first hyperbolic component.
 
     Args:
       geometry: `poincare`, `lorentz`, `euclidean` or `sphere`; or several with their dimensions, see `geometry.named`.
@@ -166,7 +168,7 @@ def _space(manifold: Manifold, distance: Distance, measure: Callable[..., jax.Ar
 def _of_several(
     product: Product, geodesic: Distance, measure: Callable[..., jax.Array], geometry: str, uncertainty: str
 ) -> Space:
-    read = product.radial
+    read = product.radial_index
     if uncertainty == "radius" and not isinstance(product.manifolds[read], HYPERBOLIC):
         raise UsageError(
             f"uncertainty 'radius' is of hyperbolic space, and nothing of geometry {geometry} is hyperbolic: "

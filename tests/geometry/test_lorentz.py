@@ -29,7 +29,7 @@ def points(seed, dtype, c, ball_points):
 def test_points_lie_on_the_sheet(points, c, tolerance):
     x, *_ = points
     np.testing.assert_allclose(c * inner(x, x), np.full(6, -1.0), **tolerance)
-    np.testing.assert_allclose(sheet.inner(x, x), inner(x, x), rtol=1e-4)
+    np.testing.assert_allclose(sheet.minkowski_inner(x, x), inner(x, x), rtol=1e-4)
     drifted = np.asarray(x) * np.array([1.5, 1, 1, 1, 1], x.dtype)
     np.testing.assert_allclose(sheet.project(drifted, c=c), x, rtol=1e-6)
 
