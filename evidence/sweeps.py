@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -241,8 +242,8 @@ def dimensions() -> Sweep:
     return Sweep(entries, PLAIN, seeds="0,1,2")
 
 
-def trees() -> Sweep:
-    """What a known tree teaches a free head, in three geometries at three temperatures each."""
+def trees(dim: int = 32) -> Sweep:
+    """What a known tree teaches a free head of so many dimensions, in three geometries at three temperatures each."""
     spaces = {
         "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
         "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
@@ -253,7 +254,7 @@ def trees() -> Sweep:
         for t in temperatures:
             for teacher, words in TEACHERS.items():
                 if teacher != "cones" or name == "ball":
-                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{space},loss.temperature={t},head.dim=32,{words}"
+                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{space},loss.temperature={t},head.dim={dim},{words}"
     return Sweep(entries, LEVELS, seeds="0,1")
 
 
@@ -305,6 +306,8 @@ SWEEPS = {
     "spaces_together": spaces_together,
     "dimensions": dimensions,
     "trees": trees,
+    "trees_8": partial(trees, 8),
+    "trees_256": partial(trees, 256),
     "final": final,
     "finetuned": finetuned,
 }
