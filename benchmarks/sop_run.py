@@ -47,9 +47,7 @@ class Patterns(Counted):
     """Images of one random pattern a class, those of a group alike, and noise."""
 
     def __init__(self, classes: int, images: int, seed: int) -> None:
-        super().__init__(classes, images)
-        self.ancestors = (np.arange(classes, dtype=np.int32) % GROUPS)[:, None]
-        self.level_names, self.ancestor_names = ["group"], [[f"group {i}" for i in range(GROUPS)]]
+        super().__init__(classes, images, groups=GROUPS)
         self._seed = seed
 
     def image(self, index: int) -> np.ndarray:

@@ -109,7 +109,7 @@ def embed(
     """
     if not isinstance(out, str):
         require_place(out)
-    run = Run.open(workdir)
+    run = Run.open(workdir, among=among)
     if run.takes_features:
         if isinstance(out, str):
             raise UsageError(f"rows of features are kept in a file, such as rows.npz, not in {out}")

@@ -154,7 +154,15 @@ def test_two_processes_embed_a_share_each_into_the_file_of_one(single, folder, t
     photos = shutil.copytree(folder / "test", tmp_path / "photos")
     (photos / "none.png").write_bytes(b"none")
     words = ["--workdir", single, "--images", photos, "--batch=4"]
-    two = start_together(*words, "--out", tmp_path / "two.npz", module="hypjax.embed", count=2, devices=1)
+    nowhere = [f"--workdir={tmp_path / 'nowhere'}"]  # for process 1: the model is that of process 0
+    two = start_together(
+        *words,
+        *("--out", tmp_path / "two.npz"),
+        module="hypjax.embed",
+        count=2,
+        devices=1,
+        each=lambda index: nowhere * index,
+    )
     ends = [finish(process) for process in two]
     assert [end[0] for end in ends] == [0, 0], ends
     status, _, err = run(*words, "--out", tmp_path / "one.npz", module="hypjax.embed")

@@ -104,6 +104,8 @@ def create_evaluator(config: ConfigDict, setup: Setup, mesh: Mesh, reader: Reade
     protocol = config.data.protocol
     if protocol not in PROTOCOLS:
         raise UsageError(f"data.protocol {protocol!r} is unknown; there are: {', '.join(PROTOCOLS)}")
+    if config.evaluation.batch < 1:
+        raise UsageError(f"evaluation.batch must be at least 1, not {config.evaluation.batch}")
     if unknown := [name for name in config.evaluation.figures if name not in FIGURES]:
         raise UsageError(f"evaluation.figures {unknown[0]!r} is unknown; there are: {', '.join(FIGURES)}")
     return Evaluator(

@@ -43,16 +43,17 @@ def load_config(workdir: Path) -> ConfigDict:
 
 
 def shared(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that may be others on each host of a run: where its data, features and logs are.
+    """Settings without those that may be others on each host of a run: where its data are, who reads them, its logs.
 
     Examples:
-      >>> shared({"log": {"every": 1}, "data": {"dir": "a", "seed": 0}, "features": {"dir": "b"}, "steps": 2})
-      {'data': {'seed': 0}, 'features': {}, 'steps': 2}
+      >>> shared({"log": {"every": 1}, "data": {"dir": "a", "workers": 4, "seed": 0}, "features": {"dir": "b"}})
+      {'data': {'seed': 0}, 'features': {}}
     """
     kept = {name: dict(value) if isinstance(value, dict) else value for name, value in settings.items()}
     kept.pop("log", None)
-    for group in ("data", "features"):
-        kept.get(group, {}).pop("dir", None)
+    for group, names in {"data": ("dir", "workers", "cache_gib"), "features": ("dir",)}.items():
+        for name in names:
+            kept.get(group, {}).pop(name, None)
     return kept
 
 

@@ -148,6 +148,8 @@ def _override(config: ConfigDict, key: str, value: str) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, ConfigDict) else None
     old = node.get(leaf) if isinstance(node, ConfigDict) else None
+    if isinstance(old, tuple):
+        raise UsageError(f"config argument {key!r} has several values: give it as --config.{key}=\"('…', '…')\"")
     if node is None or not isinstance(old, bool | int | float | str):
         beside = f"; there are {', '.join(node)}" if isinstance(node, ConfigDict) and old is None else ""
         raise UsageError(f"config argument {key!r} is no single setting{beside}; hypjax/config/settings.py lists all")

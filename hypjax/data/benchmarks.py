@@ -31,6 +31,7 @@ class Benchmark:
       test: of the test classes.
       first_test: number of the first test class, from 0, where class numbers tell; None where the data set says.
       queries: of the test images, those that ask.
+      groups: of its classes, where they are published; 0 where names tell them, or nothing does.
     """
 
     title: str
@@ -38,13 +39,14 @@ class Benchmark:
     test: Counts
     first_test: int | None = None
     queries: Counts | None = None
+    groups: int = 0
 
 
 # Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding", CVPR 2016, for the first
 # three; Liu et al., "DeepFashion", CVPR 2016, for the last.
 CUB = Benchmark("CUB-200-2011", Counts(100, 5864), Counts(100, 5924), first_test=100)
 CARS = Benchmark("Cars196", Counts(98, 8054), Counts(98, 8131), first_test=98)
-SOP = Benchmark("Stanford Online Products", Counts(11318, 59551), Counts(11316, 60502), first_test=11318)
+SOP = Benchmark("Stanford Online Products", Counts(11318, 59551), Counts(11316, 60502), first_test=11318, groups=12)
 IN_SHOP = Benchmark(
     "In-Shop Clothes Retrieval", Counts(3997, 25882), Counts(3985, 14218 + 12612), queries=Counts(3985, 14218)
 )

@@ -13,6 +13,7 @@ from hypjax.run.peers import Peers, over, receive, send
 
 RETRIED = 0.2  # seconds
 GREETED = 5.0  # seconds in which who has come is to say who it is
+TOLD = 10.0  # seconds of waiting after which it is said for whom
 
 
 def listen(port: int) -> socket.socket:
@@ -54,13 +55,17 @@ def welcome(listening: socket.socket, count: int, seconds: float) -> Peers:
     """
     came: dict[int, Connection] = {}
     hosts = {0: socket.gethostname()}
-    until = time.monotonic() + seconds
+    until, tell = time.monotonic() + seconds, time.monotonic() + TOLD
     with listening:
         while missing := [index for index in range(count) if index not in hosts]:
-            listening.settimeout(max(0.001, until - time.monotonic()))
+            listening.settimeout(max(0.001, min(until, tell) - time.monotonic()))
             try:
                 connection = over(listening.accept()[0])
             except TimeoutError:
+                if time.monotonic() < until:
+                    print(f"process 0 waits for {told(missing)} of {count}, {seconds:g} s at most", flush=True)
+                    tell = until
+                    continue
                 words = f"of {count} processes {told(missing)} did not come within {seconds:g} s"
                 raise _refused([*came.values()], words) from None
             said = receive(connection) if connection.poll(GREETED) else None
@@ -111,12 +116,14 @@ def join(hosts: Sequence[str], port: int, index: int, count: int, seconds: float
     Raises:
       UsageError: nobody answers there, or process 0 refuses.
     """
-    until = time.monotonic() + seconds
+    until, tell, why = time.monotonic() + seconds, time.monotonic() + TOLD, ""
+    where = " or ".join(f"{host}:{port}" for host in hosts)
     while True:
         for host in hosts:
             try:
                 connection = over(socket.create_connection((host, port), timeout=GREETED))
-            except OSError:
+            except OSError as error:
+                why = error.strerror or str(error)
                 continue
             answer = _ask(connection, {"index": index, "count": count, "host": socket.gethostname()}, until)
             if "refused" in answer:
@@ -125,9 +132,12 @@ def join(hosts: Sequence[str], port: int, index: int, count: int, seconds: float
                 return Peers(index, tuple(answer["hosts"]), {0: connection})
         if time.monotonic() > until:
             raise UsageError(
-                f"process 0 did not answer at {' or '.join(f'{host}:{port}' for host in hosts)} within {seconds:g} s: "
-                "start it there, and see that this host can reach it"
+                f"process 0 did not answer at {where} within {seconds:g} s ({why}): start it there, and see that this "
+                "host can reach it"
             )
+        if time.monotonic() > tell:
+            print(f"process {index} waits for process 0 at {where} ({why}), {seconds:g} s at most", flush=True)
+            tell = until
         time.sleep(RETRIED)
 
 

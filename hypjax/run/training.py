@@ -54,8 +54,9 @@ class Training:
         self.config = config = limited(run.config, train)
         self.plan = Plan(config.steps)
         step = optimization.create_step(config, self.setup, self.mesh)
-        self.images_per_step = batch_classes(config, train) * config.batch.samples_per_class
-        sharding.require_divisible(self.images_per_step, self.mesh)
+        classes, samples = batch_classes(config, train), config.batch.samples_per_class
+        self.images_per_step = classes * samples
+        sharding.require_shares(classes, samples, self.mesh.size, limit=len(train.class_names))
         if config.init_from and config.features.cached:
             raise UsageError("init_from brings an encoder, and `frozen` keeps the features of the published one")
         if (config.patience or config.evaluation.state == "best") and not len(self.setup.splits.validation):

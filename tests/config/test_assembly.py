@@ -57,6 +57,14 @@ def test_a_figure_that_is_unknown_is_named():
     assert assembly.create_evaluator(config, setup, sharding.data_mesh()).figures == ("body",)
 
 
+def test_a_batch_of_nothing_is_named():
+    config = default_settings()
+    setup = assembly.assemble(config)
+    config.evaluation.batch = 0
+    with pytest.raises(UsageError, match=r"evaluation\.batch must be at least 1, not 0"):
+        assembly.create_evaluator(config, setup, sharding.data_mesh())
+
+
 @pytest.mark.parametrize(("wanted", "there", "given"), [(0, 60, 48), (0, 7, 7), (5, 60, 5), (50, 60, 50)])
 def test_a_batch_takes_as_many_classes_as_set_or_there_are(wanted, there, given):
     config = default_settings()

@@ -115,6 +115,12 @@ def test_copies_of_tfds_are_trained_alike(data):
     assert copy == original
 
 
+def test_published_groups_are_a_tree():
+    parts = counted.splits_of(settings("tree", "data=sop"))
+    assert [part.ancestors.shape for part in parts] == [(10186, 1), (1132, 1), (11316, 1)]
+    assert all(len(part.ancestor_names[0]) == 12 == part.ancestors.max() + 1 for part in parts)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "encoder"),

@@ -42,10 +42,15 @@ def test_any_single_setting_goes_by_its_path():
     assert found == (0.3, 1.0, True, 7, "hard")
 
 
-@pytest.mark.parametrize("word", ["loss.temperatur=1", "hybrid=1", "head.clip.x=1", "augment.scale=1", "no.such=1"])
+@pytest.mark.parametrize("word", ["loss.temperatur=1", "hybrid=1", "head.clip.x=1", "no.such=1"])
 def test_a_path_to_no_single_setting_is_refused(word):
     with pytest.raises(UsageError, match="no single setting"):
         apply_arguments(default_settings(), word)
+
+
+def test_several_values_are_asked_for_where_they_can_be_given():
+    with pytest.raises(UsageError, match=r"has several values: give it as --config\.evaluation\.figures="):
+        apply_arguments(default_settings(), "evaluation.figures=nmi")
 
 
 @pytest.mark.parametrize("word", ["steps=1.5", "learn_curvature=yes", "loss.temperature=warm"])

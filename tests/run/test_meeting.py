@@ -47,15 +47,19 @@ def test_all_are_told_who_differs_in_what():
 def test_process_0_waits_for_the_others_not_for_ever(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(starting, "PATIENCE", 0.2)
     who = [f"--coordinator=localhost:{free_port()}", "--num_processes=3", "--process_id=0"]
+    monkeypatch.setattr(meeting, "TOLD", 0.1)
     status, out, err = run(*tiny(folder, tmp_path / "run"), *who)
-    assert (status, out, err) == (2, "", "error: of 3 processes processes 1 and 2 did not come within 0.2 s\n")
+    assert (status, err) == (2, "error: of 3 processes processes 1 and 2 did not come within 0.2 s\n")
+    assert out == "process 0 waits for processes 1 and 2 of 3, 0.2 s at most\n"
 
 
 def test_the_others_wait_for_process_0_not_for_ever(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(starting, "PATIENCE", 0.2)
     who = [f"--coordinator=localhost:{free_port()}", "--num_processes=3", "--process_id=1"]
+    monkeypatch.setattr(meeting, "TOLD", 0.0)
     status, out, err = run(*tiny(folder, tmp_path / "run"), *who)
-    assert (status, out) == (2, "")
+    assert status == 2
+    assert out.startswith("process 1 waits for process 0 at localhost:")
     assert err.startswith("error: process 0 did not answer at localhost:")
     assert len(err.splitlines()) == 1
 

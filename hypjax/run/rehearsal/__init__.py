@@ -15,7 +15,6 @@ from hypjax.data.errors import UsageError
 from hypjax.run.rehearsal.fitting import smaller
 from hypjax.run.rehearsal.measuring import Rehearsal, TooLarge, gib, measure
 from hypjax.run.rehearsal.places import claim_devices, topology_mesh
-from hypjax.run.rehearsal.sharing import require_shares
 from hypjax.run.rehearsal.telling import describe
 
 

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hypjax.run.rehearsal.measuring import TooLarge, gib, measure
-from hypjax.run.rehearsal.sharing import shared
+from hypjax.training.sharding import shared
 
 _TRIES = 4
 _SHARE = 0.97  # of what is left beside the state: layouts do not grow quite in step with the batch

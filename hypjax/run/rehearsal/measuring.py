@@ -12,14 +12,21 @@ from ml_collections import ConfigDict
 
 from hypjax.config import assembly, initialization, optimization
 from hypjax.config.counted import splits_of
-from hypjax.config.images import batch_classes, create_augmentation, create_sampler, create_view, limited
+from hypjax.config.images import (
+    batch_classes,
+    create_augmentation,
+    create_sampler,
+    create_view,
+    create_workers,
+    limited,
+)
 from hypjax.config.settings import holds_features
 from hypjax.data.errors import UsageError
 from hypjax.data.split import Splits
 from hypjax.run.rehearsal import chips, compiling, hlo, traffic
 from hypjax.run.rehearsal.collectives import Known, Transfer, transfers
 from hypjax.run.rehearsal.operations import operations
-from hypjax.run.rehearsal.sharing import require_shares
+from hypjax.training import sharding
 from hypjax.training.state import OBJECTIVE, TrainState
 
 _UNITS = {"K": 2.0**10, "M": 2.0**20, "G": 2.0**30}
@@ -131,13 +138,15 @@ def measure(config: ConfigDict, mesh: Mesh) -> Rehearsal:
     setup = assembly.assemble(config, splits_of(config))
     config = limited(config, setup.splits.train)
     classes = batch_classes(config, setup.splits.train)
-    images = classes * config.batch.samples_per_class
-    require_shares(classes, config.batch.samples_per_class, mesh.size, limit=len(setup.splits.train.class_names))
+    samples, limit = config.batch.samples_per_class, len(setup.splits.train.class_names)
+    images = classes * samples
+    sharding.require_shares(classes, samples, mesh.size, limit=limit)
     # Made to be checked: what they refuse would else be found out on the machines that were booked.
     create_sampler(config, setup.splits.train)
     if not holds_features(config):
         create_augmentation(config)
         create_view(config)
+        create_workers(config)
     step = optimization.create_step(config, setup, mesh)
     state, batch = initialization.abstract_arguments(config, setup, mesh)
     device = mesh.devices.flat[0]

@@ -12,6 +12,8 @@ from hypjax.config.settings import holds_features
 from hypjax.run.rehearsal.collectives import FORBIDDEN, by_kind, total
 from hypjax.run.rehearsal.measuring import Rehearsal, gib
 
+LEAST = 512  # bytes that are told
+
 
 def describe(config: ConfigDict, found: Rehearsal) -> Iterator[str]:
     """What a rehearsal found, line by line.
@@ -25,7 +27,7 @@ def describe(config: ConfigDict, found: Rehearsal) -> Iterator[str]:
     own = f", {found.objective:,} of the objective" if found.objective else ""
     samples, each = config.batch.samples_per_class, found.images // found.devices
     yield f"{config.name}: dry run for {found.devices} {found.platform} device(s); nothing is read, trained or written"
-    whole = f"{found.operations * found.steps / 1e15:,.1f} PFLOP the run, over all devices"
+    whole = f"{scaled(found.operations * found.steps)} the run, over all devices"
     rows = {
         "data": f"{config.data.name}{counted}: {assembly.summary(found.splits)}",
         "encoder": "none, features are the data"
@@ -38,15 +40,29 @@ def describe(config: ConfigDict, found: Rehearsal) -> Iterator[str]:
         "memory": _memory(found),
         "state": f"parameters {gib(found.memory.parameters)}, averages {gib(found.memory.averages)}, moments "
         f"{gib(found.memory.moments)}, other {gib(found.memory.kept)}",
-        "operations": f"{found.operations / 1e12:,.2f} TFLOP a step, {whole}",
+        "operations": f"{scaled(found.operations)} a step, {whole}",
         **_network(found),
         **_step(found),
         "compiled in": f"{found.seconds:.0f} s",
     }
+    width = 1 + max(map(len, rows))
     for name, text in rows.items():
-        yield f"  {name:<12}{text}"
+        yield f"  {name:<{width}}{text}"
     if found.platform == "cpu":
         yield "  compiled for CPU: an accelerator's own compiler lays out temporaries otherwise, often in less memory"
+
+
+def scaled(operations: float) -> str:
+    """A number of operations for people.
+
+    Examples:
+      >>> scaled(3.2e12), scaled(4e9), scaled(7.25e15)
+      ('3.20 TFLOP', '4.00 GFLOP', '7.25 PFLOP')
+    """
+    for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if operations >= unit:
+            return f"{operations / unit:,.2f} {name}FLOP"
+    return f"{operations / 1e6:,.2f} MFLOP"
 
 
 def _memory(found: Rehearsal) -> str:
@@ -65,7 +81,7 @@ def _network(found: Rehearsal) -> dict[str, str]:
         return {}
     rows = {}
     for kind, carried in by_kind(found.transfers).items():
-        rows[kind] = ", ".join(f"{name} {gib(sent)}" for name, sent in carried.items())
+        rows[kind] = ", ".join(f"{name} {gib(sent)}" for name, sent in carried.items() if sent >= LEAST) or "little"
     wrong = [transfer for transfer in found.transfers if transfer.carries in FORBIDDEN]
     rows["network"] = f"each device sends {gib(total(found.transfers))} a step; no image and no activation"
     if wrong:

@@ -10,6 +10,7 @@ from hypjax.config.settings import default_settings
 from hypjax.config.words import apply_arguments
 from hypjax.data.errors import DataError, UsageError
 from hypjax.run import rehearsal
+from hypjax.training import sharding
 from hypjax.training.sharding import data_mesh
 
 TINY = {"width": 32, "depth": 1, "heads": 2}
@@ -75,7 +76,7 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can():
     with pytest.raises(DataError, match="92 classes is larger"):
         rehearsal.measure(settings("batch.classes=92"), first(1))
     with pytest.raises(UsageError, match="take fewer devices"):
-        rehearsal.require_shares(3, 1, 8, limit=7)
+        sharding.require_shares(3, 1, 8, limit=7)
 
 
 def test_devices_are_those_there_are_or_as_many_as_asked_for():
