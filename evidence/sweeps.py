@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,14 @@ TEACHERS = {  # by what a tree teaches
     "levels": "regularizer=none,tree.decay=0.5",
     "nodes": "regularizer=nodes",
     "cones": "regularizer=nodes+cones",
+    "weak_levels": "regularizer=none,tree.decay=0.15",
+    "weak_nodes": "regularizer=nodes,nodes.weight=0.1",
+    "weak_cones": "regularizer=nodes+cones,nodes.weight=0.1,cones.weight=0.1",
+}
+FREE = {  # what a free head is tuned over
+    "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
+    "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.03, 0.07, 0.15)),
 }
 LEVELS = [
     "recall@1",
@@ -242,19 +251,15 @@ def dimensions() -> Sweep:
     return Sweep(entries, PLAIN, seeds="0,1,2")
 
 
-def trees(dim: int = 32) -> Sweep:
+def trees(dim: int = 32, teachers: Sequence[str] = ("alone", "levels", "nodes", "cones")) -> Sweep:
     """What a known tree teaches a free head of so many dimensions, in three geometries at three temperatures each."""
-    spaces = {
-        "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
-        "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
-        "sphere": ("geometry=sphere,distance=cosine", (0.03, 0.07, 0.15)),
-    }
     entries = {}
-    for name, (space, temperatures) in spaces.items():
+    for name, (space, temperatures) in FREE.items():
         for t in temperatures:
-            for teacher, words in TEACHERS.items():
-                if teacher != "cones" or name == "ball":
-                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{space},loss.temperature={t},head.dim={dim},{words}"
+            for teacher in teachers:
+                if "cones" not in teacher or name == "ball":
+                    words = f"{space},loss.temperature={t},head.dim={dim},{TEACHERS[teacher]}"
+                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{words}"
     return Sweep(entries, LEVELS, seeds="0,1")
 
 
@@ -306,8 +311,9 @@ SWEEPS = {
     "spaces_together": spaces_together,
     "dimensions": dimensions,
     "trees": trees,
-    "trees_8": partial(trees, 8),
-    "trees_256": partial(trees, 256),
+    "weak_trees": partial(trees, teachers=("weak_levels", "weak_nodes", "weak_cones")),
+    "trees_8": partial(trees, 8, ("alone", "levels", "weak_levels")),
+    "trees_256": partial(trees, 256, ("alone", "levels", "weak_levels")),
     "final": final,
     "finetuned": finetuned,
 }
