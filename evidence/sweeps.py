@@ -263,6 +263,13 @@ def trees(dim: int = 32, teachers: Sequence[str] = ("alone", "levels", "nodes", 
     return Sweep(entries, LEVELS, seeds="0,1")
 
 
+def weak_trees() -> Sweep:
+    """The same lessons with a smaller weight, at the temperature that is best without any."""
+    best = ("ball_t0.2_", "flat_t0.2_", "sphere_t0.03_")
+    entries = trees(teachers=[teacher for teacher in TEACHERS if teacher.startswith("weak")]).entries
+    return Sweep({name: config for name, config in entries.items() if name.startswith(best)}, LEVELS, seeds="0,1")
+
+
 def final() -> Sweep:
     """The test classes, once: of each part the setting that the validation classes preferred, beside going without."""
     weak = f"{VIT},loss=multi_similarity"
@@ -311,9 +318,9 @@ SWEEPS = {
     "spaces_together": spaces_together,
     "dimensions": dimensions,
     "trees": trees,
-    "weak_trees": partial(trees, teachers=("weak_levels", "weak_nodes", "weak_cones")),
-    "trees_8": partial(trees, 8, ("alone", "levels", "weak_levels")),
-    "trees_256": partial(trees, 256, ("alone", "levels", "weak_levels")),
+    "trees_8": partial(trees, 8, ("alone", "levels")),
+    "trees_256": partial(trees, 256, ("alone", "levels")),
+    "weak_trees": weak_trees,
     "final": final,
     "finetuned": finetuned,
 }
