@@ -10,11 +10,14 @@ import pytest
 from hypjax import geometry
 from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
+from hypjax.run import Run, trained
+from hypjax.serving import answering, application, resident
 from hypjax.show import explore
 from hypjax.stores import embeddings
 from hypjax.stores.gallery import open_gallery
 from tests.pictures import save_pictures
 from tests.programs import LIGHT, THIRDS, run, tiny
+from tests.serving.asking import post_picture, served
 
 NAME = "poincare:5+sphere:3@0.5"
 WORDS = (THIRDS, *LIGHT, "--config.steps=2", "--config.learn_curvature=true")
@@ -88,3 +91,18 @@ def test_the_disk_shows_the_hyperbolic_part(finished):
 def test_no_index_goes_by_inner_products(finished):
     with pytest.raises(UsageError, match=f"goes by inner products, and {re.escape(NAME)} by a sum of distances"):
         open_gallery(str(finished[2]), approximate="ivf_pq")
+
+
+@pytest.mark.slow
+def test_a_server_finds_what_the_search_does(finished, monkeypatch):
+    workdir, folder, path = finished
+    index = embeddings.read(path)
+    monkeypatch.setattr(answering, "SIZES", (1,))
+    model = trained.load(Run.open(workdir), batch=8)
+    held = resident.Resident(model, str(path), workdir=str(workdir))
+    with served(application.create_app(held)) as port:
+        status, _, found = post_picture(port, "/search", (folder / "class 3" / "1.png").read_bytes(), k=5)
+    space = geometry.named(NAME, index.about["curvature"])
+    distances = np.asarray(space.pairwise_dist(index.points[13:14], index.points))[0]
+    assert status == 200
+    assert [hit["path"] for hit in found["neighbors"]] == [index.pictures[i].path for i in np.argsort(distances)[:5]]
