@@ -34,7 +34,7 @@ LESS = {
         "np.full(3,": "np.full(1,",
         "labels % 3": "labels % 6",
         "in MINERS:": "in MINERS[::5]:",
-        "in SOFTMAX + HINGES:": "in SOFTMAX[:1] + HINGES[-1:]:",
+        "in SOFTMAX + HINGES + BY_PROXY:": "in SOFTMAX[:1] + HINGES[-1:] + BY_PROXY[-1:]:",
     },
     "3_look_at_a_model": {"steps=150": "steps=30", "every=150": "every=30", "features.views=2": "features.views=1"},
 }

@@ -73,7 +73,7 @@ def test_quick_trains_and_is_scored(name, tmp_path):
     status, out, err = run(*tiny(folder, workdir, *words, config=f"{name}.py:quick"))
     assert status == 0, err
     assert "step 12/12" in out
-    drawn = {"curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}
+    drawn = {"ancestors", "curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}
     assert {path.stem for path in workdir.glob("*.png")} == (drawn if name == "tree" else set())
     assert 0 <= results(workdir)["recall@1" if name == "tree" else "validation/recall@1"] <= 1
 

@@ -158,17 +158,17 @@ def _caption(
         apexes = jnp.asarray(level.midpoints)[level.of_image]
         angles = cones.exterior_angle(space, apexes, jnp.asarray(points))
         share = float(jnp.mean(angles <= cones.half_aperture(space, apexes, k=k)))
-        inside.append(f"{share:.0%} in their {name}'s")
+        inside.append(f"of their {name} {share:.0%}")
     for (below, level), name in zip(itertools.pairwise(levels), level_names[1:], strict=True):
         radius = [np.asarray(space.dist0(jnp.asarray(side))) for side in (level.midpoints, below.midpoints)]
-        above.append(f"{np.mean(radius[0][level.of_image[below.first]] < radius[1]):.0%} below a {name}")
+        above.append(f"{np.mean(radius[0][level.of_image[below.first]] < radius[1]):.0%} of those with a {name}")
     angle = "" if plane.how == "as they are" else ", angles projected"
     curvature = f"−{float(np.asarray(space.c)):.3g}"
     lines = [
         f"{len(points)} images in the Poincaré disk of curvature {curvature}{angle}; nodes at the midpoints of their "
         "images, joined by geodesics.",
-        f"Of all images lie within the cones (K = {k:g}): {', '.join(inside)}.",
+        f"Images that lie within the cone (K = {k:g}) {', '.join(inside)}.",
     ]
     if above:
-        lines.append(f"Nearer the origin than what is below it: {', '.join(above)}.")
+        lines.append(f"Pairs of a node and its parent whose parent lies nearer the origin: {', '.join(above)}.")
     return "\n".join(lines)

@@ -42,11 +42,11 @@ def test_what_the_caption_says_is_of_all_dimensions():
             <= cones.half_aperture(space, midpoints[level][node], k=0.8)
             for node, point in zip(paths[:, level], jnp.asarray(points), strict=True)
         ]
-        assert f"{np.mean(inside):.0%} in their {name}'s" in words
+        assert f"of their {name} {np.mean(inside):.0%}" in words
         if level:
             above = np.unique(paths[:, level - 1 : level + 1], axis=0)
             nearer = [space.dist0(midpoints[level][b]) < space.dist0(midpoints[level - 1][a]) for a, b in above]
-            assert f"{np.mean(nearer):.0%} below a {name}" in words
+            assert f"{np.mean(nearer):.0%} of those with a {name}" in words
 
 
 @pytest.mark.parametrize("place", [(0.9, 0.2), (-0.3, 0.1), (-0.7, -0.01)])
