@@ -59,6 +59,7 @@ TEACHERS = {  # by what a tree teaches
     "weak_nodes": "regularizer=nodes,nodes.weight=0.1",
     "weak_cones": "regularizer=nodes+cones,nodes.weight=0.1,cones.weight=0.1",
 }
+BEST = ("ball_t0.2_", "flat_t0.2_", "sphere_t0.03_")  # of `trees`, alone, by Recall@1 on the validation classes
 FREE = {  # what a free head is tuned over
     "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
     "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
@@ -265,9 +266,14 @@ def trees(dim: int = 32, teachers: Sequence[str] = ("alone", "levels", "nodes", 
 
 def weak_trees() -> Sweep:
     """The same lessons with a smaller weight, at the temperature that is best without any."""
-    best = ("ball_t0.2_", "flat_t0.2_", "sphere_t0.03_")
     entries = trees(teachers=[teacher for teacher in TEACHERS if teacher.startswith("weak")]).entries
-    return Sweep({name: config for name, config in entries.items() if name.startswith(best)}, LEVELS, seeds="0,1")
+    return Sweep({name: config for name, config in entries.items() if name.startswith(BEST)}, LEVELS, seeds="0,1")
+
+
+def trees_final() -> Sweep:
+    """The test classes, once: no lesson, a weak one and a strong one, at the temperature that is best without any."""
+    every = trees(teachers=("alone", "weak_levels", "levels")).entries
+    return Sweep({name: config for name, config in every.items() if name.startswith(BEST)}, LEVELS, split="test")
 
 
 def final() -> Sweep:
@@ -321,6 +327,7 @@ SWEEPS = {
     "trees_8": partial(trees, 8, ("alone", "levels")),
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
+    "trees_final": trees_final,
     "final": final,
     "finetuned": finetuned,
 }
