@@ -270,6 +270,13 @@ def weak_trees() -> Sweep:
     return Sweep({name: config for name, config in entries.items() if name.startswith(BEST)}, LEVELS, seeds="0,1")
 
 
+def trees_tuned() -> Sweep:
+    """The lessons over all levels under a kept head, fine-tuned on small pictures."""
+    lessons = ("alone", "weak_levels", "levels")
+    entries = {name: f"{KEPT},{SPACES['ball_t0.1']},{TEACHERS[name]}" for name in lessons}
+    return Sweep(entries, LEVELS, seeds="0,1,2")
+
+
 def trees_final() -> Sweep:
     """The test classes, once: no lesson, a weak one and a strong one, at the temperature that is best without any."""
     every = trees(teachers=("alone", "weak_levels", "levels")).entries
@@ -327,6 +334,7 @@ SWEEPS = {
     "trees_8": partial(trees, 8, ("alone", "levels")),
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
+    "trees_tuned": trees_tuned,
     "trees_final": trees_final,
     "final": final,
     "finetuned": finetuned,

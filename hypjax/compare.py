@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     failed = (strangers if values.report_only else train_all)(jobs, values.split)
     figures, notes = comparison.collect(workdir, [entry.name for entry in entries], seeds, values.split, failed)
     table = comparison.compare(figures, baseline=baseline, split=values.split, metrics=values.metrics, notes=notes)
-    report(workdir, table)
+    write(workdir, table)
     if failed and not values.report_only:
         print(f"failed: {', '.join(f'{name} seed {seed}' for name, seed in failed)}", file=sys.stderr)
         sys.exit(1)
@@ -201,7 +201,7 @@ def time_left(jobs: Sequence[Job], rates: Mapping[str, float]) -> str:
     return f"about {datetime.timedelta(seconds=round(seconds))}"
 
 
-def report(workdir: Path, table: Comparison) -> None:
+def write(workdir: Path, table: Comparison) -> None:
     """Prints a comparison, and writes it into its workdir as Markdown, JSON and picture."""
     print(f"\n{comparison.as_text(table)}")
     atomic.write_text(workdir / "comparison.md", comparison.as_markdown(table))
