@@ -64,7 +64,7 @@ def _run() -> dict[str, Any]:
         },
         "checkpoint": {
             "every": 105,  # steps; 0: at the end alone
-            "minutes": 10.0,  # and whenever so many have gone by, in one process; 0: never
+            "minutes": 10.0,  # and whenever so many have gone by, on the clock of process 0; 0: never
             "keep": 2,
             "best": "recall@1",  # validation figure by which the best state is kept, too; "" for none
         },
