@@ -5,7 +5,7 @@ import pytest
 from hypjax.geometry import Poincare, cones
 from hypjax.retrieval import class_midpoints
 from hypjax.show.plots import ancestors
-from hypjax.show.plots.ancestors import _cone, _geodesics
+from hypjax.show.plots.ancestors import _cones, _geodesics
 from tests.show.plots.rendered import pixels
 
 LEVELS, NAMES = ["class", "kind", "group"], ["a", "b_$", "c"]
@@ -52,7 +52,7 @@ def test_what_the_caption_says_is_of_all_dimensions():
 @pytest.mark.parametrize("place", [(0.9, 0.2), (-0.3, 0.1), (-0.7, -0.01)])
 def test_the_sides_of_a_cone_make_its_half_aperture_and_it_ends_at_the_rim(place):
     space = Poincare(0.5)
-    outline, apex = _cone(np.array(place), space, 0.3), jnp.float32(place)
+    (outline,), apex = _cones(np.array([place]), 0.5, 0.3), jnp.float32(place)
     width = float(cones.half_aperture(space, apex, k=0.3))
     sides = np.concatenate([outline[20:60], outline[-60:-20]]).astype(np.float32)
     np.testing.assert_allclose(cones.exterior_angle(space, apex[None], jnp.asarray(sides)), width, rtol=2e-3)
