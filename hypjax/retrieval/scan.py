@@ -68,8 +68,8 @@ def scan(
         parts = []
         for first in range(0, len(queries), block):
             size = min(block, len(queries) - first)
-            # Filled up to 1, 2, 8, 32, 128, …: nothing is compiled for others.
-            filled = 1 << ((size - 1).bit_length() | 1) if size > 1 else 1
+            # Filled up to a whole block, or to 1, 2, 8, 32, 128, …: nothing is compiled for others.
+            filled = min(block, 1 << ((size - 1).bit_length() | 1) if size > 1 else 1)
             asking = (padded(side[first : first + size], filled) for side in (queries, own))
             found = select(*asking, items, count, k=min(k, count))
             parts.append([np.asarray(side)[:size] for side in found])
