@@ -17,7 +17,7 @@ class Counted:
         self.labels = np.sort(np.arange(images, dtype=np.int32) % max(1, classes))
         self.class_names = [str(label) for label in range(classes)]
         self.ancestors = (
-            (np.arange(classes, dtype=np.int32) % groups)[:, None] if groups else np.zeros((classes, 0), int)
+            (np.arange(classes, dtype=np.int32) % groups)[:, None] if groups else np.zeros((classes, 0), np.int32)
         )
         self.level_names = ["group"] if groups else []
         self.ancestor_names = [[f"group {group}" for group in range(groups)]] if groups else []
