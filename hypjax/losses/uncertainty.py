@@ -10,41 +10,33 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from hypjax.geometry import Manifold, radial
-from hypjax.geometry.manifold import HYPERBOLIC
 from hypjax.geometry.numerics import require_positive, safe_norm
 
 
-def radial_uncertainty(space: Manifold, embeddings: Float[Array, "*batch e"]) -> Float[Array, "*batch"]:
-    r"""Uncertainty of points of hyperbolic space, by how near they are to the center of the Poincaré ball.
+def radial_uncertainty(embeddings: Float[Array, "*batch d"], *, c: ArrayLike) -> Float[Array, "*batch"]:
+    r"""Uncertainty of points of the Poincaré ball, by how near they are to its center.
 
-    u(z) = 1 − √c ‖z‖ [ours], with z the point of the ball: 1 − tanh(√c d₀/2) by its distance to the origin.
+    u(z) = 1 − √c ‖z‖ [ours]
 
     Args:
-        space: `Poincare` or `Lorentz`; of a `Product`, its first hyperbolic component is asked.
-        embeddings: [..., e] points of it.
+        embeddings: [..., d] points of the ball of curvature −c; `space.to_poincare(z)` where z may lie on the Lorentz
+            sheet, whose coordinates would count as points beyond the boundary.
+        c: minus the curvature, > 0. May be traced.
 
     Returns:
         [...] in [0, 1]: 1 at the origin, 0 at the boundary and beyond; its gradient at the origin is 0.
 
     Raises:
-        ValueError: nothing of the space is hyperbolic, so that there is no boundary.
+        ValueError: when c ≤ 0.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from hypjax import geometry, losses
-        >>> ball, points = geometry.Poincare(1.0), jnp.array([[0.0, 0.0], [0.6, 0.0], [0.0, -1.0]])
-        >>> print(losses.radial_uncertainty(ball, points).round(3))
+        >>> from hypjax.losses import radial_uncertainty
+        >>> print(radial_uncertainty(jnp.array([[0.0, 0.0], [0.6, 0.0], [0.0, -1.0]]), c=1.0).round(3))
         [1.  0.4 0. ]
-        >>> lifted = geometry.lorentz.from_poincare(points[:2], c=1.0)
-        >>> print(losses.radial_uncertainty(geometry.Lorentz(1.0), lifted).round(3))
-        [1.  0.4]
     """
-    space, embeddings = radial(space, embeddings)
-    if not isinstance(space, HYPERBOLIC):
-        raise ValueError(f"{space} has no boundary to be certain at; use distance_uncertainty(tangent, clip_radius=r)")
-    points = space.to_poincare(embeddings)
-    return _outside_in(jnp.sqrt(jnp.asarray(space.c, points.dtype)) * safe_norm(points))
+    require_positive(c, "c", "the ball has radius 1/√c")
+    return _outside_in(jnp.sqrt(jnp.asarray(c, embeddings.dtype)) * safe_norm(embeddings))
 
 
 def distance_uncertainty(tangent: Float[Array, "*batch d"], *, clip_radius: ArrayLike) -> Float[Array, "*batch"]:

@@ -75,7 +75,7 @@ def _hybridized(kind: str, temperature: float, how: tuple[tuple[str, float], ...
 
 def _radius(output: ModelOutput, manifold: Manifold, r: float) -> jax.Array:
     if isinstance(manifold, HYPERBOLIC):
-        return losses.radial_uncertainty(manifold, manifold.embed(output.tangent))
+        return losses.radial_uncertainty(manifold.to_poincare(manifold.embed(output.tangent)), c=manifold.c)
     # Without a ball the length of the tangent vector says how far from the origin, and from the clip, it is.
     return losses.distance_uncertainty(output.tangent, clip_radius=r)
 

@@ -28,6 +28,7 @@ POSITIVE = {
     ),
     "divergence temperature": lambda v: losses.divergence(ONES, ONES, temperature=v),
     "anchor_temperature temperature": lambda v: losses.anchor_temperature(U, v, strength=1.0),
+    "radial_uncertainty c": lambda v: losses.radial_uncertainty(ONES, c=v),
     "distance_uncertainty clip_radius": lambda v: losses.distance_uncertainty(ONES, clip_radius=v),
     "distance_weighted_negative scale": lambda v: mining.distance_weighted_negative(ONES, PAIRS, scale=v),
 }

@@ -8,7 +8,7 @@ import pytest
 
 from hypjax import losses
 from hypjax.data.errors import UsageError
-from hypjax.geometry import Poincare, poincare
+from hypjax.geometry import poincare
 from hypjax.geometry.manifold import NAMED
 from hypjax.training.objective import create_objective, learned_space
 from hypjax.training.parts import LOSSES, MINERS, create_miner
@@ -141,7 +141,7 @@ def test_hyp_uml_is_the_loss_one_would_write_by_hand():
     def by_hand(tangent):
         points = poincare.expmap0(tangent, c=0.3)
         distances = poincare.pairwise_dist(points, points, c=0.3)
-        tau = losses.anchor_temperature(losses.radial_uncertainty(Poincare(0.3), points), 0.2, strength=1.0)
+        tau = losses.anchor_temperature(losses.radial_uncertainty(points, c=0.3), 0.2, strength=1.0)
         return losses.mean(losses.pairwise_cross_entropy(distances, losses.pairs(LABELS), temperature=tau))
 
     made = jax.jit(lambda says: objective("uncertainty_contrastive")(says, LABELS)[0])
