@@ -11,7 +11,8 @@ from hypjax.config import persistence
 from hypjax.config.settings import default_settings
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
-from hypjax.run import Run, status
+from hypjax.run import Run, starting, status
+from hypjax.run.peers import Peers
 from hypjax.run.status import DivergedError
 from tests import programs
 from tests.pictures import save_pictures
@@ -151,6 +152,20 @@ def test_a_report_trains_nothing_and_needs_no_configs(trainer, tmp_path):
     assert record(tmp_path) == named
     assert named["runs"]["hyp_vit-quick"]["seeds"] == [0, 1]
     assert "left out: sphere, seed 1: not finished" in named["notes"]
+
+
+def test_of_several_processes_0_reports_and_none_trains(trainer, tmp_path, monkeypatch):
+    run(tmp_path)
+    alone = record(tmp_path)
+    (tmp_path / "comparison.json").unlink()
+    for index, workdir in ((1, tmp_path / "elsewhere"), (0, tmp_path)):
+        monkeypatch.setattr(starting, "start", lambda *given, index=index: Peers(index, ("here", "there"), {}))
+        with pytest.raises(UsageError, match="compare trains in one process"):
+            run(workdir)
+        compare.main(["compare", f"--workdir={workdir}", "--report_only"])
+        assert (tmp_path / "comparison.json").exists() == (index == 0)
+    assert record(tmp_path) == alone
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """Processes that work as one, on this machine: the figures of a single one, whatever becomes of some of them."""
 
 import json
+import os
 import shutil
 import signal
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from hypjax.run.metrics import MetricWriter
 from tests.pictures import save_pictures
 from tests.programs import finish, run, start_together, tiny
 
@@ -57,14 +60,20 @@ def taken(process, workdir, step):
         time.sleep(0.05)
 
 
-def back_to(step, workdir):
-    """What a kill after this checkpoint leaves; rows of later steps the next start would drop too, but not at once."""
-    kept = [row for row in rows(workdir) if row["step"] <= step]
-    (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in kept))
-    for path in (workdir / "checkpoints").iterdir():
-        if path.name != str(step):
-            shutil.rmtree(path)
-    (workdir / "results.json").unlink(missing_ok=True)
+def stopped_after(step, workdir, words):
+    """Goes on in this process, which is asked to stop once a step is logged; the one that is saved."""
+    write = MetricWriter.write
+
+    def written(writer, at, figures):
+        write(writer, at, figures)
+        if at == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with mock.patch.object(MetricWriter, "write", written):
+        status, _, err = run(*words)
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+    assert (status, saved >= step) == (143, True), err
+    return saved
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +103,7 @@ def assert_same_losses(workdir, single, steps=range(31)):
 
 
 def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single, folder, tmp_path):
-    """4 × 2 devices, one is killed; 4 go on from a state of 1, one is asked to stop; 2 come to the end."""
+    """4 × 2 devices, one is killed; 1 goes on and stops, then 4, of which one is asked to stop; 2 come to the end."""
     workdir, words = tmp_path / "run", tiny(folder, tmp_path / "run", *WORDS)
     (tmp_path / "file").touch()
     elsewhere = f"--workdir={tmp_path / 'file' / 'run'}"  # no folder can be there: process 0 alone sees the workdir
@@ -119,18 +128,16 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single
     assert (workdir / "checkpoints" / "5").exists()
     assert_same_losses(workdir, single, range(7))
 
-    shutil.rmtree(workdir)
-    shutil.copytree(single, workdir)
-    back_to(5, workdir)
+    between = stopped_after(max(losses(workdir)) + 1, workdir, words)
     processes = four()
-    taken(processes[0], workdir, 6)
+    taken(processes[0], workdir, between + 1)
     processes[2].send_signal(signal.SIGTERM)
     began = time.monotonic()
     ends = [finish(process) for process in processes]
     assert time.monotonic() - began < 25
     assert [end[0] for end in ends] == [143] * 4, ends
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-    assert 6 <= saved < 30
+    assert between < saved < 30
     for end in ends:
         assert complaints(end)[-1].endswith(f"stopped by SIGTERM, step {saved} is saved; the same command resumes")
 

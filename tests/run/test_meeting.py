@@ -1,3 +1,4 @@
+import re
 import socket
 import threading
 import time
@@ -5,10 +6,14 @@ import time
 import numpy as np
 import pytest
 
+from configs.hyp_uml import get_config
 from hypjax.data.errors import UsageError
-from hypjax.run import meeting, starting
+from hypjax.run import Run, meeting, starting
 from hypjax.run.peers import ALONE
+from hypjax.run.stopping import Stopping
+from hypjax.run.training import Training
 from tests.peers import all_do, met
+from tests.pictures import save_pictures
 from tests.programs import run, tiny
 
 
@@ -41,6 +46,21 @@ def test_all_are_told_who_differs_in_what():
     told = [{"seed": 0, "numpy": "2.3"}, {"seed": 0, "numpy": "2.3"}, {"seed": 1, "numpy": "2.2"}]
     (line,) = set(all_do(peers, lambda each: starting.require_alike(each, told[each.index])))
     assert line.endswith("they differ, from process 0 to process 2: numpy: 2.3 -> 2.2; seed: 0 -> 1")
+    all_do(peers, lambda each: each.close())
+
+
+def test_pictures_that_another_host_has_otherwise_are_refused_on_all(tmp_path):
+    """The counts are the same, so that nothing else would notice."""
+    peers, photos = met(2), [save_pictures(tmp_path / str(index), classes=20, each=2) for index in range(2)]
+    (photos[1] / "class 3" / "0.png").rename(photos[1] / "class 3" / "another.png")
+
+    def begin(each):
+        config = get_config(f"quick,encoder=vit_ti8,data=folder,data_dir={photos[each.index]}")
+        Training(Run(tmp_path / "run", config, among=each), Stopping())
+
+    (line,) = set(all_do(peers, begin))
+    assert re.search(r"they differ, from process 0 to process 1: digest of the data\.\w+: \w+ -> \w+", line), line
+    assert not (tmp_path / "run").exists()
     all_do(peers, lambda each: each.close())
 
 
