@@ -46,7 +46,7 @@ class Evaluation(NamedTuple):
       answering: indices of the gallery in the source [m], to which `retrieved` refers.
       retrieved: neighbors of the queries that this process holds.
       responses: by kind of degradation.
-      trees: over the classes, if they were asked for.
+      trees: over the classes, if they were asked for; on process 0 alone.
       space: where the embeddings live.
     """
 

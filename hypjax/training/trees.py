@@ -13,6 +13,7 @@ from hypjax.data.source import Source
 from hypjax.geometry import Sphere, radial
 from hypjax.retrieval import Shares, Tree, class_midpoints, linkage_tree, proxy_tree, radius_order, tree_quality
 from hypjax.retrieval.scan import as_argument
+from hypjax.retrieval.tree_quality import TreeQuality
 from hypjax.training.space import Space
 
 _distances = jax.jit(lambda distance, x, y: distance(x, y))
@@ -43,7 +44,7 @@ def grow(
     source: Source,
     space: Space,
     proxies: Float[np.ndarray, "p d"] | None,
-) -> tuple[Trees, dict[str, float]]:
+) -> tuple[Trees | None, dict[str, float]]:
     """Trees over the classes of a source, and their agreement with its hierarchy.
 
     Args:
@@ -54,35 +55,37 @@ def grow(
       proxies: HIER's, as points; None for a model without.
 
     Returns:
-      The trees; and by level of the hierarchy purity, what it would be by chance, the share of right triplets, and
-      whether the radius orders generality.
+      The trees, on process 0 alone; and by level of the hierarchy purity, what it would be by chance, the share of
+      right triplets, and whether the radius orders generality.
     """
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
     leaves = _midpoints(points, shares, source.labels, classes, space)
+    manifold, radii = radial(space.manifold, leaves)
+    middle = not isinstance(manifold, Sphere)  # which has none
+    of_level = [f"{kind}_tree_{what}" for kind in ("linkage", "minimax") for what in TreeQuality._fields]
+    of_level += ["radius_order", "radius_order_by_chance"] * middle
+    names, trees = [f"{figure}@{level}" for figure in of_level for level in source.level_names], None
+    values = np.zeros(len(names))
+    if not shares.process:
+        trees = _trees(leaves, classes, space, proxies)
+        groups = source.ancestors[classes]
+        found = [*tree_quality(trees.linkage, groups), *tree_quality(trees.minimax, groups)]
+        if middle:
+            found += radius_order(radii, groups, midpoint=manifold.midpoint, radius=manifold.dist0)
+        values = np.concatenate(found)
+    return trees, dict(zip(names, shares.total(values).tolist(), strict=True))
+
+
+def _trees(leaves: np.ndarray, classes: np.ndarray, space: Space, proxies: np.ndarray | None) -> Trees:
     held = None if proxies is None else jax.jit(space.manifold.project)(proxies)
     distance = partial(_distances, as_argument(space.distance))
-    trees = Trees(
+    return Trees(
         classes,
         linkage_tree(leaves, distance=distance),
         proxy_tree(leaves, leaves if held is None else held, distance=distance),
         held is not None,
     )
-    figures: dict[str, float] = {}
-    for kind, tree in {"linkage": trees.linkage, "minimax": trees.minimax}.items():
-        quality = tree_quality(tree, source.ancestors[classes])
-        for place, level in enumerate(source.level_names):
-            figures |= {
-                f"{kind}_tree_purity@{level}": quality.purity[place],
-                f"{kind}_tree_purity_by_chance@{level}": quality.purity_by_chance[place],
-                f"{kind}_tree_triplets@{level}": quality.triplets[place],
-            }
-    manifold, leaves = radial(space.manifold, leaves)
-    if not isinstance(manifold, Sphere):  # which has no middle
-        order = radius_order(leaves, source.ancestors[classes], midpoint=manifold.midpoint, radius=manifold.dist0)
-        for level, share, by_chance in zip(source.level_names, *order, strict=True):
-            figures |= {f"radius_order@{level}": share, f"radius_order_by_chance@{level}": by_chance}
-    return trees, figures
 
 
 def _midpoints(

@@ -111,6 +111,7 @@ def test_several_processes_find_what_one_finds(monkeypatch, few_at_a_time, queri
             chex.assert_trees_all_close(one, other, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(own.uncertainty, alone.uncertainty)
         assert len(own.embedded.points) < COUNT / 2
+        assert (own.trees is None) == (own is not found[0][0])
     assert sum(len(own.embedded.points) for own, *_ in found) == COUNT
     assert meeting.rows[D] < COUNT  # no process has ever been sent the embeddings of all
 

@@ -64,10 +64,11 @@ def transfers(program: Program, known: Known, *, devices: int) -> list[Transfer]
     """
     left, found = Counter(known.gradients), []
     for kind, group, times, instruction, computation in _collectives(program, devices):
-        for name in instruction.operands:
+        results = _results(instruction, computation)
+        for place, name in enumerate(instruction.operands):
             if not (operand := computation.get(name)) or not operand.arrays:
                 continue
-            origin = _origin(operand, computation, program) or instruction.op_name
+            origin = results.get(place) or _origin(operand, computation, program) or instruction.op_name
             array = operand.arrays[0]
             carries = carried(array, origin, known, left, times=times, group=group)
             sent = times * array.bytes * _share(kind, group)
@@ -136,8 +137,18 @@ def _share(kind: str, group: int) -> float:
     return {"all-reduce": 2 * others / group, "all-gather": others, "collective-permute": 1.0}.get(kind, others / group)
 
 
+def _results(collective: Instruction, computation: Computation) -> dict[int, str]:
+    """Of a collective that takes several arrays where each comes from, by its place, as what takes it out says."""
+    taken = (line for line in computation.values() if line.operands[:1] == (collective.name,))
+    parts = (line for line in taken if line.opcode == "get-tuple-element")
+    return {int(line.attribute(r"index=(\d+)") or 0): line.op_name for line in parts if len(collective.arrays) > 1}
+
+
 def _origin(instruction: Instruction, computation: Computation, program: Program) -> str:
     """Where an operand comes from: the name of what made it, looking through what only moves it."""
+    if instruction.opcode == "parameter":  # of a fusion that has the collective in it
+        calls = (line for lines in program.computations.values() for line in lines.values())
+        return next((line.op_name for line in calls if any(inner is computation for inner in _of(line, program))), "")
     while instruction.operands and instruction.operands[0] in computation:
         if _moves(instruction, program):
             instruction = computation[instruction.operands[0]]
@@ -156,11 +167,15 @@ def _origin(instruction: Instruction, computation: Computation, program: Program
     return instruction.op_name
 
 
+def _of(instruction: Instruction, program: Program) -> list[Computation]:
+    """The computations that it runs."""
+    return [program.computations[name] for name in program.called(instruction)]
+
+
 def _moves(instruction: Instruction, program: Program) -> bool:
     """Whether an instruction moves its operand and no more, whole or, then as the first of several, in pieces."""
     if instruction.opcode == "async-start":
-        called = [program.computations[name] for name in program.called(instruction)]
-        return {line.opcode for lines in called for line in lines.values()} == {"parameter", "slice"}
+        return {line.opcode for lines in _of(instruction, program) for line in lines.values()} == {"parameter", "slice"}
     return instruction.opcode in _MOVING or "ConcatBitcast" in instruction.attribute(r'custom_call_target="(\w+)"')
 
 
