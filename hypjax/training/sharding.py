@@ -64,9 +64,12 @@ def own_rows(array: jax.Array) -> np.ndarray:
 
 def allgather(own: np.ndarray) -> np.ndarray:
     """An array of each process, of equal shape and any type, to those of all of them [processes, ...]."""
-    # As bytes: on its way JAX would make float32 of float64.
-    sent = np.ascontiguousarray(own).reshape(-1).view(np.uint8)
-    return np.asarray(multihost_utils.process_allgather(sent)).view(own.dtype).reshape(-1, *own.shape)
+    # As bytes: on its way JAX would make float32 of float64. Of few sizes, each of which is compiled.
+    octets: np.ndarray = np.ascontiguousarray(own).reshape(-1).view(np.uint8)
+    sent = np.zeros(max(64, 1 << (len(octets) - 1).bit_length()), np.uint8)
+    sent[: len(octets)] = octets
+    received = np.asarray(multihost_utils.process_allgather(sent))[:, : len(octets)]
+    return np.ascontiguousarray(received).view(own.dtype).reshape(len(received), *own.shape)
 
 
 def shares(count: int, together: int) -> Shares:
