@@ -88,6 +88,37 @@ def test_where_an_array_comes_from_shows_also_where_it_was_moved_in_pieces():
     assert (found.carries, found.op_name) == ("gradients", "jit(step)/transpose(jvp(objective))/neg")
 
 
+TOGETHER = """
+%scattering (input: f32[6,4]) -> f32[3,4] {
+  %input = f32[6,4]{1,0} parameter(0)
+  %all = f32[6,4]{1,0} all-reduce(%input), channel_id=1, replica_groups={{0,1}}
+  ROOT %own = f32[3,4]{1,0} slice(%all), slice={[0:3], [0:4]}
+}
+
+ENTRY %main (x: f32[6,4], y: f32[7], z: f32[8]) -> f32[7] {
+  %x = f32[6,4]{1,0} parameter(0)
+  %part = f32[3,4]{1,0} fusion(%x), kind=kCustom, calls=%scattering, metadata={op_name="jit(step)/jvp(objective)/a"}
+  %y = f32[7]{0} parameter(1)
+  %z = f32[8]{0} parameter(2)
+  %one = f32[7]{0} negate(%y), metadata={op_name="jit(step)/transpose(jvp(Model))/encoder/beside"}
+  %two = f32[8]{0} negate(%z), metadata={op_name="jit(step)/transpose(jvp(Model))/encoder/norm"}
+  %both = (f32[7]{0}, f32[8]{0}) all-reduce(%one, %two), channel_id=2, replica_groups={{0,1}}
+  ROOT %taken = f32[7]{0} get-tuple-element(%both), index=0, metadata={op_name="jit(step)/transpose(jvp(objective))/b"}
+}
+"""
+
+
+def test_where_arrays_come_from_that_the_compiler_sends_together_or_scatters():
+    """The name of what takes one out is its own; what made it may have been fused with something else."""
+    known = Known(batch=2, widths={5}, gradients={(False, 8): 1})
+    found = transfers(hlo.parse(TOGETHER), known, devices=2)
+    assert [(transfer.carries, transfer.op_name.removeprefix("jit(step)/")) for transfer in found] == [
+        ("terms", "jvp(objective)/a"),
+        ("terms", "transpose(jvp(objective))/b"),
+        ("gradients", "transpose(jvp(Model))/encoder/norm"),
+    ]
+
+
 METHODS = {
     "hyp_vit": "loss=pairwise_cross_entropy",
     "hyp_uml": "uncertainty=learned",
