@@ -37,6 +37,7 @@ METHODS = {
     "HIER": "hier",
     "EPS": "eps",
     "GHM": "ghm",
+    "known tree": "tree",
 }
 ENCODERS = {"vit_s16": "ViT-S/16", "resnet50": "ResNet-50"}
 SLICES = {"v5e:2x2": 4, "v5e:4x4": 16, "v5e:16x16": 256, "v4:2x2x4": 16, "v6e:4x4": 16}
@@ -57,9 +58,8 @@ chips take a larger batch in about the same time. A chip has room for several ti
   v5e has 16, of which 15.75 are left to a program, v4 and v6e have 32.
 - **At its peak** is how long a step takes by each part of the chip alone, in ms: products by the matrix unit, bytes by
   main memory, bytes by the network. The longest is the least that a step takes.
-- **Sent** is what each chip sends in a step, in MiB. No method but HIER shows anything under images and
-  activations. What HIER shows there, 0.1 to 3.1 MiB, are pieces that the compiler cut and whose origin this does not
-  find; the images of one chip alone have 9 MiB.
+- **Sent** is what each chip sends in a step, in MiB. No image and no activation is among it; the images of one chip
+  alone have 9 MiB.
 - **Laid out in** is processor time in seconds, from Python's start until the compiler had laid out memory.
 """
 _LAID_OUT = ["slice", "encoder", "method", "memory", "at its peak: matrix, memory, network", "limit", "sent: gradients"]
