@@ -74,22 +74,27 @@ class Products:
         if self._kept is not None:
             at_once = min(TOGETHER, at_once)
 
-        def search(start: int) -> None:
-            part = slice(start, start + at_once)
-            rows[part], measured = self._some(queries[part], k, exclude[part])
+        def search(part: np.ndarray, *, wide: bool = False) -> np.ndarray:
+            rows[part], measured, left = self._some(queries[part], k, exclude[part], wide)
             distances[part] = measured if gaps else self.distance(measured)
+            return part[left]
 
-        starts = range(0, len(queries), at_once)
+        parts = [np.arange(start, min(start + at_once, len(queries))) for start in range(0, len(queries), at_once)]
         # Of two threads one multiplies while the other sorts; a gallery that is read slab by slab is read by one.
-        together = self._kept is not None and len(starts) > 1
-        list((_pair().map if together else map)(search, starts))
+        together = self._kept is not None and len(parts) > 1
+        # Those that products of float32 cannot tell wait for each other: for them the gallery is lifted anew.
+        left = np.concatenate([*(_pair().map if together else map)(search, parts), np.arange(0)])
+        for start in range(0, len(left), at_once):
+            search(left[start : start + at_once], wide=True)
         return rows, distances
 
-    def _some(self, queries: np.ndarray, k: int, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and gaps of as many queries as are held at a time."""
+    def _some(
+        self, queries: np.ndarray, k: int, exclude: np.ndarray, wide: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and gaps of as many queries as are held at a time, and those that products of float32 did not tell."""
         n, m = len(queries), len(self._gallery)
-        rows, gaps = np.empty((n, k), np.int64), np.empty((n, k))
-        todo = [(np.arange(n), rounded(k + SPARE), self._coarse)]
+        rows, gaps, left = np.zeros((n, k), np.int64), np.zeros((n, k)), [np.arange(0)]
+        todo = [(np.arange(n), rounded(k + SPARE), wide or self._coarse)]
         while todo:
             pending, width, wide = todo.pop()
             everything = WHOLE * width >= m
@@ -108,10 +113,12 @@ class Products:
             certain = (gap[:, -1] < bound) | everything
             rows[pending[certain]], gaps[pending[certain]] = found[certain], gap[certain]
             if not certain.all():
-                # Wide already, it is a matter of very many that lie equally far.
                 self._coarse |= certain.mean() < 0.5
-                todo.append((pending[~certain], 4 * width if wide else width, True))
-        return rows, gaps
+                if wide:  # already, it is a matter of very many that lie equally far
+                    todo.append((pending[~certain], 4 * width, True))
+                else:
+                    left.append(pending[~certain])
+        return rows, gaps, np.concatenate(left)
 
     def measured(
         self, queries: np.ndarray, candidates: np.ndarray, k: int, exclude: np.ndarray
