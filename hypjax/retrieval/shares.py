@@ -86,7 +86,7 @@ class Shares:
 
     def total(self, own: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The sum over all processes of an array that each has."""
-        if self.allgather is None:
+        if self.allgather is None or not own.size:
             return own
         flat = np.ascontiguousarray(own).reshape(-1)
         step = max(1, SUMMED // self.processes)

@@ -37,6 +37,7 @@ def test_gathered_rows_are_all_rows(holder):
         np.testing.assert_array_equal(shares.take(own, some), rows[some])
         np.testing.assert_array_equal(own[shares.mine(some)], rows[some[shares.of(some).own]])
         np.testing.assert_array_equal(shares.total(np.full((2, 2), len(own))), np.full((2, 2), 50))
+        assert shares.total(np.zeros((0, 2))).shape == (0, 2)
         return shares.gather(np.array(own[:, 0] > 0))
 
     for flags in together(holder, work):
