@@ -92,7 +92,7 @@ def test_who_no_longer_waits_is_not_answered():
         gone = asyncio.create_task(batcher.ask("gone"))
         await asyncio.sleep(0.01)
         gone.cancel()
-        await asyncio.sleep(0.01)
+        await asyncio.wait([gone])
         ready.set()
         return await first, await batcher.ask("last")
 
