@@ -5,8 +5,8 @@
 Makes `DIR/photos`, a folder for each class, unless it is there: its pictures are one JPEG file of 64 x 48 pixels under
 many names (hard links, so that ten million take no more than their names), and `DIR/photos.csv`, which lists them. Each
 form is opened in a process of its own, by what `train` calls: the classes are divided, the digests taken by which a run
-knows its data again, and the first batch of 180 pictures is decoded. What was written just now the system holds in
-memory; on a cold disk names take longer.
+knows its data again, and the first batch of 180 pictures is decoded. Headers of a sample are looked at as it opens.
+What was written just now the system holds in memory; on a cold disk names take longer.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def opened(path: Path) -> None:
         digest(part)
     began.append(time.perf_counter())
     sampler = ClassBalanced(splits.train.labels, classes_per_batch=60, samples_per_class=3, seed=0)
-    batches = train_batches(splits.train, sampler, TrainTransform(64, (0.2, 1.0)), seed=0)
+    batches = train_batches(splits.train, sampler, TrainTransform(64), seed=0)
     batch = next(batches)
     began.append(time.perf_counter())
     batches.close()

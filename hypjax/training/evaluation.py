@@ -116,7 +116,7 @@ class Evaluator:
             search with who trains nothing; None leaves their figures out.
 
         Returns:
-          The evaluation, the same on every process.
+          The evaluation, the same on every process but for what each holds; the trees are on process 0 alone.
         """
         _give_back()
         own = variables.get("objective", {})

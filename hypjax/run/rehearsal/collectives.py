@@ -139,9 +139,11 @@ def _share(kind: str, group: int) -> float:
 
 def _results(collective: Instruction, computation: Computation) -> dict[int, str]:
     """Of a collective that takes several arrays where each comes from, by its place, as what takes it out says."""
+    if len(collective.arrays) == 1:
+        return {}
     taken = (line for line in computation.values() if line.operands[:1] == (collective.name,))
     parts = (line for line in taken if line.opcode == "get-tuple-element")
-    return {int(line.attribute(r"index=(\d+)") or 0): line.op_name for line in parts if len(collective.arrays) > 1}
+    return {int(line.attribute(r"index=(\d+)") or 0): line.op_name for line in parts}
 
 
 def _origin(instruction: Instruction, computation: Computation, program: Program) -> str:
