@@ -64,7 +64,7 @@ def work(words: list[str]) -> None:
     from hypjax import evaluate, train
     from hypjax.data import catalog
     from hypjax.data.split import Splits
-    from hypjax.run import results
+    from hypjax.run import results, status
     from hypjax.training import evaluation
 
     spent = {"embedding": np.zeros(2), "scoring": np.zeros(2)}
@@ -82,19 +82,23 @@ def work(words: list[str]) -> None:
 
         return run
 
+    def program(argv: list[str]) -> None:
+        (train if argv[1].startswith("--config") else evaluate).main(argv)
+        seconds, processor = spent["scoring"] - spent["embedding"]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        embedding = spent["embedding"][0]
+        print("took", json.dumps({"seconds": seconds, "processor": processor, "peak": peak, "embedding": embedding}))
+
     made = {name: Patterns(*counts, seed=2 + i) for i, (name, counts) in enumerate(COUNTS.items())}
     splits = Splits(made["train"], Patterns(0, 0, 0), made["test"])
     with (
+        mock.patch.object(sys, "argv", ["", *words]),
         mock.patch.object(catalog, "load", return_value=splits),
         mock.patch.object(results, "score", timed(results.score, "scoring")),
         mock.patch.object(evaluate, "score", timed(evaluate.score, "scoring")),
         mock.patch.object(evaluation, "embed_all", timed(evaluation.embed_all, "embedding")),
     ):
-        (train if words[0].startswith("--config") else evaluate).main(["", *words])
-    seconds, processor = spent["scoring"] - spent["embedding"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    embedding = spent["embedding"][0]
-    print("took", json.dumps({"seconds": seconds, "processor": processor, "peak": peak, "embedding": embedding}))
+        status.run(program)
 
 
 def clocks() -> np.ndarray:
@@ -108,14 +112,20 @@ def start(processes: int, folder: Path) -> list[subprocess.Popen]:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     flags = [f"--coordinator={address}", f"--num_processes={processes}"] if processes > 1 else []
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     started = []
     for process in range(processes):
         own = [*flags, f"--process_id={process}"] if flags else []
         command = [sys.executable, __file__, "--work", *WORDS, f"--workdir={folder / 'run'}", *own]
         log = (folder / f"process-{process}.txt").open("a")
-        started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True))
+        started.append(
+            subprocess.Popen(command, env=environment(folder), stdout=log, stderr=subprocess.STDOUT, text=True)
+        )
     return started
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of processes of which the first keeps what it compiles, like any run's, and finds nothing of earlier ones."""
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def trained(processes: int, folder: Path) -> list[str]:
@@ -157,9 +167,7 @@ def main() -> None:
         print(row(trained(processes, Path(name))), flush=True)
         together = json.loads(results.read_text())
         again = [sys.executable, __file__, "--work", f"--workdir={run}"]
-        alone = subprocess.run(
-            again, env=os.environ | {"JAX_PLATFORMS": "cpu"}, check=True, text=True, capture_output=True
-        )
+        alone = subprocess.run(again, env=environment(Path(name) / "alone"), check=True, text=True, capture_output=True)
         print(row([alone.stdout]))
         found = json.loads(results.read_text())
     apart = {key: abs(together[key] - value) for key, value in found.items() if value is not None}

@@ -174,8 +174,9 @@ def _spread_starts(points, take, shares, manifold, key, clusters):
     # Before the first round all points are equally far away.
     sqdist = jnp.full(len(points), jnp.finfo(points.dtype).max, points.dtype)
     rounds = []
-    for one in jax.random.split(key, -(-clusters // batch)):
-        scores, places = map(np.asarray, _drawn(sqdist, one, shares.own, len(shares), batch))
+    keys = jax.random.split(key, -(-clusters // batch))
+    for turn in range(len(keys)):
+        scores, places = map(np.asarray, _drawn(sqdist, keys, turn, shares.own, len(shares), batch))
         rounds.append(_largest(scores, shares.own[places], shares, batch))
         starts = take(rounds[-1])
         sqdist = _nearer(points, sqdist, starts, manifold) if len(points) else sqdist
@@ -183,9 +184,9 @@ def _spread_starts(points, take, shares, manifold, key, clusters):
 
 
 @functools.partial(jax.jit, static_argnames=("count", "batch"))
-def _drawn(sqdist, key, own, count, batch):
+def _drawn(sqdist, keys, turn, own, count, batch):
     # The largest sums of log weight and Gumbel noise are a draw in proportion to the weights.
-    noise = jax.random.gumbel(key, (count,), sqdist.dtype)[own]
+    noise = jax.random.gumbel(keys[turn], (count,), sqdist.dtype)[own]
     return lax.top_k(jnp.log(sqdist) + noise, min(batch, len(own)))
 
 
