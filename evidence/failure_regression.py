@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.linalg
 import scipy.stats
+from predictors import REGRESSIONS
 
 from hypjax import encoders, losses
 from hypjax.data.emoji import Emoji
@@ -42,14 +42,12 @@ from hypjax.training.features import FeatureStore
 
 PIXELS, LEVELS, QUERIES, FOLDS, ROUNDS = 96, (0.25, 0.5, 0.75, 1.0), 384, 4, 3
 STEPS, CLASSES, SAMPLES = 420, 48, 3
-DIRECTIONS, WHITENING, WIDTH, RIDGE, KERNEL_RIDGE = 256, 0.5, 0.7, 3000.0, 1.0
 DISTANCE = partial(poincare.pairwise_dist, c=0.1)
 HEAD = Head(dim=256, clip_radius=2.3, kernel_init="pca", dropout=0.2, start_radius=1.15)
 OPTIMIZER = optax.chain(
     optax.clip_by_global_norm(3.0),
     optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 1e-3, STEPS // 20, STEPS), weight_decay=0.01),
 )
-Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 class Data(NamedTuple):
@@ -202,43 +200,6 @@ def targets(data: Data, seed: int) -> dict[str, np.ndarray]:
         "cross-fitted": np.concatenate([(each > 0).mean(0) for each in margins]),
         "cross-fitted margin": np.clip(mean / mean[: len(data.labels)].std(), -3, 3),
     }
-
-
-def ridge(x: np.ndarray) -> Callable[[np.ndarray], Predictor]:
-    """Ridge regression of standardized features; solved once for every target."""
-    mean, std = x.mean(0), x.std(0) + 0.1 * x.std(0).mean()
-    z = (x - mean) / std
-    factor = scipy.linalg.cho_factor(z.T @ z + RIDGE * np.eye(z.shape[1]))
-
-    def fit(t: np.ndarray) -> Predictor:
-        weights = scipy.linalg.cho_solve(factor, z.T @ (t - t.mean()))
-        return lambda new: (new - mean) / std @ weights
-
-    return fit
-
-
-def kernel_ridge(x: np.ndarray) -> Callable[[np.ndarray], Predictor]:
-    """Kernel ridge regression by a Gaussian of the principal directions; solved once for every target."""
-    mean = x.mean(0)
-    _, scale, directions = np.linalg.svd(x - mean, full_matrices=False)
-    onto = directions[:DIRECTIONS].T / scale[:DIRECTIONS] ** WHITENING
-    z = (x - mean) @ onto
-    spread = WIDTH * np.median(np.square(z).sum(1))
-
-    def kernel(a: np.ndarray) -> np.ndarray:
-        squares = np.square(a).sum(1)[:, None] + np.square(z).sum(1)[None] - 2 * a @ z.T
-        return np.exp(-np.maximum(squares, 0) / spread)
-
-    factor = scipy.linalg.cho_factor(kernel(z) + KERNEL_RIDGE * np.eye(len(z)))
-
-    def fit(t: np.ndarray) -> Predictor:
-        weights = scipy.linalg.cho_solve(factor, t - t.mean())
-        return lambda new: kernel((new - mean) @ onto) @ weights
-
-    return fit
-
-
-REGRESSIONS = {"ridge": ridge, "kernel ridge": kernel_ridge}
 
 
 def measure(data: Data, seed: int) -> dict[str, dict[str, float]]:
