@@ -80,7 +80,7 @@ class Products:
             return part[left]
 
         # Parts of about one size: nothing is compiled for what would be left over.
-        parts = np.array_split(np.arange(len(queries)), max(1, -(-len(queries) // at_once)))
+        parts = np.array_split(np.arange(len(queries)), -(-len(queries) // at_once))
         # Of two threads one multiplies while the other sorts; a gallery that is read slab by slab is read by one.
         together = self._kept is not None and len(parts) > 1
         # Those that products of float32 cannot tell wait for each other: for them the gallery is lifted anew.
