@@ -1,16 +1,17 @@
-"""Says how far a search can be relied on: `python -m hypjax.calibrate --index FILE [--labels LISTING] [--workdir DIR]`.
+"""Says how far a search can be relied on: `python -m hypjax.calibrate --index FILE [--labels FILE] [--workdir DIR]`.
 
 FILE is what `python -m hypjax.embed` wrote. Each of its images asks for the others; whether the first answer is of its
 own class teaches how likely an answer is wrong and which answers may be given so that at most a chosen share is wrong.
 It is kept in FILE's folder as `NAME.calibration.npz`, and `python -m hypjax.search --risk 0.1` uses it.
 
-The class of an image is its folder, or what a listing with the columns `path` and `label` says. Classes that the model
-was trained or chosen on are found too easily: with the --workdir of its run they do not ask.
+The class of an image is its folder, or what a listing with the columns `path` and `label` says, or, of embedded rows of
+features, what their file says. Classes that the model was trained or chosen on are found too easily: with the --workdir
+of its run they do not ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,7 @@ from absl import flags
 
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
+from hypjax.data.features import SUFFIXES, Features
 from hypjax.data.folder import read_folders
 from hypjax.data.labeling import Labeling, read_labeling
 from hypjax.data.listing import read_columns
@@ -33,7 +35,12 @@ def main(argv: Sequence[str]) -> None:
     """Reads the command line and calibrates."""
     values = flags.FlagValues()
     flags.DEFINE_string("index", None, "a file of embeddings, from hypjax.embed", flag_values=values)
-    flags.DEFINE_string("labels", None, "a listing of path and label; else folders are classes", flag_values=values)
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "a listing of path and label, or the file of features that was embedded; else folders are classes",
+        flag_values=values,
+    )
     flags.DEFINE_string("workdir", None, "the run, whose training classes are to be left out", flag_values=values)
     command_line.parse_flags(argv, values)
     if values.index is None:
@@ -52,8 +59,9 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
 
     Args:
       index: a file of embeddings.
-      labels: a listing with the columns `path`, as in the index, and `label`, others being the hierarchy above it; None
-        takes folders for classes, and those that they lie in for the hierarchy.
+      labels: a listing with the columns `path`, as in the index, and `label`, others being the hierarchy above it; or
+        the file of features whose rows were embedded; None takes folders for classes, and those that they lie in for
+        the hierarchy.
       run: whose training and validation classes do not ask; they are known by their names.
 
     Raises:
@@ -98,23 +106,44 @@ def folders(index: Path, paths: Sequence[str]) -> Labeling:
     found = [PurePosixPath(path).parent.parts for path in paths]
     if len(set(found)) < 2 or () in found:
         where = "outside of class folders" if () in found else "in one folder"
-        raise UsageError(f"images lie {where}, so that no class is known; --labels LISTING says which they are")
+        raise UsageError(
+            f"images lie {where}, so that no class is known; --labels FILE says which, a listing or the rows embedded"
+        )
     return read_folders(index, found)
 
 
-def listed(listing: Path, paths: Sequence[str]) -> Labeling:
-    """The label of each image, and those above it.
+def listed(file: Path, paths: Sequence[str]) -> Labeling:
+    """The label of each image, and those above it, by a listing or by the file of features that was embedded.
 
     Raises:
-      DataError: the listing is damaged, or lacks an image, or its labels form no tree.
+      DataError: the file is damaged, or lacks an image, or its labels form no tree.
     """
-    columns = read_columns(listing, "path", "label")
-    row_of = {path: row for row, path in enumerate(columns.pop("path"))}
-    if lacking := [path for path in paths if path not in row_of]:
-        raise DataError(f"{listing} has no label for {len(lacking)} of {len(paths)} images, such as {lacking[0]}")
+    if file.suffix.lower() in SUFFIXES:
+        source = Features(file)
+        levels = [
+            (name, [kept[number] for number in numbers])
+            for name, kept, numbers in zip(
+                source.level_names, source.ancestor_names, source.ancestors.T.tolist(), strict=True
+            )
+        ]
+        rows = rows_of(file, source.names().tolist(), paths)
+        return Labeling(source.labels[rows], source.class_names, levels, None, None)
+    columns = read_columns(file, "path", "label")
+    rows = rows_of(file, columns.pop("path"), paths)
     columns.pop("split", None)
-    rows = np.array([row_of[path] for path in paths])
-    return read_labeling(str(listing), {name: words.take(rows) for name, words in columns.items()})
+    return read_labeling(str(file), {name: words.take(rows) for name, words in columns.items()})
+
+
+def rows_of(file: Path, names: Iterable[str], paths: Sequence[str]) -> np.ndarray:
+    """The row of each image in a file that names them.
+
+    Raises:
+      DataError: the file lacks one.
+    """
+    row_of = {name: row for row, name in enumerate(names)}
+    if lacking := [path for path in paths if path not in row_of]:
+        raise DataError(f"{file} has no label for {len(lacking)} of {len(paths)} images, such as {lacking[0]}")
+    return np.array([row_of[path] for path in paths])
 
 
 if __name__ == "__main__":

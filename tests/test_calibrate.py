@@ -145,6 +145,11 @@ def test_an_image_whose_class_is_unsure_is_told_the_group_above(tmp_path):
     listed = calibrate.calibrate(path, listing)
     assert (listed.names, listed.about) == (made.names, made.about)
     np.testing.assert_array_equal(listed.labels[1], made.labels[1])
+    rows = {"labels": [name.split("/")[1] for name in names], "pair": list(pair), "names": names}
+    np.savez(tmp_path / "rows.npz", features=np.zeros((480, 2), np.float32), **rows)
+    by_rows = calibrate.calibrate(path, tmp_path / "rows.npz")
+    assert (by_rows.names, by_rows.about) == (made.names, made.about)
+    np.testing.assert_array_equal(by_rows.labels[1], made.labels[1])
 
 
 def test_classes_that_the_model_was_trained_on_answer_and_do_not_ask(index, monkeypatch, capsys):
