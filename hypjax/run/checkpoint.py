@@ -252,10 +252,9 @@ class Checkpoints(SavedStates):
 
 def _by_itself() -> ocp.Context:
     """Within it Orbax waits for no other process."""
-    here = jax.process_index()
-    return ocp.Context(
-        multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
-    )
+    alone, here = ocp.Context(), jax.process_index()
+    alone.multiprocessing.primary_host, alone.multiprocessing.active_processes = here, {here}
+    return alone
 
 
 @contextmanager
