@@ -8,10 +8,10 @@ classes teach it, if they are honest: of a head that never saw the class. Four t
     cross-fitted        heads are trained on three quarters of the classes; is the nearest image of the rest wrong
     cross-fitted margin by how much: distance to the nearest right image − distance to the nearest wrong one
 
-are learned by the regressions of `predictors.py`: linear, networks of two hidden layers and kernel ridge, on the images
-as they are and one degraded view of each. The retrieval head is a plain Hyp-ViT head, which no predictor touches: recall
-cannot suffer. The last row adds the ranks of the last predictor and of the distance to the nearest neighbor, which needs
-a search.
+are learned by the regressions of `predictors.py` (linear, networks of two hidden layers, kernel ridge) on the images as
+they are and one degraded view of each. The retrieval head is a plain Hyp-ViT head, which no predictor touches: recall
+cannot suffer. The last row adds the ranks of the last predictor and of the distance to the nearest neighbor, which
+needs a search.
 
     python evidence/failure_regression.py --split validation --seeds 5 --out runs/failure_regression.json
 """
