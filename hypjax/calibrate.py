@@ -11,13 +11,14 @@ of its run they do not ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from absl import flags
 
 from hypjax.config import assembly, command_line
+from hypjax.data.columns import Words
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.features import SUFFIXES, Features
 from hypjax.data.folder import read_folders
@@ -120,30 +121,17 @@ def listed(file: Path, paths: Sequence[str]) -> Labeling:
     """
     if file.suffix.lower() in SUFFIXES:
         source = Features(file)
-        levels = [
-            (name, [kept[number] for number in numbers])
-            for name, kept, numbers in zip(
-                source.level_names, source.ancestor_names, source.ancestors.T.tolist(), strict=True
-            )
-        ]
-        rows = rows_of(file, source.names().tolist(), paths)
-        return Labeling(source.labels[rows], source.class_names, levels, None, None)
-    columns = read_columns(file, "path", "label")
-    rows = rows_of(file, columns.pop("path"), paths)
-    columns.pop("split", None)
-    return read_labeling(str(file), {name: words.take(rows) for name, words in columns.items()})
-
-
-def rows_of(file: Path, names: Iterable[str], paths: Sequence[str]) -> np.ndarray:
-    """The row of each image in a file that names them.
-
-    Raises:
-      DataError: the file lacks one.
-    """
+        names, of_classes = source.names().tolist(), [("label", source.class_names), *source.levels]
+        columns = {name: Words.of(np.array(values)[source.labels]) for name, values in of_classes}
+    else:
+        columns = read_columns(file, "path", "label")
+        names = columns.pop("path")
+        columns.pop("split", None)
     row_of = {name: row for row, name in enumerate(names)}
     if lacking := [path for path in paths if path not in row_of]:
         raise DataError(f"{file} has no label for {len(lacking)} of {len(paths)} images, such as {lacking[0]}")
-    return np.array([row_of[path] for path in paths])
+    rows = np.array([row_of[path] for path in paths])
+    return read_labeling(str(file), {name: words.take(rows) for name, words in columns.items()})
 
 
 if __name__ == "__main__":

@@ -145,8 +145,12 @@ def test_an_image_whose_class_is_unsure_is_told_the_group_above(tmp_path):
     listed = calibrate.calibrate(path, listing)
     assert (listed.names, listed.about) == (made.names, made.about)
     np.testing.assert_array_equal(listed.labels[1], made.labels[1])
-    rows = {"labels": [name.split("/")[1] for name in names], "pair": list(pair), "names": names}
-    np.savez(tmp_path / "rows.npz", features=np.zeros((480, 2), np.float32), **rows)
+    rows = {
+        "labels": [name.split("/")[1] for name in names] + ["gone"],
+        "pair": [*pair, "gone"],
+        "names": [*names, "x"],
+    }
+    np.savez(tmp_path / "rows.npz", features=np.zeros((481, 2), np.float32), **rows)  # one was not embedded
     by_rows = calibrate.calibrate(path, tmp_path / "rows.npz")
     assert (by_rows.names, by_rows.about) == (made.names, made.about)
     np.testing.assert_array_equal(by_rows.labels[1], made.labels[1])

@@ -34,6 +34,7 @@ class Features:
     Attributes:
       path: of the file.
       width: f.
+      levels: the hierarchy, nearest first: a super-label's name, and its value for each class.
       parts: of each row, 0, 1 or 2 for train, validation and test; None where no split is given.
 
     Args:
@@ -59,11 +60,11 @@ class Features:
                 found.parts,
                 found.queries,
             )
-            levels = found.levels
+            self.levels = found.levels
         else:
             self.labels, self.class_names, self.parts, self.queries = np.zeros(count, np.int32), ["rows"], None, None
-            levels = []
-        self.level_names, self.ancestor_names, self.ancestors = hierarchy(len(self.class_names), levels)
+            self.levels = []
+        self.level_names, self.ancestor_names, self.ancestors = hierarchy(len(self.class_names), self.levels)
 
     def __len__(self) -> int:
         return len(self._rows)
