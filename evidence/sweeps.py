@@ -272,10 +272,11 @@ def weak_trees() -> Sweep:
 
 def trees_tuned() -> Sweep:
     """The lessons over all levels under a kept head, fine-tuned on small pictures; the strong one in the ball alone."""
-    entries = {}
-    for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05"):
-        for lesson in ("alone", "weak_levels", "levels")[: 3 if name.startswith("ball") else 2]:
-            entries[f"{name}_{lesson}"] = f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}"
+    runs = [
+        (name, lesson) for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05") for lesson in ("alone", "weak_levels")
+    ]
+    runs.append(("ball_t0.1", "levels"))
+    entries = {f"{name}_{lesson}": f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}" for name, lesson in runs}
     return Sweep(entries, LEVELS, seeds="0,1,2")
 
 

@@ -234,7 +234,7 @@ def _gaps(queries, of_queries, points, of_points, rows, *, skip):
 
 
 def _summed(terms):
-    """The sum of each row, half upon half as far as that goes: one after the other, it takes XLA twice as long."""
+    """The sum of each row, half upon half as far as that goes: one after the other takes XLA up to twice as long."""
     while terms.shape[1] > 16 and terms.shape[1] % 2 == 0:
         left, right = jnp.split(terms, 2, axis=1)
         terms = left + right
