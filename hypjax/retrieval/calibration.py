@@ -15,6 +15,7 @@ from hypjax.retrieval.risk import Guarantee, certify, certify_rules
 PENALTIES = (10.0, 10.0, 10.0, 0.3, 0.3)
 QUANTILES = np.arange(1, 41) / 40  # of scores of other classes: the thresholds
 PRESENT = 0.95  # of the queries whose class is there, so many are not told that it is missing
+QUARTERS = 4
 STARTS = (3, 11, 23)  # where a tenth, three and six tenths are answered
 CHANCES = np.arange(1, 61) / 100  # of being wrong, up to which a level of the hierarchy is answered at
 FACTORS = (0.5, 1.0, 1.5)  # of α: where the tests of these begin
@@ -35,7 +36,7 @@ class Calibration(NamedTuple):
     Attributes:
         before: From u to the chance that the first answer will be wrong, without a search.
         rankings: At each level of the hierarchy, the classes first, from answer scores to one that ranks, fitted on
-            a quarter of the calibration classes, those that teach.
+            a quarter of the calibration classes, those that teach (on all where it is cross-fitted).
         after: From that of the classes to the chance that the first answer is wrong, fitted on the others.
         absence: From answer scores to one that tells queries whose class the gallery lacks, fitted on those that teach.
         present_below: What that one is at most for 95 % of the queries of the others, whose class is there; ∞ where
@@ -82,7 +83,7 @@ class Calibration(NamedTuple):
 
     def rank(self, scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "levels n"]:
         """What ranks the first answers at each level, small for what is likely right."""
-        return np.stack([ranking(level) for ranking, level in zip(self.rankings, scores, strict=True)])
+        return _rank(self.rankings, scores)
 
     def probability(self, scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "n"]:
         """The chance that each first answer is wrong, in (0, 1)."""
@@ -177,45 +178,60 @@ def answered_at(
     return level, np.take_along_axis(wrong, np.minimum(level, len(ranked) - 1)[None], axis=0)[0]
 
 
-def calibrate_answers(asked: Asked, *, seed: int = 0) -> Calibration:
+def calibrate_answers(asked: Asked, *, cross_fit: bool = False, seed: int = 0) -> Calibration:
     """Fits probabilities, and keeps what a guarantee needs, on classes that were used for nothing else.
 
     A quarter of the classes teaches which scores foretell a wrong answer and gives the thresholds. The others, on
     which the answers are proven, have no part in either; few scores take few classes to learn, and proofs take many.
 
+    Where classes are few, each quarter may be judged by what the other three teach, so that all of them prove, and
+    queries by what all of them teach. Since that is not quite what was judged, a guarantee is then an approximation.
+
     Args:
         asked: What queries of the calibration classes found, of at least four.
+        cross_fit: Whether all classes both teach and prove.
         seed: Of the division.
 
     Raises:
         ValueError: fewer than four classes.
     """
     names, index = np.unique(asked.classes, return_inverse=True)
-    if len(names) < 4:
-        raise ValueError(f"{len(names)} classes are too few to calibrate on; at least 4 are needed")
-    teaches = (np.random.default_rng(seed).permutation(len(names)) % 4 == 0)[index]
-    first, second = asked.take(teaches), asked.take(~teaches)
-    penalty = PENALTIES if first.scores.shape[2] == len(PENALTIES) else 1.0
-    rankings = tuple(fit_probability(*level, penalty=penalty) for level in zip(first.scores, first.wrong, strict=True))
-    ranked = np.stack([ranking(level) for ranking, level in zip(rankings, second.scores, strict=True)])
-    there, gone = first.scores[0], first.removed
-    known = np.isfinite(gone).all(1)
-    absent = np.repeat([False, True], [len(there), known.sum()])
-    absence = fit_probability(np.concatenate([there, gone[known]]), absent)
+    if len(names) < QUARTERS:
+        raise ValueError(f"{len(names)} classes are too few to calibrate on; at least {QUARTERS} are needed")
+    quarter = (np.random.default_rng(seed).permutation(len(names)) % QUARTERS)[index]
+    proves = [quarter == one for one in range(QUARTERS)] if cross_fit else [quarter != 0]
+    taught = [_teach(asked.take(~rows)) for rows in proves]
+    judged = [asked.take(rows) for rows in proves]
+    ranked = np.concatenate([_rank(one[0], of.scores) for one, of in zip(taught, judged, strict=True)], axis=1)
+    unlike = np.concatenate([one[1](of.scores[0]) for one, of in zip(taught, judged, strict=True)])
+    first = asked if cross_fit else asked.take(~proves[0])
+    rankings, absence = _teach(first) if cross_fit else taught[0]
+    second = np.concatenate([np.flatnonzero(rows) for rows in proves])
+    knows = np.isfinite(first.removed).all(1).any()
     return Calibration(
         before=fit_probability(asked.uncertainty[:, None], asked.wrong[0]),
         rankings=rankings,
-        after=fit_probability(_logit(ranked[0]), second.wrong[0]),
+        after=fit_probability(_logit(ranked[0]), asked.wrong[0, second]),
         absence=absence,
-        present_below=float(np.quantile(absence(second.scores[0]), PRESENT, method="higher"))
-        if known.any()
-        else np.inf,
-        thresholds=np.unique(np.quantile(rankings[0](there), QUANTILES)),
+        present_below=float(np.quantile(unlike, PRESENT, method="higher")) if knows else np.inf,
+        thresholds=np.unique(np.quantile(rankings[0](first.scores[0]), QUANTILES)),
         ranked=ranked,
-        wrong=second.wrong,
-        ranks=second.ranks,
-        classes=index[~teaches],
+        wrong=asked.wrong[:, second],
+        ranks=asked.ranks[second],
+        classes=index[second],
     )
+
+
+def _teach(asked: Asked) -> tuple[tuple[Probability, ...], Probability]:
+    """What ranks first answers at each level, and what tells queries whose class is missing."""
+    penalty = PENALTIES if asked.scores.shape[2] == len(PENALTIES) else 1.0
+    rankings = tuple(fit_probability(*level, penalty=penalty) for level in zip(asked.scores, asked.wrong, strict=True))
+    there, gone = asked.scores[0], asked.removed[np.isfinite(asked.removed).all(1)]
+    return rankings, fit_probability(np.concatenate([there, gone]), np.repeat([False, True], [len(there), len(gone)]))
+
+
+def _rank(rankings: tuple[Probability, ...], scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "levels n"]:
+    return np.stack([ranking(level) for ranking, level in zip(rankings, scores, strict=True)])
 
 
 def _finite(value: float) -> float | None:

@@ -50,8 +50,9 @@ class Reliance(NamedTuple):
     def lines(self, *risks: float) -> Iterator[str]:
         """What was promised and what came out, for people."""
         figures, about, others = self.figures(*risks), self.about, len(np.unique(self.asked.classes))
-        whose = "test classes" if about["on"] == "test" else "validation classes, as test classes are few"
-        yield f"  answers: calibrated on {about['classes']} {whose}, held against {others} others"
+        whose = "test" if about["on"] == "test" else "validation"
+        few = "" if about["on"] == "test" else ", cross-fitted, as test classes are few"
+        yield f"  answers: calibrated on {about['classes']} {whose} classes{few}, held against {others} others"
         if about["size"] != self.gallery:
             yield f"    they searched {about['size']:,} images, the others {self.gallery:,}: no guarantee carries over"
         error, auroc = figures["calibration_error"], figures["answer_auroc"]
@@ -106,7 +107,8 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
     if learned is None or len(np.unique(learned.classes)) < FEWEST or not len(judged.classes):
         return None
     about |= {"queries": len(learned.classes), "classes": len(np.unique(learned.classes))}
-    return Reliance(calibrate_answers(learned), judged, gallery, tuple(source.level_names), about)
+    made = calibrate_answers(learned, cross_fit=validated is not None)
+    return Reliance(made, judged, gallery, tuple(source.level_names), about)
 
 
 def calibrating(config: ConfigDict, source: Source) -> list[int]:

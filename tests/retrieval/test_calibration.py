@@ -79,6 +79,23 @@ def test_classes_that_prove_have_no_part_in_what_is_learned():
     np.testing.assert_array_equal(turned.wrong, ~made.wrong)
 
 
+def test_cross_fitted_each_quarter_is_judged_by_the_others():
+    asked = world(22, np.random.default_rng(2))
+    made = calibrate_answers(asked, cross_fit=True)
+    np.testing.assert_array_equal(np.sort(made.classes), asked.classes)
+    rows = np.concatenate([np.flatnonzero(asked.classes == name) for name in dict.fromkeys(made.classes)])
+    np.testing.assert_array_equal(made.wrong, asked.wrong[:, rows])
+    for name in np.unique(made.classes):
+        turned = calibrate_answers(
+            asked._replace(wrong=np.where(asked.classes == name, ~asked.wrong, asked.wrong)), cross_fit=True
+        )
+        kept = (turned.ranked == made.ranked).all(0)
+        assert kept[made.classes == name].all()  # of the quarter that it is in
+        assert 5 <= len(np.unique(made.classes[kept])) <= 6
+    whole = calibrate_answers(asked)
+    assert not np.array_equal(whole.rankings[0].weights, made.rankings[0].weights)  # all teach what queries meet
+
+
 def test_a_class_that_is_not_there_is_noticed_and_few_that_are_there_are_taken_for_it():
     made = calibrate_answers(world(200, np.random.default_rng(5)))
     others = world(2000, np.random.default_rng(6))

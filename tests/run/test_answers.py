@@ -80,9 +80,10 @@ def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     assert made.about == {"on": "validation", "size": 60, "queries": 60, "classes": 12}
     assert set(made.asked.classes) == set(range(20))
     first, second, *_ = made.lines()
-    assert "12 validation classes, as test classes are few, held against 20 others" in first
+    assert "12 validation classes, cross-fitted, as test classes are few, held against 20 others" in first
     assert second.endswith("they searched 60 images, the others 100: no guarantee carries over")
     assert made.figures(0.2)["answers_needed@0.2"] <= 100
+    assert set(made.calibration.classes) == set(range(12))  # all of them prove
     assert relied(source, evaluation) is None
     assert relied(*evaluated(60), calibration=0.0) is None
     assert relied(*evaluated(2, each=1), validation, validated) is None  # one image to be found
