@@ -18,13 +18,12 @@ import csv
 import dataclasses
 import gzip
 import re
-import shutil
-import subprocess
 import tempfile
 import unicodedata
 from pathlib import Path
 
 import numpy as np
+from debian_packages import unpacked
 from glyph_drawings import SAME, SIZE, centered, coarse, distinguishable, drawings, own
 from PIL import Image
 
@@ -120,24 +119,6 @@ def classes(fonts: dict[Design, Path], found: dict[str, tuple[str, str]]) -> dic
                     looks[character].append(look)
                     images[character][design.name] = centered(drawn[character])
     return {c: drawn for c, drawn in images.items() if len(drawn) >= FEWEST}
-
-
-def unpacked(packages: list[str], folder: Path) -> None:
-    """Fetch Debian packages by name and unpack each into a folder of its name."""
-    for program in ("apt-get", "apt-cache", "dpkg-deb"):
-        if not shutil.which(program):
-            raise SystemExit(f"{program} not found: build on Debian, or give the unpacked packages by --fonts DIR")
-    shown = subprocess.run(["apt-cache", "show", "--no-all-versions", *packages], capture_output=True, text=True)
-    known = [p for p in packages if re.search(f"^Package: {re.escape(p)}$", shown.stdout, re.MULTILINE)]
-    if not known:
-        raise SystemExit("apt-cache knows none of the packages: run `apt-get update` first")
-    fetched = subprocess.run(["apt-get", "download", "-q", *known], cwd=folder, capture_output=True, text=True)
-    if fetched.returncode:
-        raise SystemExit(f"apt-get download: {fetched.stderr.strip().rpartition(chr(10))[2]}")
-    for package in known:
-        archive = next(folder.glob(f"{package}_*.deb"))
-        subprocess.run(["dpkg-deb", "-x", archive, folder / package], check=True)
-        archive.unlink()
 
 
 def located(wanted: list[Design], folder: Path) -> dict[Design, Path]:

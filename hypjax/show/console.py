@@ -45,7 +45,13 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
         )
     found = figures["recall@1"]
     bare = figures.get("body_recall@1", found)
-    if found < bare - WORSE:
+    before = figures.get("body_before_recall@1", found)
+    if found < before - WORSE:
+        yield (
+            f"  warning: the encoder's bare features found more by cosine before it was trained ({before:.3f} against "
+            f"{found:.3f}): it had too little to learn from; `frozen` behind the colon leaves it as it is"
+        )
+    elif found < bare - WORSE:
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
             f"{bare:.3f}); try a larger head.dim or, where it is not set, head=discriminant behind the colon"

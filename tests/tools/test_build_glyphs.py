@@ -1,6 +1,5 @@
 import csv
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -158,21 +157,3 @@ def test_the_folder_is_a_source_and_the_same_each_time(glyphs, tmp_path, monkeyp
     assert list(source.level_names) == ["block", "script"]
     assert len(source.class_names) == 4
     assert len(source.labels) == len([f for f in files if f.suffix == ".png"])
-
-
-def test_what_is_missing_is_said_in_a_line(glyphs, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"^apt-get not found"):
-        glyphs.unpacked(["fonts-one"], tmp_path)
-
-    def answer(command, **_):
-        shown = "Package: fonts-one\n" if "fonts-one" in command else ""
-        failed = command[0] == "apt-get"
-        return subprocess.CompletedProcess(command, failed, shown, "W: careful\nE: no route" if failed else "")
-
-    monkeypatch.setattr(glyphs.shutil, "which", lambda program: program)
-    monkeypatch.setattr(glyphs.subprocess, "run", answer)
-    with pytest.raises(SystemExit, match="apt-get update"):
-        glyphs.unpacked(["fonts-two"], tmp_path)
-    with pytest.raises(SystemExit, match=r"^apt-get download: E: no route$"):
-        glyphs.unpacked(["fonts-one", "fonts-two"], tmp_path)

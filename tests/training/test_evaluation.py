@@ -33,6 +33,14 @@ def test_a_warning_when_the_embedding_finds_a_point_less_than_its_encoder():
     assert "finds less than the encoder's bare features by cosine (0.589 against 0.600)" in line
 
 
+def test_a_warning_when_training_has_made_the_encoder_worse():
+    figures = {"saturated_share": 0.0, "recall@1": 0.555, "body_recall@1": 0.591}
+    assert not list(warnings({**figures, "body_recall@1": 0.555, "body_before_recall@1": 0.564}))
+    (line,) = warnings({**figures, "body_before_recall@1": 0.723})
+    assert "found more by cosine before it was trained (0.723 against 0.555)" in line
+    assert "`frozen` behind the colon" in line
+
+
 @pytest.mark.slow
 def test_the_plain_searches_stand_beside_the_embedding_on_the_console():
     figures = on_a_line(untrained={"sign": -1.0}).figures
