@@ -9,9 +9,10 @@ classes teach it, if they are honest: of a head that never saw the class. Four t
     cross-fitted margin by how much: distance to the nearest right image − distance to the nearest wrong one
 
 are learned by the regressions of `predictors.py` (linear, networks of two hidden layers, kernel ridge) on the images as
-they are and one degraded view of each. The retrieval head is a plain Hyp-ViT head, which no predictor touches: recall
-cannot suffer. The last row adds the ranks of the last predictor and of the distance to the nearest neighbor, which
-needs a search.
+they are and one degraded view of each; by some of them from the encoder's earlier stages, too. The retrieval head is a
+plain Hyp-ViT head, which no predictor touches: recall cannot suffer. `spread` learns nothing: it is how far, in the
+mean, an embedding lies from those of the same image turned, cropped and recolored at random. The last row adds the
+ranks of the last predictor and of the distance to the nearest neighbor, which needs a search.
 
     python evidence/failure_regression.py --split validation --seeds 5 --out runs/failure_regression.json
 """
@@ -23,26 +24,25 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
+from failure_data import Data, load, own
 from predictors import REGRESSIONS
 
-from hypjax import encoders, losses
-from hypjax.data.emoji import Emoji
-from hypjax.data.transforms import DEGRADATIONS, DRAWINGS, EvaluationTransform, RandomDegradation, TrainTransform
+from hypjax import losses
 from hypjax.encoders.head import Head, calibrate
 from hypjax.geometry import poincare
 from hypjax.retrieval import auroc, distance_ratio
-from hypjax.training.features import FeatureStore
 
-PIXELS, LEVELS, QUERIES, FOLDS, ROUNDS = 96, (0.25, 0.5, 0.75, 1.0), 384, 4, 3
+FOLDS, ROUNDS = 4, 3
 STEPS, CLASSES, SAMPLES = 420, 48, 3
 DISTANCE = partial(poincare.pairwise_dist, c=0.1)
+# What learns, and what it is shown; the last is added to the distance.
+REGRESSORS = {f"{name} of all stages": (REGRESSIONS[name], np.asarray) for name in ("ridge", "kernel ridge")}
+REGRESSORS |= {name: (regression, own) for name, regression in REGRESSIONS.items()}
 HEAD = Head(dim=256, clip_radius=2.3, kernel_init="pca", dropout=0.2, start_radius=1.15)
 OPTIMIZER = optax.chain(
     optax.clip_by_global_norm(3.0),
@@ -50,73 +50,10 @@ OPTIMIZER = optax.chain(
 )
 
 
-class Data(NamedTuple):
-    """Frozen features of training and scored images, as they are and degraded.
-
-    Attributes:
-      labels: of the training images [n].
-      views: of the training images, as they are first [views, n, features].
-      degraded: one degraded view of each training image [n, features].
-      level: of its degradation [n].
-      held_labels: of the scored images [m].
-      held: their features [m, features].
-      chosen: which of them are degraded [q].
-      queries: features of those, by kind of degradation, level after level [4 q, features].
-    """
-
-    labels: np.ndarray
-    views: np.ndarray
-    degraded: np.ndarray
-    level: np.ndarray
-    held_labels: np.ndarray
-    held: np.ndarray
-    chosen: np.ndarray
-    queries: dict[str, np.ndarray]
-
-
-class _View(NamedTuple):
-    transform: TrainTransform
-    share: float
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        return RandomDegradation(self.share)(self.transform(image, rng), rng)
-
-
-class _Clean(NamedTuple):
-    transform: EvaluationTransform
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        return self.transform(image, rng), self.transform.level
-
-
-def load(split: str, directory: Path) -> Data:
-    """Features of the packaged encoder, computed once and kept in `directory`."""
-    encoder = encoders.create("efficientnet_lite0")
-    weights = encoders.load_weights(encoders.packaged_weights("efficientnet_lite0"), encoder, image_size=PIXELS)
-    expected = encoders.preprocessing("efficientnet_lite0")
-    mean, std = (jnp.asarray(x)[None, None, None] for x in (expected.mean, expected.std))
-    encode = jax.jit(lambda images: encoder.apply(weights, (images / 255.0 - mean) / std, train=False))
-    store = FeatureStore(directory, encode, key="failure_regression", batch=128)
-    train, held = Emoji("train"), Emoji(split)
-    augment = TrainTransform(PIXELS, **DRAWINGS)
-    views = [store.features(train, _Clean(EvaluationTransform(PIXELS)))[0]]
-    views += [store.features(train, _View(augment, 0.0), seed=seed)[0] for seed in (1, 2, 3)]
-    degraded, level = store.features(train, _View(augment, 1.0), seed=4)
-    chosen = np.unique(np.linspace(0, len(held) - 1, min(QUERIES, len(held))).astype(int))
-
-    def damaged(kind: str) -> np.ndarray:
-        transforms = [EvaluationTransform(PIXELS, degradation=kind, level=level) for level in LEVELS]
-        return np.concatenate([store.features(held, _Clean(transform))[0][chosen] for transform in transforms])
-
-    clean = store.features(held, _Clean(EvaluationTransform(PIXELS)))[0]
-    queries = {kind: damaged(kind) for kind in DEGRADATIONS}
-    return Data(train.labels, np.stack(views), degraded, level, held.labels, clean, chosen, queries)
-
-
 @jax.jit
 def embed(params: dict, features: jax.Array) -> jax.Array:
     """Features to points of the ball."""
-    return poincare.expmap0(HEAD.apply(params, features), c=0.1)
+    return poincare.expmap0(HEAD.apply(params, own(features)), c=0.1)
 
 
 def batches(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -145,10 +82,10 @@ def step(params: dict, state: optax.OptState, average: dict, x: jax.Array, y: ja
 def train_head(data: Data, rows: np.ndarray, seed: int) -> dict:
     """Trains a head on some of the training images; returns its averaged weights."""
     key, rng = jax.random.key(seed), np.random.default_rng(seed)
-    params = calibrate(HEAD, HEAD.init(key, data.views[0, :2]), data.views[0][rows][::6])
+    params = calibrate(HEAD, HEAD.init(key, own(data.views[0, :2])), own(data.views[0][rows][::6]))
     state, average = OPTIMIZER.init(params), params
     for number, batch in enumerate(batches(rows, data.labels, rng)):
-        x = data.views[rng.integers(len(data.views), size=len(batch)), batch]
+        x = own(data.views[rng.integers(len(data.views), size=len(batch)), batch])
         params, state, average = step(params, state, average, x, data.labels[batch], jax.random.fold_in(key, number))
     return average
 
@@ -158,12 +95,12 @@ def search(
     items: np.ndarray,
     labels: np.ndarray,
     item_labels: np.ndarray,
-    own: np.ndarray,
+    itself: np.ndarray,
     **options: Callable,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the nearest right minus to the nearest wrong item [n], and to the two nearest [n, 2]."""
     distances = np.array(jax.jit(options.get("distance", DISTANCE))(queries, items))
-    distances[np.arange(len(queries)), own] = np.inf
+    distances[np.arange(len(queries)), itself] = np.inf
     right = labels[:, None] == item_labels[None]
     margin = np.where(right, distances, np.inf).min(1) - np.where(right, np.inf, distances).min(1)
     return margin, np.partition(distances, 1, axis=1)[:, :2]
@@ -180,16 +117,16 @@ def cross_fitted_margins(data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]
         for fold in range(FOLDS):
             params = train_head(data, np.flatnonzero(folds != fold), seed=1000 * (seed + 1) + FOLDS * number + fold)
             rest = np.flatnonzero(folds == fold)
-            own, labels = np.arange(len(rest)), data.labels[rest]
+            who = (data.labels[rest], data.labels[rest], np.arange(len(rest)))
             items = embed(params, data.views[0][rest])
-            clean[number, rest] = search(items, items, labels, labels, own)[0]
-            degraded[number, rest] = search(embed(params, data.degraded[rest]), items, labels, labels, own)[0]
+            clean[number, rest] = search(items, items, *who)[0]
+            degraded[number, rest] = search(embed(params, data.degraded[rest]), items, *who)[0]
     return clean, degraded
 
 
 def targets(data: Data, seed: int) -> dict[str, np.ndarray]:
     """What each target says of the training images, then of their degraded views [2 n]."""
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (data.views[0], data.degraded)]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in map(own, (data.views[0], data.degraded))]
     everything = (unit[0], data.labels, data.labels, np.arange(len(data.labels)))
     bare = [search(x, *everything, distance=lambda x, y: 1 - x @ y.T)[0] > 0 for x in unit]
     margins = cross_fitted_margins(data, seed)
@@ -205,29 +142,28 @@ def targets(data: Data, seed: int) -> dict[str, np.ndarray]:
 def measure(data: Data, seed: int) -> dict[str, dict[str, float]]:
     """AUROC of every predictor and baseline, by row and column; the row `head` has the recall."""
     params = train_head(data, np.arange(len(data.labels)), seed)
-    items = embed(params, data.held)
-    margin, nearest = search(items, items, data.held_labels, data.held_labels, np.arange(len(items)))
-    questions = {"clean": (data.held, margin > 0, nearest)}
-    for kind, features in data.queries.items():
-        own = np.tile(data.chosen, len(LEVELS))
-        margin_of_kind, nearest = search(embed(params, features), items, data.held_labels[own], data.held_labels, own)
-        questions[kind] = (features, margin_of_kind > 0, nearest)
-    rows = {"head": {kind: 1 - float(wrong.mean()) for kind, (_, wrong, _) in questions.items()}}
-    rows["nearest distance"] = {kind: auroc(d[:, 0], wrong) for kind, (_, wrong, d) in questions.items()}
-    rows["distance ratio"] = {kind: auroc(distance_ratio(d), wrong) for kind, (_, wrong, d) in questions.items()}
+    items = embed(params, data.queries["clean"].features)
+    rows: dict[str, dict[str, float]] = {name: {} for name in ("head", "nearest distance", "distance ratio", "spread")}
+    wrong, nearest = {}, {}
+    for kind, (of, features, views) in data.queries.items():
+        points = embed(params, features)
+        margin, found = search(points, items, data.held_labels[of], data.held_labels, of)
+        wrong[kind], nearest[kind] = margin > 0, found[:, 0]
+        rows["head"][kind] = 1 - float(wrong[kind].mean())
+        rows["nearest distance"][kind] = auroc(found[:, 0], wrong[kind])
+        rows["distance ratio"][kind] = auroc(distance_ratio(found), wrong[kind])
+        spread = np.mean([poincare.dist(points, embed(params, view), c=0.1) for view in views], axis=0)
+        rows["spread"][kind] = auroc(spread, wrong[kind])
     seen = np.concatenate([data.views[0], data.degraded]).astype(np.float64)
     wanted = targets(data, seed)
-    for name, regression in REGRESSIONS.items():
-        fit = regression(seen)
+    for name, (regression, known) in REGRESSORS.items():
+        fit = regression(known(seen))
         for target, values in wanted.items():
             predict = fit(values)
-            rows[f"{name}, {target}"] = {
-                kind: auroc(predict(features), wrong) for kind, (features, wrong, _) in questions.items()
-            }
-    both = {}
-    for kind, (features, wrong, nearest) in questions.items():
-        ranks = [scipy.stats.rankdata(values) for values in (predict(features), nearest[:, 0])]
-        both[kind] = auroc(ranks[0] + ranks[1], wrong)
+            told = {kind: predict(known(query.features)) for kind, query in data.queries.items()}
+            rows[f"{name}, {target}"] = {kind: auroc(score, wrong[kind]) for kind, score in told.items()}
+    rank = scipy.stats.rankdata
+    both = {kind: auroc(rank(score) + rank(nearest[kind]), wrong[kind]) for kind, score in told.items()}
     return rows | {f"{name}, {target}, and nearest distance": both}
 
 
