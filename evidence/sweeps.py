@@ -45,6 +45,18 @@ SPACES = {
     "sphere_t0.05": "geometry=sphere,distance=cosine,loss.temperature=0.05",
     "sphere_t0.07": "geometry=sphere,distance=cosine,loss.temperature=0.07",
 }
+SHAPES = {  # what else is tuned, at the best temperature: centering, and size or kind of distance
+    "center": "head.normalize=center",
+    "half": "head.clip_radius=1.15,head.start_radius=0.575",
+    "double": "head.clip_radius=4.6,head.start_radius=2.3",
+    "geodesic": "distance=geodesic",
+}
+CHOSEN = {  # by Recall@1 on the validation classes with the first seed
+    "ball": SPACES["ball_t0.1"],
+    "lorentz": "geometry=lorentz,loss.temperature=0.1",
+    "flat": f"{SPACES['flat_t0.05']},{SHAPES['double']}",
+    "sphere": SPACES["sphere_t0.05"],
+}
 PLAIN = ["recall@1", "map@r", "body_recall@1", "direction_recall@1", "direction_agreement", "saturated_share"]
 KINDS = ("blur", "noise", "occlusion")
 DOUBT = ["uncertainty_auroc", "uncertainty_auroc_nearest_distance", "uncertainty_auroc_distance_ratio"]
@@ -235,6 +247,23 @@ def spaces() -> Sweep:
     return Sweep({name: f"{KEPT},{words}" for name, words in SPACES.items()}, PLAIN, seeds="0,1,2")
 
 
+def spaces_shaped() -> Sweep:
+    """What else a geometry has to tune, at the temperature that `spaces` chose with its first seed."""
+    shapes = dict.fromkeys(("ball_t0.1", "flat_t0.05"), ("center", "half", "double"))
+    shapes["sphere_t0.05"] = ("center", "geodesic")
+    entries = {
+        f"{name}_{shape}": f"{KEPT},{SPACES[name]},{SHAPES[shape]}" for name, more in shapes.items() for shape in more
+    }
+    entries["sphere_t0.1"] = f"{KEPT},geometry=sphere,distance=cosine,loss.temperature=0.1"
+    return Sweep(entries, PLAIN, seeds="0")
+
+
+def spaces_final() -> Sweep:
+    """The test classes, once: each geometry as `spaces` and `spaces_shaped` chose it; Lorentz as the ball is."""
+    entries = {name: f"{KEPT},{words}" for name, words in CHOSEN.items()}
+    return Sweep(entries, PLAIN, split="test")
+
+
 def spaces_together() -> Sweep:
     """An objective summed over two spaces, and each of them alone, under a kept head, fine-tuned on small pictures."""
     entries = {name: f"{KEPT},{SPACES[name]}" for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")}
@@ -331,6 +360,8 @@ SWEEPS = {
     "heads": heads,
     "methods": methods,
     "spaces": spaces,
+    "spaces_shaped": spaces_shaped,
+    "spaces_final": spaces_final,
     "spaces_together": spaces_together,
     "dimensions": dimensions,
     "trees": trees,
