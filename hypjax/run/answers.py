@@ -111,6 +111,15 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
     return Reliance(made, judged, gallery, tuple(source.level_names), about)
 
 
+def unlearned(config: ConfigDict) -> Iterator[str]:
+    """That nothing could be calibrated, and what it takes, for people; nothing where it is switched off."""
+    if config.evaluation.calibration:
+        yield (
+            f"  answers are not calibrated: it takes {FEWEST} classes of two images or more, of the "
+            f"{config.evaluation.calibration:.0%} of the test classes that would, or of the validation classes"
+        )
+
+
 def calibrating(config: ConfigDict, source: Source) -> list[int]:
     """The test classes to calibrate on, of those with two images or more."""
     several = np.bincount(source.labels, minlength=len(source.class_names)) > 1

@@ -16,7 +16,7 @@ from hypjax.config.inputs import create_inputs
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.source import digest
-from hypjax.run import manifest, results, starting
+from hypjax.run import answers, manifest, results, starting
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.compiled import Ahead
 from hypjax.run.hooks import Fitting, Logging, Profiling, Saving, Stop, Validating
@@ -233,7 +233,7 @@ class Training:
             results.write_results(run, self.setup.splits.test, scored, step=step, finished=True)
             for line in (
                 *console.summary("test", scored.figures),
-                *(scored.reliance.lines() if scored.reliance else ()),
+                *(scored.reliance.lines() if scored.reliance else answers.unlearned(config)),
                 *console.warnings(scored.figures),
             ):
                 self.say(line)
