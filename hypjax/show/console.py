@@ -49,8 +49,8 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
     if found < before - WORSE:
         yield (
             f"  warning: the encoder's bare features found more by cosine before it was trained ({before:.3f} against "
-            f"{found:.3f}): it had too little to learn from; `frozen` behind the colon leaves it as it is, and a larger "
-            "head.dim shows more of it"
+            f"{found:.3f}): it had too little to learn from; `frozen` behind the colon leaves it as it is, and a "
+            "larger head.dim shows more of it"
         )
     elif found < bare - WORSE:
         yield (
