@@ -117,8 +117,13 @@ def listed(file: Path, paths: Sequence[str]) -> Labeling:
     """The label of each image, and those above it, by a listing or by the file of features that was embedded.
 
     Raises:
+      UsageError: it is a folder.
       DataError: the file is damaged, or lacks an image, or its labels form no tree.
     """
+    if file.is_dir():
+        raise UsageError(
+            f"{file} is a folder: without --labels an image's class is the folder that it was embedded from"
+        )
     if file.suffix.lower() in SUFFIXES:
         source = Features(file)
         names, of_classes = source.names().tolist(), [("label", source.class_names), *source.levels]

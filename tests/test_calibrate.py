@@ -114,6 +114,8 @@ def test_a_listing_says_the_classes_of_a_flat_folder(tmp_path):
     index, listing = index_of(tmp_path / "flat.npz", names=names), tmp_path / "labels.csv"
     with pytest.raises(UsageError, match="images lie outside of class folders"):
         calibrate.calibrate(index)
+    with pytest.raises(UsageError, match="is a folder: without --labels"):
+        calibrate.calibrate(index, tmp_path)
     listing.write_text("path,label\n" + "".join(f"{name},{i // 4}\n" for i, name in enumerate(names[:-3])))
     with pytest.raises(DataError, match=r"has no label for 3 of 240 images, such as 237.png"):
         calibrate.calibrate(index, listing)
