@@ -46,7 +46,7 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
     found = figures["recall@1"]
     bare = figures.get("body_recall@1", found)
     before = figures.get("body_before_recall@1", found)
-    if found < before - WORSE:
+    if max(found, bare) < before - WORSE:
         yield (
             f"  warning: the encoder's bare features found more by cosine before it was trained ({before:.3f} against "
             f"{found:.3f}): it had too little to learn from; `frozen` behind the colon leaves it as it is, and a "

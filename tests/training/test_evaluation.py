@@ -39,6 +39,8 @@ def test_a_warning_when_training_has_made_the_encoder_worse():
     (line,) = warnings({**figures, "body_before_recall@1": 0.723})
     assert "found more by cosine before it was trained (0.723 against 0.555)" in line
     assert "`frozen` behind the colon" in line
+    (line,) = warnings({**figures, "body_before_recall@1": 0.591})  # of an encoder that was not trained
+    assert "finds less than the encoder's bare features" in line
 
 
 @pytest.mark.slow
