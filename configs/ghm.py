@@ -9,7 +9,7 @@ Command:   python -m hypjax.train --config configs/ghm.py
 Override:  python -m hypjax.train --config configs/ghm.py:geometry=euclidean --config.hybrid.alpha=0.5
 Smoke run: python -m hypjax.train --config configs/ghm.py:quick
 Measured:  Recall@1 0.666 ± 0.010 on frozen features (`:frozen`), validation classes, 3 seeds, untuned;
-           `configs/hyp_vit.py` 0.664 ± 0.008. Fine-tuning has not been measured.
+           `configs/hyp_vit.py` 0.664 ± 0.008. Fine-tuned: small pictures, seed 0 (evidence, section 7).
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,7 @@ Override:  python -m hypjax.train --config configs/hyp_uml.py:geometry=sphere --
 Smoke run: python -m hypjax.train --config configs/hyp_uml.py:quick
 Benchmark: python -m hypjax.train --config configs/hyp_uml.py:data=cub,data_dir=DIR,encoder=dino_vits16,weights=FILE
 Measured:  test Recall@1 0.640 ± 0.005 (the encoder's bare features 0.602), AUROC of u 0.616 ± 0.017, rank correlation
-           of u with blur, noise and occlusion 0.48, 0.40 and 0.37; five seeds (Python 3.11, jax 0.9.2). With
+           of u with blur, noise and occlusion 0.48, 0.39 and 0.37; five seeds (Python 3.11, jax 0.9.2). With
            `head=trained` 0.551, 0.605 and 0.52, 0.46, 0.54, five to six minutes each on two CPU cores
 Published: no figure is quoted, and on the benchmarks none was measured here
 """

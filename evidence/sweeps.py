@@ -3,8 +3,9 @@
     python evidence/sweeps.py geometries
 
 calls `hypjax.compare` with the configs listed below, into runs/evidence/NAME; whatever else is said goes to it too. The
-figures of all runs are then kept in evidence/results/NAME.json, from which `evidence/plots.py` draws. Those that end in
-`_test`, whose settings the others chose, score the test classes; all others look at the validation classes alone.
+figures of all runs are then kept in evidence/results/NAME.json, from which `evidence/plots.py` draws. Those with
+`final` in their name and `finetuned`, whose settings the others chose, score the test classes; all others look at the
+validation classes alone.
 `--print` shows the configs and trains nothing.
 """
 

@@ -69,6 +69,16 @@ class Reliance(NamedTuple):
             cells = [f"{given:.1%} ({wrong:.1%})" if given else "none is proven" for given, wrong in pairs]
             yield f"    {f'at most {risk:.0%} may be wrong':24}" + "".join(f"{cell:>17}" for cell in cells)
 
+    @property
+    def promise(self) -> str:
+        """How sure it is that answers are as good as is promised, and from what that was learned, in sentences."""
+        if self.about["on"] == "test":
+            return f"That holds with a probability of 90 %, and was learned from {self.about['classes']} test classes."
+        return (
+            f"That was learned from {self.about['classes']} validation classes, as test classes are few; they served "
+            "other choices before and searched a gallery of their own, so that no guarantee carries over."
+        )
+
     def told(self) -> tuple[np.ndarray, np.ndarray]:
         """The chance of being wrong that the first answer to each query is told, and whether it is."""
         return self.calibration.probability(self.asked.scores), self.asked.wrong[0]

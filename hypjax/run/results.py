@@ -93,7 +93,7 @@ def write_results(run: Run, source: Source, scored: Scored, *, step: int, finish
 
     reliance = scored.reliance
     draw(run.workdir, source, scored.evaluation, scored.shown, run.metrics, reliance.told() if reliance else None)
-    write_page(run, scored.figures, step=step, finished=finished)
+    write_page(run, scored.figures, step=step, finished=finished, promise=reliance.promise if reliance else "")
     if reliance is None and finished:
         (run.workdir / "calibration.json").unlink(missing_ok=True)
     elif reliance is not None and finished:
@@ -102,7 +102,9 @@ def write_results(run: Run, source: Source, scored: Scored, *, step: int, finish
     atomic.write_json(run.workdir / name, as_json(scored.figures))
 
 
-def write_page(run: Run, figures: Mapping[str, float], *, step: int, finished: bool, split: str = "test") -> None:
+def write_page(
+    run: Run, figures: Mapping[str, float], *, step: int, finished: bool, split: str = "test", promise: str = ""
+) -> None:
     """Writes `report.html`, with the pictures that are in the workdir.
 
     Args:
@@ -111,6 +113,7 @@ def write_page(run: Run, figures: Mapping[str, float], *, step: int, finished: b
       step: of the state that they are of.
       finished: whether nothing is left to do.
       split: whose figures they are.
+      promise: of the answers, see `Reliance.promise`.
     """
     status = f"finished after {run.steps} steps" if finished else f"step {step} of {run.steps}"
     if finished and step != run.steps:
@@ -126,6 +129,7 @@ def write_page(run: Run, figures: Mapping[str, float], *, step: int, finished: b
         made_with=run.manifest,
         split=split,
         note=gain(run.metrics),
+        promise=promise,
     )
 
 

@@ -52,7 +52,7 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
             f"{found:.3f}): it had too little to learn from; `frozen` behind the colon leaves it as it is, and a "
             "larger head.dim shows more of it"
         )
-    elif found < bare - WORSE:
+    if found < bare - WORSE:
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
             f"{bare:.3f}); try a larger head.dim or, where it is not set, head=discriminant behind the colon"

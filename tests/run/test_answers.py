@@ -79,6 +79,9 @@ def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     made = relied(source, evaluation, validation, validated)
     assert made.about == {"on": "validation", "size": 60, "queries": 60, "classes": 12}
     assert set(made.asked.classes) == set(range(20))
+    assert "12 validation classes" in made.promise
+    assert "no guarantee carries over" in made.promise
+    assert relied(*evaluated(60)).promise.endswith("90 %, and was learned from 18 test classes.")
     first, second, *_ = made.lines()
     assert "12 validation classes, cross-fitted, as test classes are few, held against 20 others" in first
     assert second.endswith("they searched 60 images, the others 100: no guarantee carries over")

@@ -36,7 +36,7 @@ def test_a_warning_when_the_embedding_finds_a_point_less_than_its_encoder():
 def test_a_warning_when_training_has_made_the_encoder_worse():
     figures = {"saturated_share": 0.0, "recall@1": 0.555, "body_recall@1": 0.591}
     assert not list(warnings({**figures, "body_recall@1": 0.555, "body_before_recall@1": 0.564}))
-    (line,) = warnings({**figures, "body_before_recall@1": 0.723})
+    line, _ = warnings({**figures, "body_before_recall@1": 0.723})
     assert "found more by cosine before it was trained (0.723 against 0.555)" in line
     assert "`frozen` behind the colon" in line
     (line,) = warnings({**figures, "body_before_recall@1": 0.591})  # of an encoder that was not trained

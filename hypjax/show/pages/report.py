@@ -74,6 +74,7 @@ def report(
     made_with: Mapping[str, Any] | None = None,
     split: str = "test",
     note: str = "",
+    promise: str = "",
 ) -> None:
     """Writes the page.
 
@@ -88,13 +89,14 @@ def report(
       made_with: from `hypjax.run.manifest`; without it the page says that nothing was recorded.
       split: whose figures these are, `test` or `validation`.
       note: a sentence to stand above the figures.
+      promise: sentences on how sure it is that answers are as good as is promised, and from what that was learned.
     """
     flat, kept = flatten(config), as_path(pictures) / explore.KEPT
     disk = explore.part(json.loads(kept.read_text(encoding="utf-8"))) if kept.is_file() else None
     body = [
         f"<h1>{html.text(title)}</h1>",
         f'<p class="lead">{html.text(summary(flat, status))}</p>',
-        *promises(figures),
+        *promises(figures, promise),
         tiles(figures),
         *headline(figures, split, note),
         *shown(as_path(pictures)),
@@ -123,7 +125,7 @@ def summary(flat: Mapping[str, Any], status: str) -> str:
     return " · ".join(words)
 
 
-def promises(figures: Mapping[str, float | None]) -> Iterator[str]:
+def promises(figures: Mapping[str, float | None], promise: str) -> Iterator[str]:
     """How many queries can be answered with few errors, and whether the promise was kept: what the rest comes to."""
     risks = [name.partition("@")[2] for name in figures if name.startswith("coverage_by_class@")]
     if not risks:
@@ -142,8 +144,8 @@ def promises(figures: Mapping[str, float | None]) -> Iterator[str]:
     yield "<h2>How far answers can be relied on</h2>"
     yield (
         "<p>Not every query has to be answered. Among the answers that are given, the share of wrong ones is to stay "
-        "below what is named, with a probability of 90 %. It was learned from some of the test classes; how many "
-        "queries of the others are answered, and how many of these answers are wrong:</p>"
+        f"below what is named. {html.text(promise)} How many queries of other test classes are answered, and how many "
+        "of these answers are wrong:</p>"
     )
     yield html.table(("Wrong answers", *(f"For {form}{level}" for form in forms for level in levels)), rows)
 

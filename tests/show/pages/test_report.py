@@ -88,7 +88,8 @@ def test_the_page_opens_with_how_far_answers_can_be_relied_on(workdir):
     promised = {"coverage_by_class@0.1": 0.0, "error_by_class@0.1": 0.0, "level_coverage_by_class@0.1": 0.9}
     promised |= {"level_error_by_class@0.1": 0.071, "coverage_by_image@0.1": 0.6, "error_by_image@0.1": 0.081}
     promised |= {"level_coverage_by_image@0.1": 0.95, "level_error_by_image@0.1": 0.09}
-    page = write(workdir, FIGURES | promised)
+    page = write(workdir, FIGURES | promised, promise="Learned of 9 classes & few.")
+    assert "Learned of 9 classes &amp; few." in page
     assert page.index("How far answers can be relied on") < page.index("<h2>Figures")
     told = ["none is proven", "90%, wrong 7.1%", "60%, wrong 8.1%", "95%, wrong 9.0%"]
     assert rows(page)["at most 10%"] == told
