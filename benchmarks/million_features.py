@@ -6,8 +6,8 @@ Run it with:
 
 Makes `DIR/features.npz` unless it is there (`clustered`, seed 0: a class is a random direction within one of a hundred
 groups, a row is its class's direction and noise; rows lie in random order), and runs each program in a process of its
-own. `peak` is the largest resident memory that the system counts for it (`ru_maxrss`), in which pages of the file that
-the system can drop at any time are included; `own` is the largest anonymous memory seen, at four looks a second.
+own. `peak` is the largest resident memory that the system counts for it (`VmHWM`), in which pages of the file that the
+system can drop at any time are included; `own` is the largest anonymous memory seen, both at four looks a second.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def measure(*words: str) -> Measured:
     """
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", *words])
-    own, over = [0], threading.Event()
+    own, peak, over = [0], [0], threading.Event()
 
     def watch() -> None:
         while not over.wait(0.25):
@@ -74,7 +74,8 @@ def measure(*words: str) -> Measured:
                 status = Path(f"/proc/{process.pid}/status").read_text()
             except OSError:
                 return
-            own.extend(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
+            for name, seen in (("RssAnon", own), ("VmHWM", peak)):
+                seen.extend(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -83,7 +84,7 @@ def measure(*words: str) -> Measured:
     watcher.join()
     if status:
         raise SystemExit(f"{' '.join(words)} ended with status {os.waitstatus_to_exitcode(status)}")
-    return Measured(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, max(own))
+    return Measured(time.monotonic() - began, used.ru_utime + used.ru_stime, max(peak), max(own))
 
 
 def main() -> None:
