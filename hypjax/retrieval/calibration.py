@@ -185,7 +185,8 @@ def calibrate_answers(asked: Asked, *, cross_fit: bool = False, seed: int = 0) -
     which the answers are proven, have no part in either; few scores take few classes to learn, and proofs take many.
 
     Where classes are few, each quarter may be judged by what the other three teach, so that all of them prove, and
-    queries by what all of them teach. Since that is not quite what was judged, a guarantee is then an approximation.
+    queries by what all of them teach [ours]. Since that is not quite what was judged, a guarantee is then an
+    approximation.
 
     Args:
         asked: What queries of the calibration classes found, of at least four.

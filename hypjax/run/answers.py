@@ -121,7 +121,7 @@ def rely(config: ConfigDict, evaluation: Evaluation, splits: Splits, validated: 
     return Reliance(made, judged, gallery, tuple(source.level_names), about)
 
 
-def unlearned(config: ConfigDict) -> Iterator[str]:
+def uncalibrated(config: ConfigDict) -> Iterator[str]:
     """That nothing could be calibrated, and what it takes, for people; nothing where it is switched off."""
     if config.evaluation.calibration:
         yield (

@@ -233,7 +233,7 @@ class Training:
             results.write_results(run, self.setup.splits.test, scored, step=step, finished=True)
             for line in (
                 *console.summary("test", scored.figures),
-                *(scored.reliance.lines() if scored.reliance else answers.unlearned(config)),
+                *(scored.reliance.lines() if scored.reliance else answers.uncalibrated(config)),
                 *console.warnings(scored.figures),
             ):
                 self.say(line)

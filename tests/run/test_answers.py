@@ -88,12 +88,12 @@ def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     assert made.figures(0.2)["answers_needed@0.2"] <= 100
     assert set(made.calibration.classes) == set(range(12))  # all of them prove
     assert relied(source, evaluation) is None
-    (line,) = answers.unlearned(default_settings())
+    (line,) = answers.uncalibrated(default_settings())
     assert "it takes 8 classes of two images or more, of the 30% of the test classes" in line
     assert relied(*evaluated(60), calibration=0.0) is None
     off = default_settings()
     off.evaluation.calibration = 0.0
-    assert not list(answers.unlearned(off))
+    assert not list(answers.uncalibrated(off))
     assert relied(*evaluated(2, each=1), validation, validated) is None  # one image to be found
     assert relied(*evaluated(30, each=1), validation, validated) is None  # and all alone in their class
     assert not answers.too_few(default_settings(), evaluated(60)[0])
