@@ -1,0 +1,1 @@
+"""What the sweeps compare, by what they ask about."""

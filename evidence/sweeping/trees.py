@@ -1,0 +1,103 @@
+"""What a known tree teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from sweeping.spaces import KEPT, SPACES
+from sweeping.sweep import RADIUS, TREES, VIT, Sweep
+
+TEACHERS = {  # by what a tree teaches
+    "alone": "regularizer=none",
+    "levels": "regularizer=none,tree.decay=0.5",
+    "nodes": "regularizer=nodes",
+    "cones": "regularizer=nodes+cones",
+    "weak_levels": "regularizer=none,tree.decay=0.15",
+    "weak_nodes": "regularizer=nodes,nodes.weight=0.1",
+    "weak_cones": "regularizer=nodes+cones,nodes.weight=0.1,cones.weight=0.1",
+}
+BEST = ("ball_t0.2_", "flat_t0.2_", "sphere_t0.03_")  # of `trees`, alone, by Recall@1 on the validation classes
+FREE = {  # what a free head is tuned over
+    "ball": ("geometry=poincare", (0.1, 0.2, 0.4)),
+    "flat": ("geometry=euclidean", (0.1, 0.2, 0.4)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.03, 0.07, 0.15)),
+}
+WARMER = {  # than those, of which the highest were the best with few dimensions
+    "ball": ("geometry=poincare", (0.8, 1.6)),
+    "flat": ("geometry=euclidean", (0.8, 1.6)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.3,)),
+}
+LEVELS = [
+    "recall@1",
+    "map@r",
+    *(f"{figure}@{level}" for level in ("subgroup", "group") for figure in ("recall@1", "agreement")),
+    "nearest_lca_height",
+    *(f"radius_order@{level}" for level in ("subgroup", "group")),
+    *TREES,
+    *RADIUS,
+]
+ANSWERS = [  # under a guarantee, of the class or, where that is not sure enough, of a level above it
+    f"{figure}@{risk}"
+    for risk in (0.1, 0.2)
+    for figure in (
+        "level_coverage_by_image",
+        "level_error_by_image",
+        *(f"level_share_{level}" for level in ("class", "subgroup", "group")),
+    )
+]
+
+
+def trees(
+    dim: int = 32,
+    teachers: Sequence[str] = ("alone", "levels", "nodes", "cones"),
+    free: Mapping[str, tuple[str, Sequence[float]]] = FREE,
+) -> Sweep:
+    """What a known tree teaches a free head of so many dimensions, in three geometries at some temperatures each."""
+    entries = {}
+    for name, (space, temperatures) in free.items():
+        for t in temperatures:
+            for teacher in teachers:
+                if "cones" not in teacher or name == "ball":
+                    words = f"{space},loss.temperature={t},head.dim={dim},{TEACHERS[teacher]}"
+                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{words}"
+    return Sweep(entries, LEVELS, seeds="0,1")
+
+
+def weak_trees() -> Sweep:
+    """The same lessons with a smaller weight, at the temperature that is best without any."""
+    entries = trees(teachers=[teacher for teacher in TEACHERS if teacher.startswith("weak")]).entries
+    return Sweep({name: config for name, config in entries.items() if name.startswith(BEST)}, LEVELS, seeds="0,1")
+
+
+def trees_tuned() -> Sweep:
+    """The lessons over all levels under a kept head, fine-tuned on small pictures; the strong one in the ball alone."""
+    runs = [
+        (name, lesson) for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05") for lesson in ("alone", "weak_levels")
+    ]
+    runs.append(("ball_t0.1", "levels"))
+    entries = {f"{name}_{lesson}": f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}" for name, lesson in runs}
+    return Sweep(entries, LEVELS, seeds="0,1,2")
+
+
+def trees_tuned_final() -> Sweep:
+    """The test classes, once: the runs of `trees_tuned`, and what they answer under a guarantee."""
+    return Sweep(trees_tuned().entries, [*LEVELS, *ANSWERS], split="test")
+
+
+def trees_final() -> Sweep:
+    """The test classes, once: no lesson, a weak one and a strong one, at the temperature that is best without any."""
+    every = trees(teachers=("alone", "weak_levels", "levels")).entries
+    return Sweep({name: config for name, config in every.items() if name.startswith(BEST)}, LEVELS, split="test")
+
+
+SWEEPS = {
+    "trees": trees,
+    "trees_8": partial(trees, 8, ("alone", "levels")),
+    "trees_8_warmer": partial(trees, 8, ("alone", "weak_levels", "levels"), WARMER),
+    "trees_256": partial(trees, 256, ("alone", "levels")),
+    "weak_trees": weak_trees,
+    "trees_tuned": trees_tuned,
+    "trees_tuned_final": trees_tuned_final,
+    "trees_final": trees_final,
+}
