@@ -203,19 +203,19 @@ def calibrate_answers(asked: Asked, *, cross_fit: bool = False, seed: int = 0) -
     proves = [quarter == one for one in range(QUARTERS)] if cross_fit else [quarter != 0]
     taught = [_teach(asked.take(~rows)) for rows in proves]
     judged = [asked.take(rows) for rows in proves]
-    ranked = np.concatenate([_rank(one[0], of.scores) for one, of in zip(taught, judged, strict=True)], axis=1)
-    unlike = np.concatenate([one[1](of.scores[0]) for one, of in zip(taught, judged, strict=True)])
+    ranked = np.concatenate([_rank(one.rankings, of.scores) for one, of in zip(taught, judged, strict=True)], axis=1)
+    unlike = np.concatenate([one.absence(of.scores[0]) for one, of in zip(taught, judged, strict=True)])
     first = asked if cross_fit else asked.take(~proves[0])
-    rankings, absence = _teach(first) if cross_fit else taught[0]
+    kept = _teach(first) if cross_fit else taught[0]
     second = np.concatenate([np.flatnonzero(rows) for rows in proves])
     knows = np.isfinite(first.removed).all(1).any()
     return Calibration(
         before=fit_probability(asked.uncertainty[:, None], asked.wrong[0]),
-        rankings=rankings,
+        rankings=kept.rankings,
         after=fit_probability(_logit(ranked[0]), asked.wrong[0, second]),
-        absence=absence,
+        absence=kept.absence,
         present_below=float(np.quantile(unlike, PRESENT, method="higher")) if knows else np.inf,
-        thresholds=np.unique(np.quantile(rankings[0](first.scores[0]), QUANTILES)),
+        thresholds=np.unique(np.quantile(kept.rankings[0](first.scores[0]), QUANTILES)),
         ranked=ranked,
         wrong=asked.wrong[:, second],
         ranks=asked.ranks[second],
@@ -223,12 +223,19 @@ def calibrate_answers(asked: Asked, *, cross_fit: bool = False, seed: int = 0) -
     )
 
 
-def _teach(asked: Asked) -> tuple[tuple[Probability, ...], Probability]:
+class _Taught(NamedTuple):
     """What ranks first answers at each level, and what tells queries whose class is missing."""
+
+    rankings: tuple[Probability, ...]
+    absence: Probability
+
+
+def _teach(asked: Asked) -> _Taught:
     penalty = PENALTIES if asked.scores.shape[2] == len(PENALTIES) else 1.0
     rankings = tuple(fit_probability(*level, penalty=penalty) for level in zip(asked.scores, asked.wrong, strict=True))
     there, gone = asked.scores[0], asked.removed[np.isfinite(asked.removed).all(1)]
-    return rankings, fit_probability(np.concatenate([there, gone]), np.repeat([False, True], [len(there), len(gone)]))
+    absence = fit_probability(np.concatenate([there, gone]), np.repeat([False, True], [len(there), len(gone)]))
+    return _Taught(rankings, absence)
 
 
 def _rank(rankings: tuple[Probability, ...], scores: Float[np.ndarray, "levels n f"]) -> Float[np.ndarray, "levels n"]:
