@@ -60,7 +60,7 @@ CHECKED = [
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 
-LONGEST = ("test_programs", "test_configs", "test_compare", "test_notebooks")
+LONGEST = ("test_programs", "test_resuming", "test_bad_input", "test_configs", "test_compare", "test_notebooks")
 
 
 def pytest_collection_modifyitems(items):

@@ -73,6 +73,21 @@ def run(*words, module="hypjax.train", devices=1, drawn=False):
     return ended, out.getvalue(), err.getvalue()
 
 
+def done(*words, **options):
+    """What a program says that does what it is asked for."""
+    status, out, err = run(*words, **options)
+    assert status == 0, err
+    return out + err
+
+
+def refused(*words, **options):
+    """The one line of a program that refuses what it is asked for."""
+    status, _, err = run(*words, **options)
+    assert status == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
 def unpainted():
     """Pictures are composed and left empty."""
     return mock.patch.object(style, "save", lambda figure, path: path.write_bytes(b""))

@@ -1,6 +1,5 @@
 """Processes that work as one, on this machine: the figures of a single one, whatever becomes of some of them."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ import pytest
 from hypjax.run.metrics import MetricWriter
 from tests.pictures import save_pictures
 from tests.programs import finish, run, start_together, tiny
+from tests.workdirs import results, rows, saved
 
 pytestmark = pytest.mark.slow
 
@@ -30,16 +30,8 @@ WORDS = (
 )
 
 
-def rows(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
 def losses(workdir):
     return {row["step"]: row["loss"] for row in rows(workdir) if "loss" in row}
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 def assert_same_figures(found, expected):
@@ -71,9 +63,9 @@ def stopped_after(step, workdir, words):
 
     with mock.patch.object(MetricWriter, "write", written):
         status, _, err = run(*words)
-    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-    assert (status, saved >= step) == (143, True), err
-    return saved
+    kept = saved(workdir)[-1]
+    assert (status, kept >= step) == (143, True), err
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +128,14 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single
     ends = [finish(process) for process in processes]
     assert time.monotonic() - began < 25
     assert [end[0] for end in ends] == [143] * 4, ends
-    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-    assert between < saved < 30
+    kept = saved(workdir)[-1]
+    assert between < kept < 30
     for end in ends:
-        assert complaints(end)[-1].endswith(f"stopped by SIGTERM, step {saved} is saved; the same command resumes")
+        assert complaints(end)[-1].endswith(f"stopped by SIGTERM, step {kept} is saved; the same command resumes")
 
     ends = [finish(process) for process in start_together(*words, count=2, devices=1)]
     assert [end[0] for end in ends] == [0, 0], ends
-    assert f"resuming after step {saved}" in ends[0][1]
+    assert f"resuming after step {kept}" in ends[0][1]
     assert_same_losses(workdir, single)
     assert_same_figures(results(workdir), results(single))
 

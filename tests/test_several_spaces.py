@@ -16,17 +16,11 @@ from hypjax.show import explore
 from hypjax.stores import embeddings
 from hypjax.stores.gallery import open_gallery
 from tests.pictures import save_pictures
-from tests.programs import LIGHT, THIRDS, run, tiny
+from tests.programs import LIGHT, THIRDS, done, tiny
 from tests.serving.asking import post_picture, served
 
 NAME = "poincare:5+sphere:3@0.5"
 WORDS = (THIRDS, *LIGHT, "--config.steps=2", "--config.learn_curvature=true")
-
-
-def done(*words, **options):
-    ended, out, err = run(*words, **options)
-    assert not ended, err
-    return out
 
 
 @pytest.fixture(scope="module")

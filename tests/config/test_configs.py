@@ -1,7 +1,6 @@
 """Every file of configs/ states what it is, and trains with `:quick`."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypjax.data.emoji import Emoji
 from hypjax.data.source import subset
 from tests.pictures import save_pictures
 from tests.programs import LIGHT, ROOT, THIRDS, run, tiny
+from tests.workdirs import results
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -57,12 +57,8 @@ def test_a_benchmark_brings_its_recipe(method):
     assert config.batch.samples_per_class == (2 if method == "hier" else 9)
 
 
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ghm", "hyp_vit", "tree"])  # for the others see test_programs
+@pytest.mark.parametrize("name", ["ghm", "hyp_vit", "tree"])  # for the others see test_resuming
 def test_quick_trains_and_is_scored(name, tmp_path):
     folder, workdir = save_pictures(tmp_path / "images", classes=10, each=4), tmp_path / "run"
     words = [THIRDS, "--config.batch.classes=4", *(LIGHT if name != "tree" else ())]

@@ -20,6 +20,8 @@ from hypjax.stores import embeddings, extracted, filling, rows
 from hypjax.training import sharding
 from tests.pictures import save_pictures, untrained_run
 from tests.programs import kept_compiled, unpainted
+from tests.workdirs import results
+from tests.workdirs import rows as rows_of
 
 CLASSES, EACH, WIDTH = 12, 6, 16
 
@@ -55,14 +57,6 @@ def finished(file, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "run"
     train.train(settings(file), workdir)
     return workdir
-
-
-def rows_of(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 @pytest.mark.slow
