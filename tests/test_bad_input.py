@@ -7,6 +7,7 @@ import pytest
 from tests.programs import LIGHT, ROOT, THIRDS, done, finish, refused, start, tiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

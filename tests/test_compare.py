@@ -87,6 +87,7 @@ def test_what_is_finished_is_not_trained_again(trainer, tmp_path, capsys):
     assert record(tmp_path)["runs"]["sphere"]["seeds"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DivergedError, UsageError])
 def test_a_run_that_fails_does_not_stop_the_others(kind, trainer, tmp_path, capsys):
     trainer.errors["sphere", 0] = kind("not finite\nat step 3")

@@ -13,6 +13,7 @@ from tests import programs
 from tests.pictures import untrained_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [("test", 7), ("validation", 3)])
 def test_weights_that_are_gone_leave_out_the_figures_before_training_and_nothing_else(
     split, count, tmp_path, monkeypatch

@@ -32,6 +32,7 @@ def run(workdir, index, *more):
     serve.main(["serve", f"--workdir={workdir}", f"--index={index}", *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_comes(indexed, capsys, monkeypatch, number):
     """In this process, whose main thread it takes."""

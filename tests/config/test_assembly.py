@@ -17,6 +17,7 @@ def test_missing_weights_name_the_command(monkeypatch):
         encoders.packaged_weights("efficientnet_lite0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [

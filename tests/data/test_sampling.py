@@ -35,6 +35,7 @@ def test_walks_visit_all_and_pieces_repeat_nothing(count, take):
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(11), [2, 3, 4, 5, 6, 2, 3, 9, 1, 2, 12]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "samples"), [(1, 1), (4, 2), (6, 3), (11, 4), (5, 12)])
 def test_batches_are_class_major_and_balanced(classes, samples):
     sampler = ClassBalanced(LABELS, classes_per_batch=classes, samples_per_class=samples, seed=5)

@@ -51,6 +51,7 @@ def seen(source):
     return sorted(zip(source.labels.tolist(), asking.tolist(), pixels, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_routes_give_the_same_splits(folders, name, caplog):
     with caplog.at_level(logging.WARNING):

@@ -62,6 +62,7 @@ def require_same(found, expected):
             np.testing.assert_array_equal(one[key], other[key])
 
 
+@pytest.mark.slow
 def test_processes_make_what_threads_make_and_end_with_their_parent(folder, tmp_path):
     with subprocess.Popen([sys.executable, "-c", PARENT, str(folder)], stdout=subprocess.PIPE, text=True) as parent:
         workers, source = Processes(2, cache_bytes=2 * 20 * 30 * 3 * 5), ImageFolder(folder)

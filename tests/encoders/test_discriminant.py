@@ -106,6 +106,7 @@ def test_what_cannot_be_fitted_is_refused():
         refit(head, variables, jnp.asarray(x), scatter, shrinkage=0.1)
 
 
+@pytest.mark.slow
 def test_a_head_of_several_spaces_is_fitted_anew_in_each():
     x, labels = sample()
     scatter, params = scatter_of(x, labels), {}

@@ -236,6 +236,7 @@ def test_pca_needs_enough_features():
         fitted(sample(), kernel_init="pca", dim=25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["orthogonal", "residual"])
 def test_a_head_of_several_spaces_is_one_of_each_side_by_side(kernel):
     features = sample()

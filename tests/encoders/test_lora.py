@@ -38,6 +38,7 @@ def block_diagonal(b, parts):
     return full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_adapted_features_are_those_of_the_adapted_kernels(name, random_variables):
     encoder, variables, base = adapted(name, random_variables)
@@ -53,6 +54,7 @@ def test_adapted_features_are_those_of_the_adapted_kernels(name, random_variable
     np.testing.assert_allclose(compiled(encoder)(variables, X), expected, atol=2e-5 * float(abs(expected).max()))
 
 
+@pytest.mark.slow
 def test_the_first_features_are_those_of_the_weights(tmp_path, random_variables):
     name = "siglip_vit_b16"
     encoder, variables, base = adapted(name, random_variables)
@@ -71,6 +73,7 @@ def test_the_first_features_are_those_of_the_weights(tmp_path, random_variables)
     np.testing.assert_array_equal(compiled(encoder)(loaded, X), compiled(plain)(base, X))
 
 
+@pytest.mark.slow
 def test_blocks_however_compiled_are_adapted_alike_and_have_no_gradient_but_the_adapters(random_variables):
     def made(blocks):
         encoder, variables, _ = adapted("dinov3_vits16", random_variables, blocks)

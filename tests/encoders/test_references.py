@@ -23,6 +23,7 @@ def compiled(encoder):
     return jax.jit(encoder.apply)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
 def test_features_are_the_references(name, tmp_path):
     kept = REFERENCES[name]

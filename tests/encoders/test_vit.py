@@ -12,6 +12,7 @@ from hypjax.encoders.vit import TransformerBlock
 TINY = {"width": 8, "depth": 2, "heads": 2, "patch": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters"), [("vit_s16", 21_665_664), ("deit_s16_distilled", 21_666_432)])
 def test_sizes_are_the_published_ones(name, parameters):
     y, variables = jax.eval_shape(

@@ -38,6 +38,7 @@ def case(request, random_variables):
     return name, encoder, random_variables(encoder, jnp.zeros((1, 16, 16, 3)))
 
 
+@pytest.mark.slow
 def test_every_encoder_takes_its_published_names(case, tmp_path):
     name, encoder, variables = case
     prefix = {"vit_s16": "backbone.", "resnet50": "module."}.get(name, "")

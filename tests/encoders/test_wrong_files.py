@@ -37,6 +37,7 @@ def write(folder, shapes):
     return folder / "w.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_file_is_said_to_be_what_it_is(case, tmp_path):
     held, name, words = CASES[case]

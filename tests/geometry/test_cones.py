@@ -72,6 +72,7 @@ def test_the_angle_is_the_one_by_which_a_geodesic_leaves_the_axis(ball_points):
             np.testing.assert_allclose(found(np.float64(x), angles, length), expected, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_cone_within_a_cone_stays_within_it():
     """Transitivity: z in the cone of y and y in that of x puts z in that of x."""
     rng, n, c = np.random.default_rng(0), 4000, 0.7
@@ -107,6 +108,7 @@ def test_a_cone_within_a_cone_stays_within_it():
     assert (excess[2] < -0.01).mean() > 0.3
 
 
+@pytest.mark.slow
 def test_hard_points_give_finite_angles_and_gradients():
     c = 0.5
     far = np.float32([1.0, 0.0, 0.0]) / np.sqrt(c)

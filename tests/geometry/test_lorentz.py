@@ -156,6 +156,7 @@ AT_HARD_POINTS = {
 }
 
 
+@pytest.mark.slow
 def test_values_and_gradients_are_finite_at_hard_points():
     space = np.array([[0, 0], [0, 0], [1, 2], [1, 2], [1, 2 + 1e-6], [1e5, 0], [1e8, 1e8], [-1e5, 1]], np.float32)
     x = jnp.asarray(np.concatenate([0 * space[:, :1] + 1, space], axis=1))

@@ -100,6 +100,7 @@ def found(request):
         return jax.tree.map(np.asarray, everything(MANIFOLDS[request.param]))
 
 
+@pytest.mark.slow
 def test_embed_and_logmap0_are_inverse(found):
     close(found["embedded again"], found["x"])
     close(found["projected"], found["x"])
@@ -172,6 +173,7 @@ def test_the_squared_distance_is_smooth_at_equal_points(name):
         close(second, 2 * square, 1e-5)
 
 
+@pytest.mark.slow
 def test_one_tangent_vector_is_one_point_in_both_models():
     def claims(*spaces):
         tangent = jnp.asarray(0.5 * np.random.default_rng(3).normal(size=(6, 4)))

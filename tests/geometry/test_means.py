@@ -97,6 +97,7 @@ def closed_form(name, m, x):
     return 2 * np.arcsinh(np.sqrt(C * squares / (1 - C * m @ m) / (1 - C * np.sum(x * x, axis=-1)))) / np.sqrt(C)
 
 
+@pytest.mark.slow
 def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(solved):
     name, x, weights, means, _ = solved
     for points, w, mean in zip(drawn(name, x[:2]), weights[:2], drawn(name, means[:2]), strict=True):

@@ -241,6 +241,7 @@ def test_products_of_matrices_run_at_the_highest_precision():
     assert str(backward).count("dot_general") == str(backward).count("Precision.HIGHEST, Precision.HIGHEST") > 0
 
 
+@pytest.mark.slow
 def test_importing_geometry_brings_in_jax_alone():
     heavy = [
         "flax",

@@ -6,6 +6,7 @@ import pytest
 from hypjax.geometry import Euclidean, Lorentz, Poincare, Product, Sphere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Poincare(0.7), Lorentz(0.7), Euclidean()])
 def test_the_squared_sum_is_that_of_the_distance_and_smooth_in_each_component(kind):
     with jax.enable_x64(True):

@@ -30,6 +30,7 @@ def random_distances(n, m, seed=0):
 TAU = 0.3 + 0.05 * np.arange(12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASS_MAJOR)
 def test_class_after_class_it_is_the_authors(name, numeric_gradient, float64):
     labels, m = CLASS_MAJOR[name]

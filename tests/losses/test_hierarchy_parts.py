@@ -91,6 +91,7 @@ def test_ancestors_are_one_of_the_proxies_and_learn_as_a_soft_choice():
     np.testing.assert_allclose(np.asarray(slope)[:, 0], jacobian, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_devices_look_up_anchors_of_their_own_and_send_nothing_in_between(monkeypatch):
     """Values and gradients are those of one device; only before and after the loop does anything cross the network."""
     n, t, p = 13, 3, 4

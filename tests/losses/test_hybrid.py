@@ -121,6 +121,7 @@ def mixed(x, kind, order=2.0):
     return hybrid(Euclidean().pairwise_dist(x, x), divergence(x, x, kind=kind), alpha=0.5, order=order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", METRICS)
 def test_the_gradient_is_zero_where_all_points_coincide(kind):
     x = np.tile(draw(1).astype(np.float32), (4, 1))

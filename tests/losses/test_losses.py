@@ -132,6 +132,7 @@ def test_each_anchor_alone_and_anchors_weighed_are_those_of_the_loop(float64):
         np.testing.assert_allclose(weighed, of_rows(loop, rows), atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_importing_takes_jax_alone():
     heavy = ["flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "matplotlib", "einops", "chex"]
     code = f"import sys, hypjax.losses, hypjax.mining; print([m for m in {heavy} if m in sys.modules])"

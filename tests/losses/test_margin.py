@@ -24,6 +24,7 @@ def triplets(distances, pairs, alpha):
     return jax.grad(loss, (0, 1), has_aux=True)(distances, alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "miner",
     [

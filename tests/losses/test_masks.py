@@ -126,6 +126,7 @@ def in_proxies(similarities, pairs):
     return table.with_gradients(values, similarities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [END, MIDDLE], ids=["at the end", "in the middle"])
 def test_masked_images_change_no_loss_of_proxies(rows, float64):
     labels, where = np.full(N + MORE, 1), np.zeros(N + MORE, bool)

@@ -59,6 +59,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_they_are_those_of_the_loop(name):
     labels = [2, 0, 0, 0, 3, -1, 3]
@@ -87,6 +88,7 @@ def test_a_batch_is_its_own_references():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
 def test_labels_of_any_integers_are_classes(dtype):
     """Neither does 255 of 8 bits wrap to −1, nobody, nor do 250 and −6 meet."""

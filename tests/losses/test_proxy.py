@@ -81,6 +81,7 @@ def random_proxies(shape, seed=1):
     return jnp.array(np.random.default_rng(seed).normal(size=shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch", LABELS)
 def test_values_and_gradients_are_those_of_the_loop(name, batch, points, numeric_gradient, float64):
@@ -105,6 +106,7 @@ def test_defaults_are_those_of_the_loop(points, float64):
         np.testing.assert_allclose(value, loop(x, labels, np.array(proxies)), rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_has_diverged_is_not_hidden(name, points):
     _, settings, shape = CASES[name]

@@ -24,6 +24,7 @@ from tests.losses import table
 U = np.random.default_rng(1).random(12)
 
 
+@pytest.mark.slow
 def test_radial_uncertainty_is_one_minus_the_share_of_the_radius(float64):
     z = np.random.default_rng(0).normal(size=(2, 5, 3))
     z *= np.array([0.0, 0.2, 0.5, 0.9, 0.999])[:, None] / np.linalg.norm(z, axis=-1, keepdims=True) / np.sqrt(0.3)

@@ -59,6 +59,7 @@ def weights(distances, pairs):
     return {name: (mined.positive, mined.negative) for name, mined in table.every_miner(distances, pairs).items()}
 
 
+@pytest.mark.slow
 def test_every_miner_takes_some_of_its_pairs(of_the_ball):
     """Compiled, two batches at once, and row by row: the same."""
     pairs = table.pairs(LABELS)

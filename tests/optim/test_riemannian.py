@@ -253,6 +253,7 @@ def test_it_composes_with_other_parameters():
     np.testing.assert_allclose(moved, [0.1], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rule"),
     [("poincare", "adam"), ("lorentz", "nesterov"), ("euclidean", "momentum"), ("sphere", "sgd")],

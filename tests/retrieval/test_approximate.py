@@ -46,6 +46,7 @@ def built():
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_nearly_all_of_the_nearest_are_found_each_with_its_exact_distance_and_in_its_place(built, geometry, kind):
@@ -83,6 +84,7 @@ def test_lifted_points_would_lead_a_graph_astray(metric):
     assert np.mean([np.isin(*pair).mean() for pair in zip(truth, rows, strict=True)]) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_duplicates_keep_the_lower_row_and_the_excluded_one_is_not_found(kind):
     points = np.repeat(clustered("poincare", m=300), 4, axis=0)
@@ -110,6 +112,7 @@ def test_points_may_stay_in_their_file(built, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_angles_are_compared_whatever_the_lengths():
     points = clustered("euclidean", m=1000)
     index = ApproximateIndex(points, named("sphere"), distance="cosine")

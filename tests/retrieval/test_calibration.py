@@ -79,6 +79,7 @@ def test_classes_that_prove_have_no_part_in_what_is_learned():
     np.testing.assert_array_equal(turned.wrong, ~made.wrong)
 
 
+@pytest.mark.slow
 def test_cross_fitted_each_quarter_is_judged_by_the_others():
     asked = world(22, np.random.default_rng(2))
     made = calibrate_answers(asked, cross_fit=True)
@@ -106,6 +107,7 @@ def test_a_class_that_is_not_there_is_noticed_and_few_that_are_there_are_taken_f
     assert false_positive_rate(score, np.repeat([False, True], len(others.classes))) < 0.12
 
 
+@pytest.mark.slow
 def test_the_right_class_is_among_so_many_answers_as_often_as_promised():
     """Over draws of calibration classes and queries together; and with fewer than one count for all would take."""
     others, held, given = world(3000, np.random.default_rng(9)), [], []

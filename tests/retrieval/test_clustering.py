@@ -43,6 +43,7 @@ def cloud(seed=0):
     return np.random.default_rng(seed).normal(size=(90, 10)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_kmeans_finds_separate_groups_and_its_starts_are_spread_out():
     points, labels = blobs()
     assert nmi(points, labels, FLAT) > 0.9
@@ -137,6 +138,7 @@ def test_kmeans_never_holds_points_times_clusters():
     assert compiled.memory_analysis().temp_size_in_bytes < 8192 * 2000 * 4 / 8
 
 
+@pytest.mark.slow
 def test_points_that_are_not_looked_at_again_would_not_have_moved():
     """The clusters of Lloyd's iteration as textbooks have it, which looks at every center for every point."""
     space, clusters = Poincare(0.5), 25

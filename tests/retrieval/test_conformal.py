@@ -20,6 +20,7 @@ def test_the_quantile_is_the_one_of_the_definition():
             assert one_each == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.1, 0.3])
 def test_the_right_answer_is_among_them_as_often_as_said(alpha):
     """Images of one kind, of which the more uncertain have their right answer further down."""

@@ -71,6 +71,7 @@ def where(request, monkeypatch):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 199])
 def test_ties_go_to_the_lower_index(where, k):
     """Duplicates everywhere, and more items than the chunks that are compared first."""
@@ -147,6 +148,7 @@ def test_jitted_call_equals_plain_call():
     np.testing.assert_allclose(plain[1], jitted[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_blocks_not_with_the_gallery(monkeypatch):
     monkeypatch.setattr(selection, "QUERIES", 16)
     score = scan.as_argument(lambda x, y: -x @ y.T)
@@ -193,6 +195,7 @@ def test_importing_retrieval_takes_jax_alone():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 30])
 def test_slab_by_slab_finds_the_same(k, where, monkeypatch):
     gallery = np.round(8 * points(90, seed=1))  # whose distances are exact, in whatever order they are summed
@@ -217,6 +220,7 @@ def test_slabs_end_with_what_is_not_finite(where, monkeypatch):
     np.testing.assert_array_equal(distances, [[1, 2, np.inf, np.inf]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poincare", "lorentz", "euclidean", "sphere", "cosine"])
 def test_a_manifold_is_searched_by_products_and_measured(name, where, monkeypatch):
     """As computed for all pairs in float64; also slab by slab, from rows, and with vectors that are not finite."""
@@ -241,6 +245,7 @@ def test_a_manifold_is_searched_by_products_and_measured(name, where, monkeypatc
         assert indices.dtype == np.int32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finite", [3, 40])
 def test_hardly_any_item_is_finite(finite, where, monkeypatch):
     """What fills a slab up is as far as what is not finite, and is not taken for an item of the next."""

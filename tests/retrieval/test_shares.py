@@ -49,6 +49,7 @@ SPACES, COUNTS = (Poincare(0.5), Sphere(), Euclidean(), "cosine", "any"), (1, 7,
 MET = [(list(HOLDERS)[(i + j) % 3], space, k) for i, space in enumerate(SPACES) for j, k in enumerate(COUNTS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "space", "k"), MET, ids=str)
 def test_neighbors_across_blocks_are_in_the_order_of_one_process(monkeypatch, name, space, k):
     holder = HOLDERS[name]
@@ -78,6 +79,7 @@ def manhattan(x, y):
     return jnp.abs(x[:, None] - y[None]).sum(-1)
 
 
+@pytest.mark.slow
 def test_kmeans_of_shares_is_that_of_all_points():
     space, points = Poincare(0.5), np.asarray(Poincare(0.5).embed(0.5 * cloud(300, seed=3)))
     expected = kmeans(points, 70, space, seed=1)
@@ -87,6 +89,7 @@ def test_kmeans_of_shares_is_that_of_all_points():
             np.testing.assert_array_equal(assigned, expected[holder == part])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_all_figures_are_those_of_one_process(monkeypatch, apart):
     monkeypatch.setattr(shares, "BLOCK", 5 * 40)

@@ -43,6 +43,7 @@ def saved(path, steps, keep=2):
     return Checkpoints(path / "checkpoints", keep=keep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_state_and_position_come_back_on_any_number_of_devices(tmp_path, devices):
     with saved(tmp_path, [5]) as checkpoints:
@@ -113,6 +114,7 @@ def test_a_flipped_bit_is_noticed_by_trainer_and_reader(tmp_path):
     assert "checkpoint 6 is damaged and was set aside" in notices[0]
 
 
+@pytest.mark.slow
 def test_what_an_older_version_wrote_without_checks_is_read(tmp_path):
     """From its devices, by another of Orbax's checkpointers."""
     leaves = jax.tree_util.tree_flatten_with_path(jax.device_put(noisy(3), replicated(8)))[0]
@@ -208,6 +210,7 @@ def test_so_it_is_where_orbax_has_words_of_its_own_for_it(tmp_path, monkeypatch)
 
 
 # Orbax abandons its other writes when one fails, and Python says so of each when it is collected
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_the_file_systems_error_and_costs_nothing_that_was_there(tmp_path):
     saved(tmp_path, [3]).__exit__()

@@ -18,6 +18,7 @@ def view(number):
     return np.random.default_rng(number).integers(0, 255, (32, 32, 3)).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_for_a_number_of_questions(answering, caplog):
     """The sizes are compiled as it warms up, and whatever comes is filled up to one of them."""
     with jax.log_compiles():

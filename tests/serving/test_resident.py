@@ -6,6 +6,7 @@ from hypjax.serving.resident import Resident
 from hypjax.stores import embeddings
 
 
+@pytest.mark.slow
 def test_an_approximate_index_is_made_anew_with_its_file_and_judges_nothing(indexed, tmp_path):
     pytest.importorskip("faiss")
     held, path = embeddings.read(indexed.index), tmp_path / "more.npz"

@@ -57,6 +57,7 @@ def test_a_query_lies_where_the_same_point_lies():
         assert explore.place(points[i], world) == pytest.approx((world["x"][i], world["y"][i]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_both_models_of_hyperbolic_space_are_laid_out_alike():
     with jax.enable_x64(True):
         points, group, _ = ball(c=0.5)
@@ -110,6 +111,7 @@ def test_folders_are_levels():
         explore.world(points, list("abcd"), np.ones(4), levels=[("kind", "xyz")], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 def test_isometries_are_those_of_the_ball():
     with jax.enable_x64(True):

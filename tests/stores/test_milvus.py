@@ -44,6 +44,7 @@ def test_a_database_finds_what_a_file_does(pair):
         database.nearest(queries[:1], 7, where="path == '2024'", leave_out=["2024"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters)
 def test_a_database_filters_as_a_file_does(pair, filtered):
@@ -81,6 +82,7 @@ def test_a_sample_is_spread_and_the_same_again(pair):
     assert len(database.sample(10_000).paths) == len(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "distance", "curvature"),
     [
@@ -101,6 +103,7 @@ def test_every_geometry_whose_distances_order_as_products_do(name, distance, cur
     database.close()
 
 
+@pytest.mark.slow
 def test_where_products_cannot_tell_more_is_asked_for(tmp_path, monkeypatch):
     """Far out, in a cluster, float32 products of lifted points are all alike."""
     rng = np.random.default_rng(0)

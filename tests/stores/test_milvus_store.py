@@ -133,6 +133,7 @@ def test_a_full_disk_is_one_as_for_a_file(tmp_path, monkeypatch):
     store.close()
 
 
+@pytest.mark.slow
 def test_another_process_is_told_that_it_must_wait(tmp_path):
     address = f"milvus:{tmp_path}/a.db"
     keep(address, made(["a.png"]))

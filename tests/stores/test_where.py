@@ -60,6 +60,7 @@ def test_a_mask_is_what_python_says_of_each_row(pair):
     assert again.mask(ROWS).tolist() == expected
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30))
 def test_text_comes_out_in_quotes_that_it_cannot_leave(text):
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -23,6 +23,7 @@ def test_nodes_are_numbered_level_after_level_and_know_what_is_above_them():
     np.testing.assert_array_equal(flat(3).labels(labels, 0), labels)
 
 
+@pytest.mark.slow
 def test_nodes_start_as_a_tree_whose_ancestors_lie_in_the_middle():
     vectors = np.asarray(TREE.start(jax.random.key(0), 4000, 1.5))
     lengths = np.linalg.norm(vectors, axis=1)

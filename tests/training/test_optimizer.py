@@ -45,6 +45,7 @@ PARAMS = {
 GRADS = {path: jnp.ones_like(value) for path, value in PARAMS.items()}
 
 
+@pytest.mark.slow
 def test_head_multiplier_scales_the_head_only():
     once, tenfold = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, head_multiplier=10.0)
     np.testing.assert_allclose(tenfold["head/kernel"], 10 * once["head/kernel"], rtol=1e-6)

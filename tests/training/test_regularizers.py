@@ -48,6 +48,7 @@ def given(**params):
     return Regularized(space, jnp.asarray(POINTS), jnp.asarray(LABELS), own, jax.random.key(0), TREE, 2.3)
 
 
+@pytest.mark.slow
 def test_nodes_are_a_cross_entropy_at_each_level(float64):
     found = jax.jit(lambda: nodes({"decay": 0.5, "temperature": 0.3}, given(node_proxies=NODES)))()
     expected = 0.0
@@ -60,6 +61,7 @@ def test_nodes_are_a_cross_entropy_at_each_level(float64):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_images_and_nodes_belong_in_the_cones_of_what_is_above_them(float64):
     k, margin = 0.15, 0.2
     found = jax.jit(lambda: cones({"k": k, "margin": margin}, given(node_proxies=NODES)))()
@@ -81,6 +83,7 @@ def test_images_and_nodes_belong_in_the_cones_of_what_is_above_them(float64):
     np.testing.assert_allclose(found, (sum(of_images) + sum(of_nodes)) / 3, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_an_anchor_pulls_the_first_of_hiers_proxies_to_the_known_ancestors_of_the_batch(float64):
     """Two realms, then three kinds; the sixth proxy stays free, and images are not pulled."""
     settings = {"margin": 0.1, "neighbors": 3, "triplets": 4, "temperature": 0.1, "anchor": 0.0}

@@ -98,6 +98,7 @@ def evaluate(monkeypatch, count, part, **options):
     return processes.run(work), processes.meeting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queries", [None, np.arange(COUNT) % 3 == 0], ids=["all others", "a gallery"])
 def test_several_processes_find_what_one_finds(monkeypatch, few_at_a_time, queries):
     part = source(queries)
@@ -123,6 +124,7 @@ def whole():
         return evaluate(patch, 1, source())[0][0][0]
 
 
+@pytest.mark.slow
 def test_eight_devices_find_what_one_finds(monkeypatch, whole):
     monkeypatch.setattr("tests.training.test_shares.BATCH", 16)
     ((eight, *_),), _ = evaluate(monkeypatch, 1, source(), devices=8)

@@ -80,6 +80,7 @@ def test_what_does_not_exist_is_named(call, words):
         call()
 
 
+@pytest.mark.slow
 def test_a_space_made_anew_at_another_curvature_compiles_no_search():
     before = selection._masked._cache_size()
     for c in (0.3, 0.7):

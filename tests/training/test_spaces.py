@@ -32,6 +32,7 @@ def run(*chosen):
     return jax.jit(lambda given: [graded(each, *own) for each, own in zip(made, given, strict=True)])(given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "options"),
     [
@@ -66,6 +67,7 @@ def test_the_objective_is_the_weighted_sum_of_those_of_each_space(loss, options)
     assert figures.get("radius_order") == ball[1].get("radius_order")
 
 
+@pytest.mark.slow
 def test_a_learned_curvature_gets_a_gradient_and_is_that_of_what_is_hyperbolic():
     def at(c):
         return create_space(SHARED, c=c, distance="geodesic", uncertainty="radius", clip_radius=2.3)
@@ -77,6 +79,7 @@ def test_a_learned_curvature_gets_a_gradient_and_is_that_of_what_is_hyperbolic()
     assert float(figures["curvature"]) == pytest.approx(float(where({"curvature": jnp.float32(0.3)}).curvature))
 
 
+@pytest.mark.slow
 def test_proxies_start_as_long_in_each_space_as_in_one():
     regularizers = TANGENT_HIER | {"hier": TANGENT_HIER["hier"] | {"proxies": 2000}}
     made = objective("supcon", space("poincare:4+lorentz:1"), regularizer="hier", regularizers=regularizers)
@@ -88,6 +91,7 @@ def test_proxies_start_as_long_in_each_space_as_in_one():
     assert points.shape == (2000, 6)
 
 
+@pytest.mark.slow
 def test_points_are_compared_by_the_sum_and_the_uncertainty_is_of_the_hyperbolic_part():
     shared, ball, sphere = space("sphere:2@0.5+poincare:3"), space(), space("sphere")
     says = output()
@@ -114,6 +118,7 @@ def test_what_several_spaces_do_not_have_is_refused(options, message):
         space(**options)
 
 
+@pytest.mark.slow
 def test_cones_are_of_the_hyperbolic_spaces_alone_and_need_one():
     options = {"regularizer": "cones", **TREE}
     shared, ball = space(SHARED), space()

@@ -69,6 +69,7 @@ def test_what_the_compiler_says_of_memory_is_understood():
     assert exceeded("INTERNAL: something else") is None
 
 
+@pytest.mark.slow
 def test_other_complaints_of_the_compiler_are_not_taken_for_memory(monkeypatch):
     import jax
 

@@ -29,6 +29,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_xla_counts_the_same_of_values_and_gradients(name):
     function, shapes = CASES[name]

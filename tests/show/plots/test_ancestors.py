@@ -22,6 +22,7 @@ def grown(d=2, c=0.5, seed=0):
     return np.asarray(Poincare(c).embed(jnp.float32(tangent))), ids[:, 1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "levels"), [(2, 3), (8, 3), (2, 1)])
 def test_a_tree_is_drawn(d, levels):
     points, paths = grown(d)
@@ -32,6 +33,7 @@ def test_a_tree_is_drawn(d, levels):
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == NAMES
 
 
+@pytest.mark.slow
 def test_what_the_caption_says_is_of_all_dimensions():
     points, paths = grown(8)
     words, space = ancestors(points, paths, LEVELS, NAMES, c=0.5, k=0.8).get_supxlabel(), Poincare(0.5)
@@ -49,6 +51,7 @@ def test_what_the_caption_says_is_of_all_dimensions():
             assert f"{np.mean(nearer):.0%} of those with a {name}" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(0.9, 0.2), (-0.3, 0.1), (-0.7, -0.01)])
 def test_the_sides_of_a_cone_make_its_half_aperture_and_it_ends_at_the_rim(place):
     space = Poincare(0.5)
@@ -62,6 +65,7 @@ def test_the_sides_of_a_cone_make_its_half_aperture_and_it_ends_at_the_rim(place
     assert bool(jnp.all(cones.exterior_angle(space, apex[None], inner) < width))
 
 
+@pytest.mark.slow
 def test_geodesics_join_their_ends_and_are_as_long_as_the_distance():
     points, _ = grown()
     space, start, end = Poincare(0.5), points[:5], points[-5:]

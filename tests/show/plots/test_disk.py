@@ -18,6 +18,7 @@ def embeddings(n=60, d=8, c=0.5, groups=3, seed=0):
     return (radius[:, None] * directions).astype(np.float32), group, (1 - np.sqrt(c) * radius).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "c"), [(8, 0.5), (2, 0.5), (8, None), (1, 0.5)])
 def test_a_picture_of_decent_size_is_drawn(d, c):
     points, group, uncertainty = embeddings(d=max(d, 3))
