@@ -28,6 +28,11 @@ WARMER = {  # than those, of which the highest were the best with few dimensions
     "flat": ("geometry=euclidean", (0.8, 1.6)),
     "sphere": ("geometry=sphere,distance=cosine", (0.3,)),
 }
+FEW = {  # of `trees_8` and `trees_8_warmer`, alone, by Recall@1 on the validation classes
+    "ball": ("geometry=poincare", (0.8,)),
+    "flat": ("geometry=euclidean", (0.4,)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.3,)),
+}
 LEVELS = [
     "recall@1",
     "map@r",
@@ -85,6 +90,12 @@ def trees_tuned_final() -> Sweep:
     return Sweep(trees_tuned().entries, [*LEVELS, *ANSWERS], split="test")
 
 
+def trees_8_final() -> Sweep:
+    """The test classes, once: the lessons with few dimensions, at the temperature that is best without any."""
+    entries = trees(8, ("alone", "weak_levels", "levels"), FEW).entries
+    return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
+
+
 def trees_final() -> Sweep:
     """The test classes, once: no lesson, a weak one and a strong one, at the temperature that is best without any."""
     every = trees(teachers=("alone", "weak_levels", "levels")).entries
@@ -95,6 +106,7 @@ SWEEPS = {
     "trees": trees,
     "trees_8": partial(trees, 8, ("alone", "levels")),
     "trees_8_warmer": partial(trees, 8, ("alone", "weak_levels", "levels"), WARMER),
+    "trees_8_final": trees_8_final,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
