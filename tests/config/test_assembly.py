@@ -36,6 +36,7 @@ def test_a_bad_setting_is_named(path, value, words):
         assembly.assemble(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("protocol", "asks"), [("leave_one_out", False), ("query_gallery", True)])
 def test_the_protocol_reaches_the_evaluator(protocol, asks):
     config = default_settings()

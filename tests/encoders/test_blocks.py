@@ -52,6 +52,7 @@ def test_however_compiled_parameters_features_and_gradients_are_the_same(name, b
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), expected, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_gradient_of_remade_blocks_keeps_what_is_between_them(name, random_variables):
     params, others = parts(name, random_variables)

@@ -82,6 +82,7 @@ def test_a_head_that_is_fitted_anew_finds_classes_that_were_never_seen():
     np.testing.assert_allclose(np.asarray(head.apply(new, jnp.asarray(x))).mean(0), 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_head_that_centers_comes_to_the_same():
     x, labels = sample()
     scatter, results = scatter_of(x, labels), []

@@ -19,6 +19,7 @@ def pretrained():
     return encoder, encoders.load_weights(path, encoder, image_size=32), path
 
 
+@pytest.mark.slow
 def test_parameter_count_is_the_published_one(pretrained):
     _, variables, _ = pretrained
     total = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

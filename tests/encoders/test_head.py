@@ -108,6 +108,7 @@ def test_statistics_are_those_of_the_sample_with_a_floor():
     np.testing.assert_allclose(statistics["std"], np.maximum(exact.std(0), floor), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_pca_keeps_more_of_the_sample_than_chance():
     features = sample()
     kept = {}
@@ -122,6 +123,7 @@ def test_pca_keeps_more_of_the_sample_than_chance():
     assert kept["pca"] > kept["orthogonal"] + 0.1
 
 
+@pytest.mark.slow
 def test_standardizing_keeps_the_lengths_that_layer_norm_levels():
     features = jnp.asarray(sample() * np.linspace(0.2, 2, 200, dtype=np.float32)[:, None])
     spread = {}
@@ -141,6 +143,7 @@ def test_centering_takes_the_mean_off_and_leaves_deviations():
     np.testing.assert_allclose(head.apply(variables, features), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 3])
 def test_a_residual_starts_at_nothing_and_is_added_to_the_kernel(rank):
     features = sample()

@@ -46,6 +46,7 @@ def test_values_and_gradients_are_those_of_the_library(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_half_precision_stays_so(name):
     ours, _, arguments = CASES[name]

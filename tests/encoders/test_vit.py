@@ -54,6 +54,7 @@ def numpy_forward(p, image, *, patch, heads):
     return norm(x[0], p["norm"])
 
 
+@pytest.mark.slow
 def test_a_small_one_agrees_with_an_independent_forward(random_variables):
     encoder = encoders.create("vit_ti8", **TINY)
     image = np.random.default_rng(0).normal(size=(8, 12, 3))

@@ -63,6 +63,7 @@ def test_all_formats_load(random_variables, write):
     jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
+@pytest.mark.slow
 def test_positions_follow_the_image_size(random_variables, tmp_path):
     encoder = encoders.create("vit_s16", **TINY["vit_s16"][1])
     variables = random_variables(encoder, jnp.zeros((1, 16, 16, 3)))

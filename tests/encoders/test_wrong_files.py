@@ -60,6 +60,7 @@ def test_published_sizes_are_said_by_their_names(tmp_path):
         encoders.load_weights(tmp_path / "w.npz", encoders.create("vit_s16", **TINY), image_size=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("held", "changes", "words"),
     [

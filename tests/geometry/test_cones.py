@@ -36,6 +36,7 @@ def everything(x, y, c):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [0.1, 2.5])
 def test_cones_are_those_of_the_closed_forms_in_both_models(dtype, c, ball_points):
     x, y = (ball_points(seed, 20, 3, c=c, dtype=dtype, reach=5.0) for seed in (0, 1))

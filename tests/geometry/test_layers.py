@@ -35,6 +35,7 @@ def test_the_layers_tend_to_the_euclidean_ones(ball_points):
     np.testing.assert_allclose(of.mlr(x, weight, bias, c=1e-10), flat, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_linear_layer_is_its_parts(ball_points, c):
     x = np.asarray(ball_points(0, 6, 4, c=c, dtype="float64"))
     weight, bias = parameters(0)
@@ -79,6 +80,7 @@ def test_the_boundary_is_the_hyperplane_through_the_offset(c):
     assert np.all(behind < 0)
 
 
+@pytest.mark.slow
 def test_the_distance_is_the_least_one_to_the_hyperplane(ball_points):
     c = 0.7
     x = np.asarray(ball_points(3, 4, 3, c=c, dtype="float64", reach=3.0))

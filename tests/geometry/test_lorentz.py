@@ -34,6 +34,7 @@ def test_points_lie_on_the_sheet(points, c, tolerance):
     np.testing.assert_allclose(sheet.project(drifted, c=c), x, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_models_agree(points, c, tolerance):
     x, y, ball_x, ball_y = points
     np.testing.assert_allclose(sheet.to_poincare(x, c=c), ball_x, rtol=1e-6)

@@ -107,6 +107,7 @@ def test_embed_and_logmap0_are_inverse(found):
     close(found["dist0"], found["dist"]["from the origin"])
 
 
+@pytest.mark.slow
 def test_maps_are_inverse_and_as_long_as_the_distance(found):
     distances = found["dist"]["x to y"]
     close(found["arrived"], found["y"])

@@ -113,6 +113,7 @@ def test_the_mean_is_where_scipy_finds_the_least_sum_of_squares(solved):
         assert sum_of_squares(mean) <= found.fun * (1 + 1e-14)
 
 
+@pytest.mark.slow
 def test_derivatives_are_finite_differences_in_both_modes_and_twice(solved):
     """In the points, their weights, and the curvature where there is one; the second derivative there."""
     value, slopes, curve = solved[-1]
@@ -184,6 +185,7 @@ def test_coincident_far_and_weightless_points_are_finite_with_gradients(name):
     assert np.isnan(np.asarray(means)[0]).any()
 
 
+@pytest.mark.slow
 def test_without_weights_all_count_the_same():
     x = jnp.zeros((2, 4, 3))
     for weights in (None, jnp.full((2, 4), 7.0)):

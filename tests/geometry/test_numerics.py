@@ -95,6 +95,7 @@ def test_pairwise_sqdist_is_the_loop(n, m, d):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_pairwise_sqdist_derivatives_in_both_modes():
     rng = np.random.default_rng(0)
     x, y = (jnp.asarray(rng.normal(size=(n, 3)).astype(np.float32)) for n in (4, 5))

@@ -94,6 +94,7 @@ def test_samples_are_spread_as_the_scale_says(name):
     assert drift < 0.02
 
 
+@pytest.mark.slow
 def test_a_products_density_is_the_product():
     space = SPACES["product"]
 
@@ -107,6 +108,7 @@ def test_a_products_density_is_the_product():
     np.testing.assert_allclose(*whole_and_parts(*tangents), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_the_density_tends_to_the_flat_one(name):
     flat = type(SPACES[name])(1e-9)

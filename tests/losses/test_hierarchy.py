@@ -202,6 +202,7 @@ def test_a_key_fixes_the_loss(batch):
     assert values[0] == values[1] != values[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [0, 1])
 def test_a_diverged_point_is_not_hidden(where, batch):
     """A single embedding or proxy may never be drawn, so that no triplet would tell."""

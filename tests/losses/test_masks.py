@@ -143,6 +143,7 @@ def test_masked_images_change_no_loss_of_proxies(rows, float64):
         assert not np.delete(np.array(by_more), rows, axis=1).any()
 
 
+@pytest.mark.slow
 def test_a_masked_proxy_is_none(float64):
     s, labels = distances()[:, :4], np.array([0, 1, 2, 1, 0, 2, 2, 0, 5])
     value, (gradient,) = in_proxies(jnp.array(s[:, :3]), table.pairs(labels, np.arange(3)))

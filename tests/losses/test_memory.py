@@ -124,6 +124,7 @@ def test_a_batch_without_positives_finds_them_in_the_memory(with_memory, points)
     assert np.any(np.asarray(gradients)[at] != 0)
 
 
+@pytest.mark.slow
 def test_what_has_diverged_is_not_hidden(with_memory, points):
     x = points(5).astype(np.float32)
     assert np.isnan(with_memory(x, LABELS, filled(np.full((3, 3), np.nan, np.float32)))[0]).all()

@@ -131,6 +131,7 @@ def test_zero_vectors_have_finite_gradients(name, points):
     assert np.any(by_x[0] != 0)
 
 
+@pytest.mark.slow
 def test_sharp_settings_do_not_overflow():
     """exp(2000·s) is out of any float's range; the logarithm of its sum is not."""
 

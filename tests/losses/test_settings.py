@@ -44,6 +44,7 @@ def test_what_is_not_positive_is_named(name):
             POSITIVE[name](value)
 
 
+@pytest.mark.slow
 def test_traced_settings_pass_and_so_do_arrays_within_jit():
     def run(v):
         for each in POSITIVE.values():

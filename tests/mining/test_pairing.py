@@ -90,6 +90,7 @@ def test_choosing_carries_no_gradient(of_the_ball):
     np.testing.assert_array_equal(jax.jit(jax.grad(total))(of_the_ball), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [(0, 4), (0, 8)], ids=["positive", "negative"])
 def test_a_diverged_distance_is_taken_and_leaves_numbers(pair):
     """Neither near nor far, it would vanish if a miner asked which it is."""

@@ -236,6 +236,7 @@ def test_it_resumes_from_its_state_alone_and_jit_changes_nothing(rule):
     jax.tree.map(np.testing.assert_array_equal, compiled(*resumed), compiled(*once))
 
 
+@pytest.mark.slow
 def test_it_composes_with_other_parameters():
     """The way the state of a training uses it, with parameters that are no points beside it."""
     optimizer = optax.partition(

@@ -65,6 +65,7 @@ def test_nearly_all_of_the_nearest_are_found_each_with_its_exact_distance_and_in
     assert np.mean([np.isin(*pair).mean() for pair in zip(nearest, found.indices, strict=True)]) >= 0.95
 
 
+@pytest.mark.slow
 def test_effort_is_taken_until_the_recall_is_reached(built):
     points, index = built("poincare", "ivf_pq")
     small, large = (ApproximateIndex(points, Poincare(1.0), recall=share) for share in (0.01, 1.0))
@@ -95,6 +96,7 @@ def test_duplicates_keep_the_lower_row_and_the_excluded_one_is_not_found(kind):
     np.testing.assert_array_equal(found.distances[:, :3], np.zeros((2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whoever_asks_for_all_gets_all(built, kind):
     points, index = built("euclidean", kind)
@@ -104,6 +106,7 @@ def test_whoever_asks_for_all_gets_all(built, kind):
     np.testing.assert_array_equal(found.distances, expected.distances)
 
 
+@pytest.mark.slow
 def test_points_may_stay_in_their_file(built, tmp_path):
     points, index = built("lorentz", "ivf_pq")
     np.save(tmp_path / "points.npy", points)
@@ -121,6 +124,7 @@ def test_angles_are_compared_whatever_the_lengths():
     assert (found.indices == expected.indices).mean() > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kept_index_answers_as_it_did(built, kind):
     points, index = built("poincare", kind)

@@ -59,6 +59,7 @@ def nearest_of(points, centers):
     return np.argmin(((points[:, None] - centers[None]) ** 2).sum(-1), axis=1)
 
 
+@pytest.mark.slow
 def test_kmeans_stops_where_no_point_would_move():
     points = cloud()
     assigned = np.asarray(kmeans(points, 6, FLAT, iterations=200))
@@ -121,6 +122,7 @@ def test_every_point_ends_nearest_to_its_clusters_midpoint(space):
     np.testing.assert_array_equal(assigned, np.argmin(space.pairwise_dist(points, centers), axis=1))
 
 
+@pytest.mark.slow
 def test_more_clusters_than_rounds_are_spread_out_too():
     points, labels = blobs(groups=100, size=4)
     assert mutual_information(labels, kmeans(points, 100, FLAT, iterations=0)) > 0.93

@@ -105,6 +105,7 @@ def test_a_proxy_tree_knows_only_the_order_of_distances():
     np.testing.assert_array_equal(tree.proxy, warped.proxy)
 
 
+@pytest.mark.slow
 def test_both_models_of_hyperbolic_space_have_one_tree():
     leaves, proxies = (ball_points(n, seed=n) for n in (12, 20))
     ball = proxy_tree(leaves, proxies, distance=jax.jit(functools.partial(poincare.pairwise_dist, c=C)))

@@ -31,6 +31,7 @@ def test_nothing_is_compiled_for_a_number_of_questions(answering, caplog):
         assert "Compiling" not in caplog.text
 
 
+@pytest.mark.slow
 def test_what_a_batch_is_filled_up_with_changes_nothing(answering):
     alone = [answering([Question(view=view(number), k=2)])[0] for number in range(5)]
     together = answering([Question(view=view(number), k=2 + number) for number in range(5)])

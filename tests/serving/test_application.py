@@ -216,6 +216,7 @@ def test_the_document_names_every_address_and_the_page_loads_nothing(indexed, po
     assert b"POST /search" in page
 
 
+@pytest.mark.slow
 def test_an_index_replaced_while_it_is_searched_answers_as_one_or_the_other(indexed, tmp_path):
     index, whole = tmp_path / "index.npz", embeddings.read(indexed.plain)
     half = whole._replace(points=whole.points[::2], uncertainty=whole.uncertainty[::2], pictures=whole.pictures[::2])

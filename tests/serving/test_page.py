@@ -16,7 +16,7 @@ from tests.serving import made_up
 from tests.serving.browsing import disk, eventually, needs_browser, neighbors
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 def test_a_picture_finds_its_like_and_one_goes_on_from_there(opens, address, answers):
@@ -137,7 +137,6 @@ def test_marks_become_a_listing_that_training_reads(opens, address, answers, tmp
     assert lines == ["path,label", "class 0/0.png,class 0", 'class 0/2.png,"owl, ""snowy"""']
 
 
-@pytest.mark.slow
 def test_training_takes_the_listing(opens, address, answers, tmp_path):
     page = opens(address)
     page.click("#tab-queue")

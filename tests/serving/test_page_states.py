@@ -8,7 +8,7 @@ from tests.serving import made_up
 from tests.serving.browsing import disk, needs_browser, neighbors
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 STRANGE = "odd/caf\udce9.png"
 
 

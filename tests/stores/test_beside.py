@@ -37,6 +37,7 @@ def built(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_it_is_made_once_and_answers_as_an_exact_search(tmp_path, built):
     path = save(tmp_path / "a.npz")
     exact, first, second = open_gallery(path), *(open_gallery(path, approximate="ivf_pq") for _ in range(2))

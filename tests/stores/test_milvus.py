@@ -29,6 +29,7 @@ def pair(tmp_path_factory):
     database.close()
 
 
+@pytest.mark.slow
 def test_a_database_finds_what_a_file_does(pair):
     file, database = pair
     assert (len(database), database.about) == (len(file), file.about)

@@ -47,6 +47,7 @@ def test_a_filter_chooses_what_it_says(text, rows):
     assert chosen(text) == rows
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(filters)
 def test_a_mask_is_what_python_says_of_each_row(pair):

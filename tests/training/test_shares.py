@@ -171,6 +171,7 @@ def test_scatters_of_several_add_up_to_that_of_all():
         np.testing.assert_allclose(scatter.total(), whole.total(), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_figures_that_are_not_asked_for_are_not_there(monkeypatch, whole):
     """Each is asked for once, some of them together."""
     ((none, *_),), _ = evaluate(monkeypatch, 1, source(), figures=())

@@ -52,6 +52,7 @@ def test_each_plot_is_looked_at():
     assert public == set(PLOTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("panels", "plot"), PLOTS.values(), ids=PLOTS)
 def test_plots_leave_no_trace(panels, plot, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -65,6 +66,7 @@ def test_plots_leave_no_trace(panels, plot, tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("panels", "plot"), PLOTS.values(), ids=PLOTS)
 @pytest.mark.parametrize("sub", [False, True])
 def test_given_axes_are_drawn_into_and_no_others(panels, plot, sub):
