@@ -44,6 +44,7 @@ def index(tmp_path):
     return index_of(tmp_path / "photos.npz")
 
 
+@pytest.mark.slow
 def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     """Fresh images of the same classes ask, each in the place of one that it must not find."""
     world = World(400, seed=0)
@@ -64,6 +65,7 @@ def test_what_it_tells_of_new_queries_of_the_same_index_holds(tmp_path):
     assert 0.02 < np.mean([word.unlike for word in words]) < 0.08
 
 
+@pytest.mark.slow
 def test_what_the_index_has_nothing_of_is_noticed(tmp_path):
     """Each image of the calibrated index as it was, but for its class, which is taken out."""
     path = index_of(tmp_path / "photos.npz", classes=100)

@@ -185,6 +185,7 @@ def test_bad_usage_is_named(words, message):
         search.main(["search", *words])
 
 
+@pytest.mark.slow
 def test_an_index_that_is_not_there_is_named_with_the_command_that_makes_it(indexed):
     with pytest.raises(UsageError, match=r"/no/such.npz does not exist: python -m hypjax.embed"):
         run(indexed[0], "/no/such.npz", "--query=q")

@@ -94,6 +94,7 @@ def test_bad_usage_is_named(words, message, monkeypatch):
         serve.main(["serve", *words])
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_named(indexed):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

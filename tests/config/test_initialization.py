@@ -87,6 +87,7 @@ def adapted():
     return config, assembly.assemble(config)
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_in_place_of_the_weights(adapted):
     state = initialization.abstract_state(*adapted)
     names = {path.rpartition("/")[2] for path in state.params if path.startswith("encoder/")}

@@ -40,6 +40,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_folded_statistics_equal_the_formula_with_gradients(settings):
     layer, x, variables = make(**settings)
@@ -62,6 +63,7 @@ def test_folded_statistics_equal_the_formula_with_gradients(settings):
     jax.tree.map(close, gradient, expected_gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS[2::2])
 def test_training_uses_the_batch_and_moves_the_statistics(settings):
     layer, x, variables = make(train_batch_norm=True, momentum=0.75, **settings)

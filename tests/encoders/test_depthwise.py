@@ -66,6 +66,7 @@ def test_against_loops():
         assert y[b, i, j, f] == pytest.approx((window * kernel[:, :, 0, f]).sum(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_its_dtype_and_its_gradients():
     x, kernel = case(6, 6, 3, jnp.bfloat16)
 

@@ -159,6 +159,7 @@ def test_a_residual_starts_at_nothing_and_is_added_to_the_kernel(rank):
     np.testing.assert_allclose(head.apply({"params": params}, features), moved, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_orthogonal_kernel_turns_and_scales_nothing():
     features = sample()
     head, variables = fitted(features, kernel="orthogonal", clip="none", start_radius=1.0)
@@ -234,6 +235,7 @@ def test_bad_settings(settings, message):
         Head(**settings)
 
 
+@pytest.mark.slow
 def test_pca_needs_enough_features():
     with pytest.raises(ValueError, match="at most 24 dimensions"):
         fitted(sample(), kernel_init="pca", dim=25)

@@ -109,6 +109,7 @@ def test_an_encoder_is_chosen_by_what_a_repository_says(case, repository):
     assert encoders.choose("hf:owner/net") == Chosen(*expected, "hf:owner/net")
 
 
+@pytest.mark.slow
 def test_a_repository_is_trained_on_by_its_name_alone(repository, write_checkpoint):
     from hypjax.config import initialization, models
     from hypjax.config.settings import default_settings

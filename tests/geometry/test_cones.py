@@ -49,6 +49,7 @@ def test_cones_are_those_of_the_closed_forms_in_both_models(dtype, c, ball_point
         np.testing.assert_allclose(angles, expected, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_the_angle_is_the_one_by_which_a_geodesic_leaves_the_axis(ball_points):
     """Also where closed forms keep no digits: next to the axis, at a millionth of a step, 9 out."""
     c = 0.5

@@ -26,6 +26,7 @@ def parameters(seed, k=3, d=4):
     return rng.normal(size=(k, d)), 0.4 * rng.normal(size=k)
 
 
+@pytest.mark.slow
 def test_the_layers_tend_to_the_euclidean_ones(ball_points):
     x = np.asarray(ball_points(0, 6, 4, c=1.0, dtype="float64"))
     weight, bias = parameters(0)
@@ -44,6 +45,7 @@ def test_a_linear_layer_is_its_parts(ball_points, c):
     np.testing.assert_allclose(np.reshape(found, (6, 3)), np.stack(moved), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_logits_are_those_of_the_textbook(ball_points, c):
     """Ganea et al.'s form, with the hyperplane's foot p and its normal a = z carried there: λ_p‖a‖ d(x, H)."""
     x = np.asarray(ball_points(0, 5, 4, c=c, dtype="float64"))

@@ -50,6 +50,7 @@ def test_distance_is_the_textbook_formula(points, c, tolerance):
     np.testing.assert_allclose(sheet.pairwise_dist(x, y, c=c), expected, **tolerance)
 
 
+@pytest.mark.slow
 def test_exp_and_log_are_inverse_and_keep_lengths(points, c, tolerance):
     x, y, *_ = points
     velocity = sheet.logmap(x, y, c=c)

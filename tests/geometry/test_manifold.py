@@ -183,6 +183,7 @@ def test_one_tangent_vector_is_one_point_in_both_models():
     agree(claims, Poincare(0.7), Lorentz(0.7))
 
 
+@pytest.mark.slow
 def test_lengths_on_the_sheet_keep_their_digits_far_out():
     """At radius 8 −u_0² + ‖u_s‖² is a difference of millions; the length of log_x(y) is known to be d(x, y)."""
     sheet = Lorentz(1.0)
@@ -190,6 +191,7 @@ def test_lengths_on_the_sheet_keep_their_digits_far_out():
     np.testing.assert_allclose(sheet.norm(x, sheet.logmap(x, y)), sheet.dist(x, y), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_curvature_is_a_leaf_that_is_traced_learned_and_mapped():
     x, y = np.random.default_rng(0).normal(size=(2, 4)) / 4
 
@@ -216,6 +218,7 @@ def test_manifolds_are_frozen_and_equal_by_value():
     assert jax.tree.leaves(MANIFOLDS["product"]) == [1.3, 1.5, 0.7, 0.5, 2.0]
 
 
+@pytest.mark.slow
 def test_a_products_distances_are_its_parts_combined():
     def claims(whole):
         x, y = points(whole), points(whole, seed=1)

@@ -194,5 +194,6 @@ def test_without_weights_all_count_the_same():
         assert jax.eval_shape(space.frechet_mean, x).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_circle_of_means_is_told_by_a_zero_vector():
     np.testing.assert_array_equal(jax.jit(sphere.frechet_mean)(np.float32([[1.0, 0.0], [-1.0, 0.0]])), np.zeros(2))

@@ -168,6 +168,7 @@ gap_and_slopes = jax.jit(jax.value_and_grad(numerics.boundary_gap, (0, 1)))
 gaps_and_slopes = jax.jit(jax.vmap(gap_and_slopes, (0, None)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [0.1, 0.7, 1.0, 2.5])
 @pytest.mark.parametrize("d", [1, 3, 128])
 def test_the_gap_to_the_boundary_is_as_of_twice_the_digits(d, c):

@@ -71,6 +71,7 @@ def test_matvec_of_a_rotation_is_the_rotation_and_of_a_multiple_the_multiple(poi
     np.testing.assert_allclose(ball.mobius_matvec(half, x, c=c), expected, **tolerance)
 
 
+@pytest.mark.slow
 def test_exp_and_log_are_inverse(points, c, tolerance):
     x, y, _, u, _ = points
     np.testing.assert_allclose(ball.expmap0(ball.logmap0(x, c=c), c=c), x, **tolerance)
@@ -187,6 +188,7 @@ def test_midpoint_far_out_keeps_its_digits():
     np.testing.assert_allclose(ball.dist0(midpoint, c=1.0), ball.dist0(x[0], c=1.0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_midpoint_of_weightless_points_is_the_origin():
     x = np.full((2, 3, 4), 0.3, np.float32)
     weights = np.float32([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])

@@ -98,6 +98,7 @@ def test_values_and_gradients_are_finite_at_hard_points(wide):
             chex.assert_tree_all_finite(found)
 
 
+@pytest.mark.slow
 def test_coincident_points_are_at_distance_0_with_gradient_0(ball_points):
     x = ball_points(0, 5, 4, c=0.7)
     twice = np.concatenate([x, x])
@@ -111,6 +112,7 @@ def test_coincident_points_are_at_distance_0_with_gradient_0(ball_points):
     np.testing.assert_array_equal(jax.jit(jax.grad(to_themselves))(x), 0)
 
 
+@pytest.mark.slow
 def test_huge_tangent_vectors_stay_strictly_inside():
     u = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
 

@@ -64,6 +64,7 @@ def test_cosine_distance_and_its_gradient_at_zero_equal_and_opposite_vectors(sca
     )
 
 
+@pytest.mark.slow
 def test_the_gradient_of_cosine_distance_is_the_finite_difference():
     with jax.enable_x64(True):
         x, y = 3 * unit_vectors(0, 5, 6).astype(np.float64), jnp.asarray(unit_vectors(1, 4, 6).astype(np.float64))

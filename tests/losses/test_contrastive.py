@@ -90,6 +90,7 @@ def test_a_class_of_more_images_than_others_meets_who_reaches_so_far(float64):
     np.testing.assert_array_equal(terms[0].counted, [2, 2, 2, 0])
 
 
+@pytest.mark.slow
 def test_it_stays_finite_at_tiny_temperatures():
     value, gradients = with_gradients(
         jnp.array(random_distances(8, 8), jnp.float32), table.pairs(np.arange(8) // 2), jnp.full(8, 1e-4)

@@ -15,6 +15,7 @@ def distances(seed=4):
     return np.linalg.norm(x[:, None] - x[None], axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [(), ("prior",), ("level",), ("prior", "level")])
 def test_matches_a_float64_loop(known, float64):
     d, doubt = distances(), np.linspace(0.1, 0.9, 8)

@@ -104,6 +104,7 @@ def test_the_axioms_of_a_metric_hold(kind, space):
         assert (d[:, None, :] <= through * (1 + 2e-5) + 1e-6).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SYMMETRIC)
 def test_those_called_symmetric_are(kind):
     x = (3 * draw(6)).astype(np.float32)

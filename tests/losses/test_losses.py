@@ -105,6 +105,7 @@ def test_in_the_ball_they_are_those_of_the_loop(hyperbolic, points, numeric_grad
         np.testing.assert_allclose(gradient, expected, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.slow
 def test_each_anchor_alone_and_anchors_weighed_are_those_of_the_loop(float64):
     """`per_anchor` as a batch with one anchor, and a weight of 2 as that anchor twice."""
     labels, d, u = BATCHES["uneven classes"], random_distances(7, 7), uncertainty(7)

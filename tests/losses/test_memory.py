@@ -96,6 +96,7 @@ def test_an_empty_slot_is_never_chosen(points):
         assert weights.sum() == 4
 
 
+@pytest.mark.slow
 def test_a_draw_is_one_of_what_is_there(points):
     """Three slots of seven are filled: two classes of the batch and one of its own; all are drawn alike from 1.4 on."""
 

@@ -8,6 +8,7 @@ from hypjax.mining import easy_positive, multi_similarity_pairs
 from tests.losses import table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mined", [False, True], ids=["alone", "only singletons, mined"])
 def test_without_any_pair_it_is_zero_and_so_is_its_gradient(mined, points):
     """An image alone, and singletons to a miner that keeps a negative only beside a positive."""

@@ -158,6 +158,7 @@ def test_weights_stay_within_their_pairs_and_carry_a_gradient(uneven):
     np.testing.assert_array_equal(gradient, both.positive)
 
 
+@pytest.mark.slow
 def test_chosen_are_one_of_a_side_at_most_and_only_of_its_pairs():
     both = losses.pairs(jnp.array([0, 0, 0, 1])).weigh(jnp.full((4, 4), 0.3))
     chosen = both.choose(positive=jnp.array([2, 3, 2, 0]), negative=jnp.array([3, 3, 1, 2]))
@@ -168,6 +169,7 @@ def test_chosen_are_one_of_a_side_at_most_and_only_of_its_pairs():
     assert both.choose(negative=jnp.zeros(4, int)).positive is both.positive
 
 
+@pytest.mark.slow
 def test_they_are_a_tree_of_arrays():
     both = losses.pairs(jnp.array([0, 0, 1])).choose(negative=jnp.zeros(3, int))
     out = jax.jit(lambda pairs: pairs)(both)

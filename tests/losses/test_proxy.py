@@ -98,6 +98,7 @@ def test_values_and_gradients_are_those_of_the_loop(name, batch, points, numeric
     np.testing.assert_allclose(by_proxies, expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_loop(points, float64):
     x, labels = points(6), LABELS["uneven classes"]
     for name, (loop, _, shape) in CASES.items():

@@ -73,6 +73,7 @@ def test_effort_is_taken_until_the_recall_is_reached(built):
     assert small.recall < index.recall <= large.recall
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["METRIC_INNER_PRODUCT", "METRIC_L2"])
 def test_lifted_points_would_lead_a_graph_astray(metric):
     """Why FAISS is given other vectors, with which more than nine of ten are found above."""
@@ -137,6 +138,7 @@ def test_a_kept_index_answers_as_it_did(built, kind):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_kept_index_is_of_its_points_and_whole(built):
     points, index = built("poincare", "ivf_pq")
     file = io.BytesIO()

@@ -74,6 +74,7 @@ def test_more_iterations_never_cluster_worse():
     assert costs[-1] < costs[0]
 
 
+@pytest.mark.slow
 def test_kmeans_depends_on_the_seed_alone(monkeypatch):
     points = cloud(2)
     first = kmeans(points, 6, FLAT, seed=3)

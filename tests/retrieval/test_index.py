@@ -61,6 +61,7 @@ def agree(found, expected):
     np.testing.assert_allclose(found.distances, expected[1], rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.95, BALL_LIMIT])
 @pytest.mark.parametrize("c", [0.1, 1.0])
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
@@ -133,6 +134,7 @@ def test_cosine_distances_on_the_sphere():
     np.testing.assert_allclose(found.distances, [[0, 1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
 def test_the_product_of_lifted_points_is_the_cosh_of_their_distance(geometry):
     c, ball = 0.3, in_ball(5, 3, 0.3, 0.7, 0)
@@ -170,6 +172,7 @@ def test_impossible_searches_are_refused():
         index.search(points[:, :2], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
 def test_tight_clusters_far_out_are_not_measured_one_by_one(geometry, monkeypatch):
     """At radius 6 products of float32 tell nothing within a cluster; those of float64 do: few candidates suffice."""

@@ -38,6 +38,7 @@ def searched():
     return points, uncertainty, result
 
 
+@pytest.mark.slow
 def test_all_figures_are_there_as_floats(searched):
     figures = searched[2].figures
     ranking = {"recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r", "nmi"}

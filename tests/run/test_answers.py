@@ -72,6 +72,7 @@ def test_queries_ask_the_gallery_alone():
     assert len(made.asked.classes) == 42
 
 
+@pytest.mark.slow
 def test_few_test_classes_leave_it_to_the_validation_classes_and_say_so():
     source, evaluation = evaluated(20)
     validation, validated = evaluated(12, seed=1)

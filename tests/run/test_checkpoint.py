@@ -53,6 +53,7 @@ def test_state_and_position_come_back_on_any_number_of_devices(tmp_path, devices
     assert (position, notices) == ({"next_index": 5}, [])
 
 
+@pytest.mark.slow
 def test_only_the_newest_are_kept(tmp_path):
     with saved(tmp_path, [1, 2, 3, 4]) as checkpoints:
         assert checkpoints.steps == [3, 4]
@@ -70,6 +71,7 @@ def truncate(folder):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_gives_way_to_the_last_whole_one(tmp_path):
     saved(tmp_path, [3, 6]).__exit__()
     truncate(tmp_path / "checkpoints" / "6" / "state")

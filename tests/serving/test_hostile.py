@@ -211,6 +211,7 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_slow_clients_are_sent_away_while_others_are_answered(hurried, name):
     began, slow = time.monotonic(), []

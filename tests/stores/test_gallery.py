@@ -25,6 +25,7 @@ def gallery(tmp_path_factory):
     return open_gallery(str(path))
 
 
+@pytest.mark.slow
 def test_a_search_among_what_a_filter_leaves_is_one_of_all_that_keeps_these(gallery):
     held = gallery.embeddings
     queries = held.points[:5]

@@ -123,6 +123,7 @@ def test_where_products_cannot_tell_more_is_asked_for(tmp_path, monkeypatch):
     database.close()
 
 
+@pytest.mark.slow
 def test_an_index_of_distances_in_the_place_of_products_serves_too(tmp_path):
     whole, address = made([f"{i:03}.png" for i in range(300)]), f"milvus:{tmp_path}/a.db"
     embeddings.write(tmp_path / "a.npz", whole)

@@ -56,6 +56,7 @@ def test_head_multiplier_scales_the_head_only():
     np.testing.assert_array_equal(doubting["head/kernel"], once["head/kernel"])
 
 
+@pytest.mark.slow
 def test_weight_decay_spares_vectors():
     plain, decayed = updates_of(PARAMS, GRADS), updates_of(PARAMS, GRADS, weight_decay=0.5)
     np.testing.assert_allclose(decayed["encoder/kernel"] - plain["encoder/kernel"], -0.1 * 0.5 * 3, rtol=1e-5)

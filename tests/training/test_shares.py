@@ -143,6 +143,7 @@ def test_failures_of_shares_are_those_of_a_loop(monkeypatch):
             np.testing.assert_array_equal(wrong, labels[cosines.argmax(axis=1)] != labels)
 
 
+@pytest.mark.slow
 def test_failures_in_windows_do_not_depend_on_the_processes(monkeypatch, few_at_a_time):
     found = []
     for count in (1, 4):

@@ -29,6 +29,7 @@ def test_both_models_of_hyperbolic_space_agree():
     np.testing.assert_allclose(ball.uncertainty(OUTPUT), hyperboloid.uncertainty(OUTPUT), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", NAMED)
 @pytest.mark.parametrize("uncertainty", ["radius", "distance"])
 def test_uncertainty_falls_with_the_radius(geometry, uncertainty):

@@ -35,6 +35,7 @@ def test_frames_and_badges_tell_right_from_wrong(right):
     assert share_of(shown, other) == 0
 
 
+@pytest.mark.slow
 def test_the_most_certain_are_on_the_left_and_the_least_on_the_right():
     neighbors, distances, labels, uncertainty = search()
     wrong = search(right=False)[0]
@@ -67,6 +68,7 @@ def test_queries_are_chosen_by_uncertainty_one_a_class_among_the_valid():
     assert len(found) == 8 * 5
 
 
+@pytest.mark.slow
 def test_images_of_any_size_are_shown():
     red = np.zeros((9, 30, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
     assert share_of(pixels(gallery(lambda i: red, *search())), np.array([255, 0, 0])) > 0.2

@@ -88,6 +88,7 @@ def test_too_few_axes_are_refused(name):
         plot([Figure().subplots()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("panels", "plot"), PLOTS.values(), ids=PLOTS)
 def test_the_style_that_is_set_is_taken(panels, plot):
     with plt.style.context("dark_background"):
