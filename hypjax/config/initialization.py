@@ -172,6 +172,20 @@ def taken_over(variables: Mapping[str, Any], start: Mapping[str, Any]) -> tuple[
     return {name: {} for name in variables} | unflatten_dict(here, sep="/"), misfits
 
 
+def without_other_adapters(config: ConfigDict, theirs: ConfigDict, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Another run's variables, its adapters folded into its kernels where this run has none, or others.
+
+    Args:
+      config: the settings of this run.
+      theirs: those of the other one.
+      start: its variables.
+    """
+    here, there = (lora.checked(of.encoder.lora_rank, of.encoder.lora_alpha) for of in (config, theirs))
+    if not there.rank or there == here:
+        return dict(start)
+    return {**start, "params": lora.merged(start["params"], there)}
+
+
 def _state(
     config: ConfigDict,
     setup: assembly.Setup,

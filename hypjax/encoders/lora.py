@@ -6,6 +6,7 @@ Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -65,11 +66,36 @@ def factors(
         A [into, parts · rank], and B [parts · rank, out], which is block diagonal over the parts.
     """
     a = module.param("lora_a", _start, (into, parts * lora.rank))
-    b = module.param("lora_b", nn.initializers.zeros, (lora.rank, out)) * lora.scale
-    if parts > 1:
-        shares = b.reshape(lora.rank, parts, out // parts)
-        b = jnp.einsum("pq,rqg->prqg", jnp.eye(parts, dtype=b.dtype), shares).reshape(parts * lora.rank, out)
-    return a, b
+    b = module.param("lora_b", nn.initializers.zeros, (lora.rank, out))
+    return a, _of_each(b, parts) * lora.scale
+
+
+def _of_each(b: Float[Array, "r g"], parts: int) -> Float[Array, "pr g"]:
+    """B, block diagonal over equal shares of its columns."""
+    if parts == 1:
+        return b
+    shares = b.reshape(len(b), parts, -1)
+    return jnp.einsum("pq,rqg->prqg", jnp.eye(parts, dtype=b.dtype), shares).reshape(parts * len(b), -1)
+
+
+@partial(jax.jit, static_argnames="lora")
+def merged(variables: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
+    """Variables of the encoder without adapters that gives the same features: W + (alpha / rank) · A · B is its kernel.
+
+    Args:
+        variables: With adapters; of an encoder, or of a model that has one.
+        lora: The settings that they were trained with.
+
+    Returns:
+        The variables without adapters; a kernel that had some is float32, also where W was kept in fewer bytes.
+    """
+    flat = flatten_dict(dict(variables))
+    plain = {place: leaf for place, leaf in flat.items() if not is_adapter(place)}
+    for place in (place[:-1] for place in flat if place[-1] == "lora_a"):
+        a, b, kernel = (flat[(*place, name)] for name in (*_NAMES, "kernel"))
+        product = a @ _of_each(b, a.shape[1] // lora.rank) * lora.scale
+        plain[(*place, "kernel")] = kernel + product.reshape(kernel.shape)
+    return unflatten_dict(plain)
 
 
 def is_adapter(place: tuple[str, ...]) -> bool:

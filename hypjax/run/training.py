@@ -121,7 +121,9 @@ class Training:
             self.say("preparing: weights, a sample of features for the head, compilation")
             start = None
             if config.init_from:
-                start, step = Run.open(config.init_from, among=self.among).restore(self.mesh)
+                source = Run.open(config.init_from, among=self.among)
+                start, step = source.restore(self.mesh)
+                start = initialization.without_other_adapters(config, source.config, start)
                 self.say(f"starting from step {step} of {config.init_from}")
             state = initialization.initial_state(
                 config, self.setup, self.evaluator, start, say=self.say, meanwhile=self.step.start

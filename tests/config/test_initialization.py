@@ -115,6 +115,27 @@ def test_another_runs_weights_are_taken_in_the_type_that_they_are_kept_in(adapte
     np.testing.assert_array_equal(kernel, np.float32(1 / 3).astype(jnp.bfloat16))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["encoder.lora_rank=0", "encoder.lora_rank=3", "encoder.lora_alpha=8"])
+def test_another_runs_adapters_come_merged_where_this_run_has_none_or_others(adapted, words):
+    """Those of the same settings stay as they are."""
+    theirs, setup = adapted
+    _, shapes = initialization.abstract_encoder(theirs, setup)
+    draw = np.random.default_rng(0)
+    encoder = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(leaf.dtype), shapes["params"])
+    start = {"params": {"encoder": encoder}, "objective": {}}
+    assert initialization.without_other_adapters(theirs, theirs, start) == start
+    ours = apply_arguments(theirs.copy_and_resolve_references(), words)
+    taken = initialization.without_other_adapters(ours, theirs, start)
+    assert not [path for path in flatten_dict(taken, sep="/") if "lora" in path]
+    assert taken["objective"] == {}
+    map_of = encoder["block_0"]["fc_2"]
+    expected = map_of["kernel"].astype(np.float32) + map_of["lora_a"] @ map_of["lora_b"] * (16 / 2)
+    found = taken["params"]["encoder"]["block_0"]["fc_2"]
+    np.testing.assert_allclose(found["kernel"], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found["bias"], map_of["bias"])
+
+
 def test_adapters_make_no_sense_on_features_that_are_kept(adapted):
     with pytest.raises(UsageError, match="leave one out"):
         assembly.assemble(apply_arguments(default_settings(), "frozen,encoder=vit_ti8,encoder.lora_rank=2"))
