@@ -98,8 +98,10 @@ def evaluate(
     source = getattr(setup.splits, split)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
-    if among.count > 1:
-        starting.require_alike(among, {"digest of the data": digest(source)})
+    found = digest(source)
+    starting.require_alike(among, {"digest of the data": found})
+    if among.chief and run.manifest.get("digest", {}).get(split, found) != found:
+        print(f"the {split} images are not those that {workdir} was trained beside: other names, sizes or labels")
     variables, step = run.restore(mesh, state)
     evaluator = assembly.create_evaluator(config, setup, mesh)
     if among.chief:
@@ -111,8 +113,7 @@ def evaluate(
     if not among.chief:
         return scored.figures
     if split == "test":
-        meant = (state or config.evaluation.state) == config.evaluation.state
-        finished = meant and (run.finished or step == run.steps)
+        finished = run.finished and state in (None, run.tested)
         try:
             write_results(run, source, scored, step=step, finished=finished)
         except OSError as error:

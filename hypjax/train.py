@@ -58,13 +58,15 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False, among: Pe
     """
     if config.steps < 1:
         raise UsageError(f"steps must be at least 1, not {config.steps}")
-    for name, value in {
-        "evaluation.every": config.evaluation.every,
-        "checkpoint.every": config.checkpoint.every,
-        "patience": config.patience,
-    }.items():
-        if value < 0:
-            raise UsageError(f"{name} must be at least 0, not {value}")
+    for name, value, least in (
+        ("evaluation.every", config.evaluation.every, 0),
+        ("checkpoint.every", config.checkpoint.every, 0),
+        ("checkpoint.minutes", config.checkpoint.minutes, 0),
+        ("checkpoint.keep", config.checkpoint.keep, 1),
+        ("patience", config.patience, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, not {value}")
     if config.evaluation.state not in STATES:
         raise UsageError(f"evaluation.state {config.evaluation.state!r} is unknown; there are: {', '.join(STATES)}")
     workdir = as_path(workdir)

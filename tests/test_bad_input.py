@@ -23,6 +23,10 @@ from tests.programs import LIGHT, ROOT, THIRDS, done, finish, refused, start, ti
         (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.batch.classes=800"], "there are 739"),
         (["--config", f"{ROOT}/configs/hyp_uml.py:encoder=vgg"], "vgg"),
         (["--config", f"{ROOT}/configs/hyp_uml.py", "--config.steps=0"], "steps must be at least 1"),
+        (
+            ["--config", f"{ROOT}/configs/hyp_uml.py", "--config.checkpoint.keep=0"],
+            "checkpoint.keep must be at least 1",
+        ),
         (["--config", f"{ROOT}/configs/hier.py:loss=proxy_nca,miner=easy_positive"], "compares images with proxies"),
     ],
 )

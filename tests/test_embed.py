@@ -186,15 +186,6 @@ def test_bad_places_are_refused_before_any_work(workdir, tmp_path):
         embed.main(["embed", f"--workdir={tmp_path}", f"--images={images}", out])
 
 
-def test_progress_leaves_the_compilation_out(monkeypatch, capsys):
-    now = iter([0.0, 100.0, 110.0, 120.0])
-    monkeypatch.setattr(filling.time, "monotonic", lambda: next(now))
-    progress = filling.Progress(400)
-    for done in (100, 200, 300):
-        progress.show(done)
-    assert capsys.readouterr().out.splitlines()[-1] == "300/400  10 images/s  0:00:10 left"
-
-
 def test_names_that_are_no_utf8_can_be_printed_and_kept(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     assert files.printable(name) == "caf?.png"

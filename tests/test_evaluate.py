@@ -56,6 +56,22 @@ def test_figures_are_given_where_the_workdir_cannot_be_written(monkeypatch, caps
 
 
 @pytest.mark.slow
+def test_it_finishes_no_run_for_its_trainer_and_says_where_the_images_are_others(tmp_path, monkeypatch, capsys):
+    """Its last state may lie there, and its last validation be on the way."""
+    written = []
+    monkeypatch.setattr(evaluate, "write_results", lambda *parts, **how: written.append(how))
+    workdir = tmp_path / "run"
+    shutil.copytree(untrained_run()[0], workdir)
+    (workdir / "environment.json").write_text(json.dumps({"steps": 0, "digest": {"test": "another"}}))
+    evaluate.evaluate(workdir)
+    (workdir / "results.json").write_text("{}")
+    evaluate.evaluate(workdir)
+    evaluate.evaluate(workdir, state="last")
+    assert [how["finished"] for how in written] == [False, True, True]
+    assert capsys.readouterr().out.count("the test images are not those that") == 3
+
+
+@pytest.mark.slow
 def test_what_is_left_out_is_missing_everywhere_and_a_batch_is_rounded_up(tmp_path):
     """Eight devices share batches of five images; k-means, trees and plainer searches are off."""
     workdir = tmp_path / "run"

@@ -36,7 +36,7 @@ def load_config(workdir: Path) -> ConfigDict:
         for group, names in GONE.items():
             held[group] = {name: value for name, value in held.get(group, {}).items() if name not in names}
         return ConfigDict(completed(completed(held, BEFORE), default_settings().to_dict()))
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path} is damaged ({' '.join(str(error).split())}); bring it back, or choose another --workdir"
         ) from error

@@ -125,15 +125,15 @@ class SavedStates:
         return held
 
     def _newest(self, load: Callable[[int], Loaded]) -> tuple[Loaded, list[str]]:
-        notices: list[str] = []
-        damaged: set[int] = set()
+        damaged: dict[int, str] = {}
         while steps := [step for step in self.steps if step not in damaged]:
             newest = steps[-1]
             error: Exception | None = None
             for _ in range(2):  # what is damaged is so twice
                 try:
                     with _file_system(except_for=errno.ENOENT):
-                        return load(newest), notices
+                        loaded = load(newest)
+                    return loaded, [self._damaged(step, reason) for step, reason in damaged.items()]
                 except UsageError:
                     raise
                 except FileNotFoundError as missing:
@@ -141,11 +141,14 @@ class SavedStates:
                 except OSError as refused:  # of the file system, not of the file
                     raise OSError(refused.errno, f"checkpoint {newest} cannot be read: {_reason(refused)}") from refused
                 except Exception as other:  # a damaged file surfaces as whatever its reader makes of it
+                    if _is_of_this_process(other):
+                        raise
                     error = other
             if newest in self.steps:  # else a trainer at work has put newer ones in its place
-                damaged.add(newest)
-                notices.append(self._damaged(newest, _reason(error)))
-        raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *notices]))
+                damaged[newest] = _reason(error)
+        # Where none is whole, all stay where they are, for who may mend one.
+        told = [f"checkpoint {step} is damaged ({reason})" for step, reason in damaged.items()]
+        raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *told]))
 
     def _damaged(self, step: int, reason: str) -> str:
         return f"checkpoint {step} is damaged and was passed over ({reason})"
@@ -212,7 +215,7 @@ class Checkpoints(SavedStates):
           The state, the data iterator's state, and a line on each damaged checkpoint that was set aside.
 
         Raises:
-          FileNotFoundError: there is no whole checkpoint.
+          FileNotFoundError: there is no whole checkpoint; damaged ones stay where they are.
           UsageError: a whole one is of another model or other data; says what differs, and leaves it where it is.
           OSError: as `read`.
         """
@@ -273,6 +276,17 @@ def _file_system(except_for: int | None = None) -> Iterator[None]:
                 raise OSError(number, f"a checkpoint: {os.strerror(number)}") from error
             cause = cause.__cause__
         raise
+
+
+def _is_of_this_process(error: BaseException | None) -> bool:
+    """Whether a reading failed for want of memory, threads or modules, which says nothing about what was read."""
+    while error is not None:
+        if isinstance(error, MemoryError | ImportError | RecursionError):
+            return True
+        if re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|can't start new thread", str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: BaseException | None) -> str:

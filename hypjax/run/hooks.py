@@ -16,11 +16,13 @@ from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.loop import Plan
-from hypjax.run.metrics import MetricWriter, Progress
+from hypjax.run.metrics import MetricWriter
 from hypjax.run.peers import ALONE, Peers
 from hypjax.run.status import DivergedError
 from hypjax.run.stopping import Stopping
 from hypjax.show import console
+from hypjax.show.pages.figures import LOWER, meaning
+from hypjax.show.progress import Progress
 from hypjax.training.evaluation import Evaluator
 from hypjax.training.refitting import Refit
 from hypjax.training.state import TrainState
@@ -58,7 +60,8 @@ class Logging:
             figures["learning_rate"] = float(self._learning_rate(step - 1))
             figures["images_per_second"] = self._progress.rate(step)
             self._writer.write(step, figures)
-        self._progress.show(step, figures["loss"])
+        words = f"step {step}/{self._plan.last}  loss {figures['loss']:.4f}"
+        self._progress.show(step, self._plan.last, words)
 
 
 class Fitting:
@@ -89,15 +92,18 @@ class Saving:
         minutes: float,
         before: Validating,
         writer: MetricWriter | None,
+        fits: bool = False,
     ) -> None:
         self._checkpoints, self._batches, self._plan = checkpoints, batches, plan
         self._every, self._seconds, self._before, self._writer = every, 60 * minutes, before, writer
+        self._fits = fits
         self._saved = time.monotonic()
 
     def is_due(self, step: int) -> bool:
-        """By steps, by the clock, or because a validation follows."""
+        """By steps, by the clock, or because a validation follows, or a fit of the head, which may take long."""
         late = bool(self._seconds) and time.monotonic() - self._saved > self._seconds
-        return self._plan.is_due(step, self._every) or self._before.is_due(step) or late
+        fit = self._fits and step == self._plan.last - 1
+        return self._plan.is_due(step, self._every) or self._before.is_due(step) or late or fit
 
     def __call__(self, step: int, state: TrainState) -> TrainState:
         """Starts to write; what waits for the file system goes on in the background."""
@@ -161,7 +167,8 @@ class Validating:
         self._stopping, self._writer, self._progress, self._refit = stopping, writer, progress, refit
         self._best, self._position, self._among = best, position, among
         self._figure = config.checkpoint.best or "recall@1"
-        self._highest, self._since = -math.inf, 0  # validations since the highest figure
+        self._sign = -1 if meaning(self._figure).better == LOWER else 1  # by which a higher figure is the better one
+        self._highest, self._since = -math.inf, 0  # validations since the best figure
         self._kept = -math.inf  # figure of the best state on the disk
         self._step = self._counted = -1  # of the last validation; of the last one whose figures are kept
 
@@ -171,11 +178,11 @@ class Validating:
         Args:
           rows: of the metrics, as process 0 has them.
         """
-        figures = {row["step"]: row.get(f"validation/{self._figure}") for row in rows if "validation/recall@1" in row}
+        figures = {row["step"]: self._rated(row, "validation/") for row in rows if "validation/recall@1" in row}
         for step, figure in figures.items():
             self._take(step, figure)
         if self._best is not None and self._highest > -math.inf:
-            self._kept = max((figures.get(step) or -math.inf for step in self._best.steps), default=-math.inf)
+            self._kept = max((figures.get(step, -math.inf) for step in self._best.steps), default=-math.inf)
             if self._kept < self._highest == figures[self._counted]:
                 self._step = -1  # killed before its state was kept: it is looked at again, and not counted twice
         known = [self._highest, self._kept, self._since, self._step, self._counted, self._plan.last]
@@ -198,24 +205,30 @@ class Validating:
             queries = self._config.evaluation.degraded_queries if step else 0
             evaluation = self._evaluator(fitted.evaluated(), self._source, degraded_queries=queries, clusters=step > 0)
             figures = self._among.from_chief(evaluation.figures)
-            if self._figure not in figures:
+            if step and self._figure not in figures:
                 raise UsageError(f"checkpoint.best {self._figure!r} is no figure; there are: {', '.join(figures)}")
+            figure = self._rated(figures)
             if step > self._counted:
                 self._tell(step, figures)
-                self._take(step, figures[self._figure])
+                self._take(step, figure)
             self._step = step
-            if step and figures[self._figure] > self._kept and self._best is not None:
-                self._kept = figures[self._figure]
+            if step and figure > self._kept and self._best is not None:
+                self._kept = figure
                 if self._writer is not None:
                     self._writer.flush()
                 self._best.save(fitted, self._position())
         self._progress.pause(time.monotonic() - began)
         return state
 
-    def _take(self, step: int, figure: float | None) -> None:
-        """Counts a validation, and ends training where it is one too many without a higher figure."""
+    def _rated(self, figures: Mapping[str, Any], prefix: str = "") -> float:
+        """The figure by which the best state is known, higher where better; −∞ where it is no number."""
+        figure = figures.get(prefix + self._figure)
+        return -math.inf if figure is None or math.isnan(figure) else self._sign * figure
+
+    def _take(self, step: int, figure: float) -> None:
+        """Counts a validation, and ends training where it is one too many without a better figure."""
         self._step = self._counted = step
-        if step and figure is not None and figure > self._highest:
+        if step and figure > self._highest:
             self._highest, self._since = figure, 0
         elif step:
             self._since += 1
@@ -223,7 +236,7 @@ class Validating:
             # The next step is the last one as any other: fitted, saved and validated.
             self._plan.last = step + 1
             if self._writer is not None:
-                why = f"{self._figure} did not rise in {self._since} validations (patience)"
+                why = f"{self._figure} got no better in {self._since} validations (patience)"
                 self._progress.say(f"  {why}: step {step + 1} is the last")
 
     def _tell(self, step: int, figures: Mapping[str, float]) -> None:

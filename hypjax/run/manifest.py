@@ -20,6 +20,7 @@ from hypjax.data.errors import UsageError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 FILE = "environment.json"
+FIRST = ("command", "started", "commit", "data", "digest")  # of the first start, which a later one keeps beside its own
 
 
 def environment() -> dict[str, Any]:
@@ -79,7 +80,7 @@ def command(argv: list[str]) -> str:
 
 
 def record(workdir: Path, made: dict[str, Any], *, seconds: float, resumed_at: int) -> None:
-    """Keeps what a run was made with.
+    """Keeps what a run was made with, and as `began` how it was started first.
 
     Args:
       workdir: of the run.
@@ -87,11 +88,13 @@ def record(workdir: Path, made: dict[str, Any], *, seconds: float, resumed_at: i
       seconds: since then.
       resumed_at: the step it went on from, 0 for a run that was not broken.
     """
-    atomic.write_json(workdir / FILE, {**made, "seconds": round(seconds, 1), "resumed_at": resumed_at})
+    before = recorded(workdir) if resumed_at else {}
+    began = before.get("began") or {name: value for name, value in (before or made).items() if name in FIRST}
+    atomic.write_json(workdir / FILE, {**made, "began": began, "seconds": round(seconds, 1), "resumed_at": resumed_at})
 
 
 def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
-    """What differs from when a run was started or last resumed, a line each; nothing where that was not kept.
+    """What differs from when a run was started (its data) or last resumed (all else), a line each.
 
     Args:
       workdir: of the run.
@@ -102,16 +105,19 @@ def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
         failures would belong to others.
     """
     held = recorded(workdir)
-    before, after = held.get("digest") or made["digest"], made["digest"]
+    began, after = held.get("began") or held, made["digest"]
+    before = began.get("digest") or after
     if before["train"] != after["train"]:
-        counted = f"{held.get('data')}; now {made['data']}"
-        same = held.get("data") == made["data"]
+        counted = f"{began.get('data')}; now {made['data']}"
+        same = began.get("data") == made["data"]
         raise UsageError(
             f"the training images are not those that {workdir} was started with "
             f"({'as many, but of other names, sizes or labels' if same else counted}): bring them back, or choose "
             "another --workdir"
         )
     told = [f"the {name} images changed since this run began" for name in before if before[name] != after.get(name)]
+    if "digest" not in began:
+        told.append(f"{workdir} does not say with which images it began: nobody can tell whether these are the same")
     for name in ("python", "hypjax", "commit", *PACKAGES, "device", "processes"):
         if name in held and held[name] != made[name]:
             told.append(f"{name} was {held[name] or 'unknown'}, and is {made[name] or 'unknown'} now")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -14,7 +13,6 @@ from typing import Any, TextIO
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.places import is_remote
-from hypjax.run.loop import Plan
 
 
 def as_json(value: Any) -> Any:
@@ -35,13 +33,15 @@ def as_json(value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads `metrics.jsonl`; a line cut short by a kill is passed over."""
+    """Reads `metrics.jsonl`; a line cut short by a kill, or damaged, is passed over."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().decode(errors="replace").splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 
@@ -194,46 +194,3 @@ def installed(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise UsageError(f'{module} is not installed: pip install "hypjax[{extra}]"') from error
-
-
-class Progress:
-    """One line that moves on a terminal, and a line now and then where output goes to a file."""
-
-    def __init__(self, plan: Plan, images_per_step: int, *, first: int = 0, interval: float = 10.0):
-        self._plan = plan
-        self._images_per_step = images_per_step
-        self._start = self._last = time.monotonic()
-        self._first = first
-        self._paused = 0.0
-        self._moving = sys.stdout.isatty()
-        self._interval = 0.2 if self._moving else interval
-
-    def show(self, step: int, loss: float) -> None:
-        """Reports the step just finished, unless a report is fresh."""
-        now = time.monotonic()
-        # The first step of a run holds the compilation, which says nothing about the time left.
-        if step == self._first + 1:
-            self._start, self._paused = now, 0.0
-        if now - self._last < self._interval and step not in (self._first + 1, self._plan.last):
-            return
-        self._last = now
-        rate = self.rate(step)
-        line = f"step {step}/{self._plan.last}  loss {loss:.4f}"
-        if rate:
-            left = round((self._plan.last - step) * self._images_per_step / rate)
-            line += f"  {rate:.0f} images/s  {left // 60}:{left % 60:02d} left"
-        print(f"\r{line:<78}" if self._moving else line, end="" if self._moving else "\n", flush=True)
-
-    def rate(self, step: int) -> float:
-        """Images per second since the first step, evaluations left out."""
-        elapsed = time.monotonic() - self._start - self._paused
-        done = step - self._first - 1
-        return done * self._images_per_step / elapsed if done > 0 and elapsed > 0 else 0.0
-
-    def say(self, text: str) -> None:
-        """Prints a line of its own."""
-        print(f"\r{'':<78}\r{text}" if self._moving else text, flush=True)
-
-    def pause(self, seconds: float) -> None:
-        """Leaves time spent on something else out of the rate."""
-        self._paused += seconds

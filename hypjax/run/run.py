@@ -136,7 +136,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether a step was taken; a run that failed at its settings leaves nothing to protect."""
-        return any(row["step"] for row in self.metrics) or self.finished
+        return any(row["step"] for row in self.metrics) or self.finished or bool(self.states().steps)
 
     @property
     def finished(self) -> bool:
@@ -170,7 +170,7 @@ class Run:
     def validated(self) -> dict[str, Any]:
         """The figures of the validation classes for the state that is tested, by name; empty where there are none."""
         rows = [row for row in self.metrics if any(name.startswith("validation/") for name in row)]
-        if self.config.evaluation.state == "best":
+        if self.tested == "best":
             rows = [row for row in rows if row["step"] in self.states("best").steps]
         row = rows[-1] if rows else {}
         return {name.removeprefix("validation/"): row[name] for name in row if name.startswith("validation/")}
@@ -196,7 +196,12 @@ class Run:
 
     def is_fitted(self, step: int, which: str | None = None) -> bool:
         """Whether the state of a step has the head that `head.refit` fits in the end; the best one has it, too."""
-        return step == self.steps or (which or self.config.evaluation.state) == "best"
+        return step == self.steps or (which or self.tested) == "best"
+
+    @property
+    def tested(self) -> str:
+        """Which of its states is tested and used: as `evaluation.state` says, or the last where none was the best."""
+        return "best" if self.config.evaluation.state == "best" and self.states("best").steps else "last"
 
     @property
     def takes_features(self) -> bool:
@@ -218,13 +223,14 @@ class Run:
 
         Args:
           mesh: whose devices.
-          which: `last`, `best`, or None for what `evaluation.state` of its settings says.
+          which: `last`, `best`, or None for the one that is tested.
 
         Raises:
           UsageError: there is no whole checkpoint.
         """
         try:
-            leaves, notices = self.states(which or self.config.evaluation.state).read(sharding.replicated(mesh))
+            which = which or self.among.from_chief(self.tested if self.among.chief else None)
+            leaves, notices = self.states(which).read(sharding.replicated(mesh))
         except FileNotFoundError as error:
             raise UsageError(f"{self.workdir} holds no trained model: {error}") from error
         for notice in notices if self.among.chief else ():

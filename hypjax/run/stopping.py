@@ -129,10 +129,13 @@ class Stopping:
         self._end(number, deadline if more is None else 0.0)
 
     def _next(self, seconds: float | None) -> bytes | None:
-        """The number of the next signal; None where there is none so soon, nothing once the run has ended."""
-        if not select.select([self._reader], [], [], seconds)[0]:
-            return None
-        return os.read(self._reader, 1)
+        """The number of the next signal that asks to stop; None where there is none so soon, nothing at the end."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while select.select([self._reader], [], [], None if until is None else max(0.0, until - time.monotonic()))[0]:
+            number = os.read(self._reader, 1)
+            if not number or number[0] in SIGNALS:  # Python tells of all that it has a handler for
+                return number
+        return None
 
     def _end(self, number: int, deadline: float) -> None:
         """Ends the process without its main thread, which may be deep in a compilation."""

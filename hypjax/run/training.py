@@ -21,10 +21,12 @@ from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.compiled import Ahead
 from hypjax.run.hooks import Fitting, Logging, Profiling, Saving, Stop, Validating
 from hypjax.run.loop import Hook, Plan, take_steps
-from hypjax.run.metrics import MetricWriter, Progress
+from hypjax.run.metrics import MetricWriter
 from hypjax.run.run import Run
 from hypjax.run.stopping import Stopping
 from hypjax.show import console
+from hypjax.show.pages.figures import meaning
+from hypjax.show.progress import Progress
 from hypjax.training import sharding
 from hypjax.training.state import TrainState
 from hypjax.training.step import Metrics
@@ -65,6 +67,11 @@ class Training:
             raise UsageError("patience counts validations, of which evaluation.every=0 makes none on the way")
         if config.evaluation.state == "best" and not config.checkpoint.best:
             raise UsageError("evaluation.state=best needs checkpoint.best, the figure by which the best state is kept")
+        if config.checkpoint.best and not meaning(config.checkpoint.best).better:
+            raise UsageError(
+                f"checkpoint.best {config.checkpoint.best!r} is no figure of which more or less is better, such as "
+                "recall@1, map@r or uncertainty_auroc"
+            )
         self.made_with["data"] = assembly.summary(self.setup.splits)
         self.made_with["digest"] = {name: digest(part) for name, part in self.setup.splits._asdict().items()}
         starting.require_alike(self.among, {"digest of the data": self.made_with["digest"]})
@@ -106,7 +113,7 @@ class Training:
                 writer = self._open_metrics(first)
                 if writer is not None:
                     stack.callback(writer.close)
-                progress = Progress(self.plan, self.images_per_step, first=first)
+                progress = Progress(each=self.images_per_step)
                 log, validating, hooks = self._hooks(first, checkpoints, best, writer, progress)
                 if validating.is_due(first):  # also where a run was stopped between saving and validating
                     validating(first, state)
@@ -117,7 +124,12 @@ class Training:
     def _begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The state, from the start or from the last whole checkpoint, and its step."""
         config = self.config
-        if self.among.from_chief(self.chief and not checkpoints.steps):
+        fresh = self.among.from_chief(self.chief and not checkpoints.steps)
+        if self.chief:
+            for line in manifest.changes(self.run.workdir, self.made_with) if not fresh else ():
+                self.say(line)
+            self.run.keep_data_dir()
+        if fresh:
             self.say("preparing: weights, a sample of features for the head, compilation")
             start = None
             if config.init_from:
@@ -129,10 +141,6 @@ class Training:
                 config, self.setup, self.evaluator, start, say=self.say, meanwhile=self.step.start
             )
             return state, 0
-        if self.chief:
-            for line in manifest.changes(self.run.workdir, self.made_with):
-                self.say(line)
-            self.run.keep_data_dir()
         self.step.start()
         like = initialization.abstract_state(config, self.setup)
         try:
@@ -199,7 +207,16 @@ class Training:
         )
         validating.recall(self.run.metrics if self.chief else [])
         every, minutes = config.checkpoint.every, config.checkpoint.minutes
-        saving = Saving(checkpoints, self.batches, plan, every=every, minutes=minutes, before=validating, writer=writer)
+        saving = Saving(
+            checkpoints,
+            self.batches,
+            plan,
+            every=every,
+            minutes=minutes,
+            before=validating,
+            writer=writer,
+            fits=self.refit is not None,
+        )
         hooks: list[Hook] = [saving, validating, Stop(self.stopping, saving)]
         if self.refit is not None:
             hooks.insert(0, Fitting(self.refit, plan))
@@ -214,10 +231,13 @@ class Training:
         """The test classes, scored once, pictures and report; or the last figures of the validation classes."""
         config, run, step = self.config, self.run, self.plan.last
         run.require_held()
+        tested = self.among.from_chief(run.tested if self.chief else None)
+        if tested != config.evaluation.state:
+            self.say(f"{config.checkpoint.best} was no number at any validation: the last state is taken for the best")
         if not config.evaluation.test:
             if self.chief:
                 self._keep_manifest(first)
-                if config.evaluation.state == "best":
+                if tested == "best":
                     step = run.states("best").steps[-1]
                 results.write_page(run, run.validated, step=step, finished=True, split="validation")
                 figures = {f"validation/{name}": value for name, value in run.validated.items()}
@@ -225,8 +245,8 @@ class Training:
                 self.say("evaluation.test is off: results.json holds the figures of the validation classes")
             return
         variables = state.evaluated()
-        if config.evaluation.state == "best":
-            variables, step = run.restore(self.mesh, "best")
+        if tested == "best":
+            variables, step = run.restore(self.mesh, tested)
         self.say("scoring the test classes" + (f" with the state of step {step}" if step != self.plan.last else ""))
         scored = results.score(config, self.setup, self.evaluator, variables, "test", say=self.say)
         run.require_held()

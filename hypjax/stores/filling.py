@@ -16,6 +16,7 @@ from hypjax.data.places import is_remote
 from hypjax.data.source import Source
 from hypjax.data.unlabeled import Files, Picture
 from hypjax.run.peers import Peers
+from hypjax.show.progress import Progress
 from hypjax.stores.embeddings import Embeddings
 
 KEEP_EVERY = 5.0  # seconds of work that a kill may cost
@@ -185,7 +186,7 @@ def embed_pictures(embed: Embed, root: Path, pictures: Sequence[Picture], *, sho
         return
     paths = [root if root.is_file() else root / picture.path for picture in pictures]
     source = Files(paths, shorter_side=shorter_side)
-    progress = Progress(len(pictures))
+    progress = Progress()
     points, uncertainty, seen = [], [], []
     kept_at = time.monotonic()
     for of_batch, doubts, indices in embed(source):
@@ -193,7 +194,7 @@ def embed_pictures(embed: Embed, root: Path, pictures: Sequence[Picture], *, sho
         uncertainty.append(doubts)
         seen.extend(indices.tolist())
         last = seen[-1] + 1 == len(pictures)
-        progress.show(seen[-1] + 1)
+        progress.show(seen[-1] + 1, len(pictures))
         if last or time.monotonic() - kept_at >= KEEP_EVERY:
             good = np.array([index not in source.reasons for index in seen])
             yield Embeddings(
@@ -206,37 +207,6 @@ def embed_pictures(embed: Embed, root: Path, pictures: Sequence[Picture], *, sho
             points, uncertainty, seen = [], [], []
             kept_at = time.monotonic()
     progress.close()
-
-
-class Progress:
-    """One line that moves on a terminal, and a line now and then where output goes to a file."""
-
-    def __init__(self, total: int, *, of: str = "images", interval: float = 10.0) -> None:
-        self._total, self._of, self._moving = total, of, sys.stdout.isatty()
-        self._interval = 0.2 if self._moving else interval
-        self._first: tuple[float, int] | None = None  # after the first batch, which holds the compilation
-        self._shown_at = time.monotonic()
-
-    def show(self, done: int) -> None:
-        """Reports how many are done, unless a report is fresh."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-        if now - self._shown_at < self._interval and done < self._total:
-            return
-        self._shown_at = now
-        line = f"{done:,}/{self._total:,}"
-        since, before = self._first
-        if done > before and now > since:
-            rate = (done - before) / (now - since)
-            left = round((self._total - done) / rate)
-            line += f"  {rate:.0f} {self._of}/s  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
-        print(f"\r{line:<78}" if self._moving else line, end="" if self._moving else "\n", flush=True)
-
-    def close(self) -> None:
-        """Ends the moving line."""
-        if self._moving:
-            print()
 
 
 def report_skipped(whole: Filled, kept: bool) -> None:

@@ -13,8 +13,8 @@ from hypjax.data.features import Features
 from hypjax.data.source import subset
 from hypjax.retrieval import Rows
 from hypjax.run import Run, trained
+from hypjax.show.progress import Progress
 from hypjax.stores.embeddings import FORMAT, archive, read_about
-from hypjax.stores.filling import Progress
 
 
 def open_rows(model: trained.Trained, path: Path) -> Features:
@@ -61,13 +61,13 @@ def embed(run: Run, path: Path, out: Path, *, batch: int | None = None) -> None:
             print(f"{out} is up to date: {len(source):,} rows of {path}")
             return
     print(f"{len(source):,} rows in {path}; the model of step {model.step} in {run.workdir}", flush=True)
-    uncertainty, progress = np.zeros(len(source), np.float32), Progress(len(source), of="rows")
+    uncertainty, progress = np.zeros(len(source), np.float32), Progress(of="rows")
 
     def points(rows: slice) -> np.ndarray:
         indices = np.arange(len(source))[rows]
         parts = [embedded for embedded, _ in model.embed(subset(source, indices))]
         uncertainty[indices] = np.concatenate([part.uncertainty for part in parts])
-        progress.show(int(indices[-1]) + 1)
+        progress.show(int(indices[-1]) + 1, len(source))
         return np.concatenate([part.points for part in parts])
 
     with archive(out) as put:

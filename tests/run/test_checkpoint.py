@@ -141,14 +141,18 @@ def test_a_leaf_of_another_type_is_read_as_what_it_is_now(tmp_path):
     np.testing.assert_array_equal(restored.params["encoder/kernel"], noisy(3).params["encoder/kernel"])
 
 
-def test_without_a_whole_checkpoint_it_says_so(tmp_path):
-    saved(tmp_path, [3]).__exit__()
+def test_without_a_whole_checkpoint_it_says_so_each_time_and_leaves_them_where_they_are(tmp_path):
+    """Else the same command would find none, the second time, and start anew."""
+    saved(tmp_path, [3, 6]).__exit__()
     truncate(tmp_path / "checkpoints" / "3")
-    with (
-        Checkpoints(tmp_path / "checkpoints") as checkpoints,
-        pytest.raises(FileNotFoundError, match="no whole checkpoint"),
-    ):
-        checkpoints.restore(state(), replicated())
+    truncate(tmp_path / "checkpoints" / "6")
+    for _ in range(2):
+        with (
+            Checkpoints(tmp_path / "checkpoints") as checkpoints,
+            pytest.raises(FileNotFoundError, match=r"no whole checkpoint .*checkpoint 6 .*checkpoint 3 is damaged"),
+        ):
+            checkpoints.restore(state(), replicated())
+        assert checkpoints.steps == [3, 6]
 
 
 @pytest.mark.slow
@@ -185,16 +189,26 @@ def test_who_only_reads_moves_and_cleans_nothing(tmp_path):
     assert listing(tmp_path) == before
 
 
-def test_what_the_file_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [
+        (OSError(5, "Input/output error"), r"checkpoint 6 cannot be read: .*Input/output error"),
+        (MemoryError("no room"), "no room"),
+        (ImportError("no module named zstd"), "zstd"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"), "Out of memory"),
+    ],
+)
+def test_what_this_process_or_the_file_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch, refused, expected):
     saved(tmp_path, [3, 6]).__exit__()
 
     def refuse(*_):
-        raise OSError(5, "Input/output error")
+        raise refused
 
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         before = listing(tmp_path)
         monkeypatch.setattr("hypjax.run.checkpoint.ocp.load_checkpointables", refuse)
-        with pytest.raises(OSError, match=r"checkpoint 6 cannot be read: .*Input/output error"):
+        with pytest.raises(type(refused), match=expected):
             checkpoints.restore(state(), replicated())
         assert listing(tmp_path) == before
 

@@ -7,9 +7,9 @@ from hypjax.config.settings import default_settings
 from hypjax.data.errors import UsageError
 from hypjax.run.hooks import Logging, Saving, Stop, Validating
 from hypjax.run.loop import Plan, take_steps
-from hypjax.run.metrics import Progress
 from hypjax.run.status import DivergedError, Stopped
 from hypjax.run.stopping import Stopping
+from hypjax.show.progress import Progress
 
 
 class State:
@@ -49,7 +49,7 @@ def validating(figures, *, patience=0, every=2, best=None, plan, rows=(), figure
         plan,
         stopping=Stopping(),
         writer=written,
-        progress=Progress(plan, 1),
+        progress=Progress(),
         refit=None,
         best=best,
         position=dict,
@@ -106,7 +106,7 @@ def test_training_ends_where_nothing_gets_better(capsys):
     check = validating([0.5, 0.6, 0.6, 0.4, 0.1], plan=plan, patience=2, best=best, written=written)
     assert train(plan, [check]) == 9  # one step after the second validation without a better figure
     assert (plan.last, best.steps) == (9, [2, 4])
-    assert "recall@1 did not rise in 2 validations (patience): step 9 is the last" in capsys.readouterr().out
+    assert "recall@1 got no better in 2 validations (patience): step 9 is the last" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("taken", "last"), [(0, 9), (4, 9), (6, 9), (8, 9)])
@@ -142,10 +142,33 @@ def test_what_was_validated_before_a_kill_is_not_validated_again():
     assert validating([], plan=Plan(9), rows=[]).is_due(0)  # before training, to compare with
 
 
-def test_a_figure_that_there_is_not_is_named():
+def test_a_figure_that_there_is_not_is_named_once_all_are_known():
+    """Before training neither clusters nor degraded queries are looked at."""
     plan = Plan(4)
-    with pytest.raises(UsageError, match=r"checkpoint.best 'recall' is no figure; there are: recall@1, map@r"):
-        train(plan, [validating([0.5], plan=plan, figure="recall")])
+    check = validating([0.4, 0.5], plan=plan, figure="nmi")
+    check(0, State(0))
+    with pytest.raises(UsageError, match=r"checkpoint.best 'nmi' is no figure; there are: recall@1, map@r"):
+        train(plan, [check])
+
+
+def test_the_best_state_has_the_least_of_what_is_better_lower():
+    plan, best = Plan(100), Kept()
+    check = validating([0.5, 0.3, np.nan, 0.2, 0.4, 0.2, 0.2], plan=plan, patience=2, best=best, figure="saturated_share")
+    assert train(plan, [check]) == 13
+    assert best.steps == [2, 4, 8]
+    rows = [{"step": 2, "validation/recall@1": 0.1, "validation/saturated_share": 0.2}]
+    again = validating([0.3, 0.1], plan=Plan(9), best=best, figure="saturated_share", rows=rows)
+    assert not again.is_due(2)
+
+
+def test_the_state_before_a_fit_of_the_head_is_saved():
+    """A fit may take longer than a signal leaves."""
+    plan, kept = Plan(7), Kept()
+    check = validating([0.5], plan=plan, every=0)
+    parts = {"every": 0, "minutes": 0, "before": check, "writer": None}
+    saving = Saving(kept, SimpleNamespace(get_state=dict), plan, fits=True, **parts)
+    train(plan, [saving])
+    assert kept.steps == [6, 7]
 
 
 def test_a_signal_saves_and_ends():
@@ -182,7 +205,7 @@ def test_a_figure_that_is_not_finite_stops_before_its_state_is_kept():
     check = validating([], plan=plan, every=0)
     saving = Saving(kept, SimpleNamespace(get_state=dict), plan, every=1, minutes=0, before=check, writer=None)
     last = {"learning_rate": lambda step: step, "last_saved": lambda: kept.steps[-1]}
-    log = Logging(None, Progress(plan, 1), plan, every=1, **last)
+    log = Logging(None, Progress(), plan, every=1, **last)
 
     def logged(step, metrics):
         log(step, {"loss": np.float32(1.0), "grad_norm": np.float32(np.nan if step == 4 else 1)})

@@ -20,6 +20,18 @@ def test_what_a_run_was_made_with_is_kept(tmp_path, monkeypatch):
     assert held["device"].startswith("8 × ")
 
 
+def test_how_a_run_began_is_kept_beside_how_it_went_on(tmp_path):
+    made = manifest.environment() | {"data": "3 images", "digest": {"train": "a", "test": "b"}}
+    manifest.record(tmp_path, made | {"command": "first"}, seconds=1, resumed_at=0)
+    now = made | {"command": "second", "digest": {"train": "a", "test": "c"}}
+    for step in (3, 6):
+        assert manifest.changes(tmp_path, now) == ["the test images changed since this run began"]  # each time
+        manifest.record(tmp_path, now, seconds=1, resumed_at=step)
+        held = manifest.recorded(tmp_path)
+        assert (held["command"], held["began"]["command"]) == ("second", "first")
+        assert held["began"]["digest"]["test"] == "b"
+
+
 def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
     assert manifest.recorded(tmp_path) == {}
     (tmp_path / manifest.FILE).write_text("{")
@@ -80,7 +92,8 @@ def test_the_commit_is_told_in_a_clone_alone(monkeypatch, tmp_path):
 
 def test_what_changed_since_a_run_began_is_named_and_other_images_are_refused(tmp_path):
     made = manifest.environment() | {"data": "train 4 images", "digest": {"train": "a", "test": "b"}}
-    assert manifest.changes(tmp_path, made) == []  # of a run from before it was kept
+    (told,) = manifest.changes(tmp_path, made)  # of a run from before it was kept, or whose record is damaged
+    assert "nobody can tell whether these are the same" in told
     manifest.record(tmp_path, made, seconds=1, resumed_at=0)
     assert manifest.changes(tmp_path, made) == []
     other = made | {"jax": "0.1", "digest": {"train": "a", "test": "c"}}

@@ -3,8 +3,7 @@ import json
 import pytest
 
 from hypjax.data.errors import UsageError
-from hypjax.run.loop import Plan
-from hypjax.run.metrics import MetricWriter, Progress, as_json, installed, read_metrics
+from hypjax.run.metrics import MetricWriter, as_json, installed, read_metrics
 
 
 def test_rows_are_json_objects_with_step_first(tmp_path):
@@ -33,16 +32,6 @@ def test_a_new_run_starts_an_empty_file(tmp_path):
 def test_missing_package_names_the_command():
     with pytest.raises(UsageError, match=r'pip install "hypjax\[tensorboard\]"'):
         installed("no_such_module_anywhere", "tensorboard")
-
-
-def test_progress_does_not_flood_a_file(capsys):
-    progress = Progress(Plan(500), 128)
-    for step in range(1, 501):
-        progress.show(step, 1.25)
-    lines = capsys.readouterr().out.splitlines()
-    assert 2 <= len(lines) <= 4
-    assert lines[-1].startswith("step 500/500  loss 1.2500")
-    assert "images/s" in lines[-1]
 
 
 def test_as_json_keeps_what_json_knows():

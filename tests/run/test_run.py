@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -41,6 +43,15 @@ def test_the_best_state_has_figures_of_its_own(tmp_path):
     assert run.validated == {"recall@1": 0.7}
     assert run.is_fitted(3)
     assert not run.is_fitted(3, "last")
+
+
+def test_where_no_state_was_the_best_the_last_is_tested(tmp_path):
+    """Its figure was no number at any validation."""
+    begun(tmp_path, evaluation={"state": "best"})
+    run = Run.open(tmp_path)
+    assert (run.tested, run.validated) == ("last", {"recall@1": 0.5})
+    (tmp_path / "best" / "3").mkdir(parents=True)
+    assert run.tested == "best"
 
 
 def test_what_is_no_run_is_refused(tmp_path):
@@ -91,6 +102,25 @@ def test_without_its_settings_no_state_is_trained_any_further(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+def test_states_without_their_metrics_are_not_taken_for_other_settings(tmp_path):
+    config = begun(tmp_path)
+    (tmp_path / "checkpoints" / "6").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").unlink()
+    config.seed = 5
+    with pytest.raises(UsageError, match=r"holds a run with other settings \(seed: 0 -> 5\)"):
+        Run.open(tmp_path, "train", config=config)
+
+
+def test_a_damaged_line_of_metrics_is_passed_over_and_damaged_settings_are_named(tmp_path):
+    begun(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 7, "lo\xff": 1}\n{"st\xff": 8}\n[9]\n\xff\n')
+    assert [row["step"] for row in Run.open(tmp_path).metrics] == [3, 6, 7]
+    (tmp_path / "config.json").write_bytes(b'{"seed": \xff}')
+    with pytest.raises(UsageError, match=r"config.json is damaged"):
+        Run.open(tmp_path)
+
+
 def test_a_run_whose_figures_are_damaged_is_not_finished(tmp_path):
     begun(tmp_path)
     for content in ('{"rec', "[]", ""):
@@ -113,15 +143,32 @@ def test_a_reader_changes_nothing_and_needs_no_training_data():
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+READING = """
+import sys
+from hypjax.run import Run
+from hypjax.training import sharding
+print(Run.open(sys.argv[1]).restore(sharding.data_mesh())[1])
+open(sys.argv[1] + "/written", "w")
+"""
+
+
+@pytest.mark.slow
 def test_a_file_system_that_cannot_be_written_is_read():
+    """A mount of its own, since root may write into any folder; others can't mount, and find folders closed."""
     workdir, _ = untrained_run()
-    folders = [workdir, *(path for path in workdir.rglob("*") if path.is_dir())]
+    folders = [workdir, *(path for path in workdir.rglob("*") if path.is_dir())] if os.geteuid() else []
+    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$0" -c "$2" "$1"'
+    alone = [] if os.geteuid() else ["unshare", "--mount", "sh", "-c", mount]
+    if alone and subprocess.run([*alone[:2], "true"], check=False).returncode:
+        pytest.skip("root may write everywhere, and nothing can be mounted here")
+    words = [sys.executable, str(workdir), READING] if alone else [sys.executable, "-c", READING, str(workdir)]
     modes = {path: path.stat().st_mode for path in folders}
     try:
         for path in folders:
             path.chmod(0o555)
-        assert Run.open(workdir).restore(sharding.data_mesh())[1] == 0
+        ended = subprocess.run([*alone, *words], capture_output=True, text=True, check=False)
     finally:
         for path, mode in modes.items():
             path.chmod(mode)
+    assert ended.stdout == "0\n", ended.stderr
+    assert "Read-only file system" in ended.stderr or "Permission denied" in ended.stderr

@@ -26,6 +26,22 @@ def test_a_signal_is_noted_until_there_is_nothing_to_save(number):
     assert signal.getsignal(number) is before
 
 
+def test_other_signals_that_python_hears_of_ask_for_nothing():
+    """The descriptor that wakes the watcher tells of all that have a handler, a host's SIGUSR1 among them."""
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with Stopping() as stopping:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert stopping._next(0.2) is None
+            os.write(stopping._writer, bytes([signal.SIGUSR1, signal.SIGTERM]))
+            time.sleep(0.2)  # for the watcher, which took the second
+        assert heard == [signal.SIGUSR1]
+        assert stopping.asked is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_ends_what_needs_no_saving_where_it_stands():
     evaluated = False
     with Stopping() as stopping:

@@ -10,8 +10,8 @@ from typing import Any
 
 from hypjax.run.comparison.figures import Cell, Comparison
 from hypjax.run.metrics import as_json
+from hypjax.show.pages.figures import LOWER, meaning
 
-SMALLER_IS_BETTER = ("aurc", "lca_height")
 LEVEL = 0.05  # of significance, after Holm's correction
 TESTED = ("figure", "run", "difference", "95 % interval", "p", "p (Holm)", "seeds")
 
@@ -58,7 +58,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
 
 def heading(metric: str) -> str:
     """A metric's name with an arrow where smaller is better."""
-    return f"{metric} ↓" if any(word in metric for word in SMALLER_IS_BETTER) else metric
+    return f"{metric} ↓" if meaning(metric).better == LOWER else metric
 
 
 def _title(comparison: Comparison) -> str:

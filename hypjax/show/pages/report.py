@@ -210,7 +210,7 @@ def making(made_with: Mapping[str, Any]) -> Iterator[str]:
         return
     if command := made_with.get("command"):
         yield f"<pre>{html.text(command)}</pre>"
-    untold = ("command", "seconds", "resumed_at", "digest")
+    untold = ("command", "seconds", "resumed_at", "digest", "began")
     rows = [(name, value or "not known") for name, value in made_with.items() if name not in untold]
     if (seconds := made_with.get("seconds")) is not None:
         since = f", since it went on from step {at}" if (at := made_with.get("resumed_at")) else ""
