@@ -85,7 +85,7 @@ def full(step: int, limit: Callable[[Case], int]) -> Break:
 
 
 def small_disk(case: Case) -> str:
-    """A file system of one to two and a half megabytes, which is made larger afterwards."""
+    """A file system of 0.3 to 2.5 MB, which is made larger afterwards."""
     case.workdir.mkdir()
     size = case.random.randint(300, 2500)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(case.workdir)], check=True)

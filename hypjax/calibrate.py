@@ -24,6 +24,8 @@ from hypjax.data.features import SUFFIXES, Features
 from hypjax.data.folder import read_folders
 from hypjax.data.labeling import Labeling, read_labeling
 from hypjax.data.listing import read_columns
+from hypjax.data.places import as_path
+from hypjax.data.taxonomy import read_tree
 from hypjax.retrieval.promises import RISKS
 from hypjax.run import Run, status
 from hypjax.run.stopping import ending
@@ -72,6 +74,8 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
     held = embeddings.read(index)
     paths = [picture.path for picture in held.pictures]
     labeling = listed(labels, paths) if labels else folders(index, paths)
+    if run and run.config.data.tree:
+        labeling = in_its_tree(labeling, run)
     splits = assembly.assemble(run.config).splits if run else None
     known = {*splits.train.class_names, *splits.validation.class_names} if splits else set()
     made = calibrations.make(index, held, labeling, without=known)
@@ -88,6 +92,17 @@ def calibrate(index: Path, labels: Path | None = None, run: Run | None = None) -
         told = f"{guarantee.coverage:.1%} of the queries are answered{kind}" if guarantee else "no threshold is proven"
         print(f"  at most {risk:.0%} of the answers wrong: {told}")
     return made
+
+
+def in_its_tree(labeling: Labeling, run: Run) -> Labeling:
+    """A labeling with the hierarchy of the tree file that a run was trained with, where that knows all its classes."""
+    try:
+        found = read_tree(as_path(run.config.data.tree), labeling.class_names)
+    except DataError as error:
+        print(f"  no groups by the tree of the run: {error}")
+        return labeling
+    columns = zip(found.level_names, found.ancestor_names, found.ancestors.T, strict=True)
+    return labeling._replace(levels=[(name, [names[i] for i in column]) for name, names, column in columns])
 
 
 def left_out(count: int) -> str:

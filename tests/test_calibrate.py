@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hypjax import calibrate
+from hypjax.config.settings import default_settings
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.unlabeled import Picture
 from hypjax.retrieval import auroc, calibration_error
@@ -168,10 +169,29 @@ def test_classes_that_the_model_was_trained_on_answer_and_do_not_ask(index, monk
         validation=SimpleNamespace(class_names=names[15:]),
     )
     monkeypatch.setattr(calibrate.assembly, "assemble", lambda config: SimpleNamespace(splits=train))
-    made = calibrate.calibrate(index, run=SimpleNamespace(config=None))
+    made = calibrate.calibrate(index, run=SimpleNamespace(config=default_settings()))
     assert "20 classes of the index do not ask" in capsys.readouterr().out
     assert (made.about["queries"], made.about["classes"]) == (160, 40)
     np.testing.assert_array_equal(made.labels, every.labels)
+
+
+def test_the_tree_of_a_run_gives_the_groups(index, tmp_path, monkeypatch, capsys):
+    """Where it knows every class of the index."""
+    labeling = calibrate.folders(index, [picture.path for picture in embeddings.read(index).pictures])
+    classes, nobody = labeling.class_names, SimpleNamespace(class_names=[])
+    run = SimpleNamespace(config=default_settings())
+    run.config.data.tree = str(tmp_path / "tree.csv")
+    splits = SimpleNamespace(splits=SimpleNamespace(train=nobody, validation=nobody))
+    monkeypatch.setattr(calibrate.assembly, "assemble", lambda config: splits)
+    lines = [f"{name},kind {number % 3}" for number, name in enumerate(classes)]
+    (tmp_path / "tree.csv").write_text("\n".join(["child,parent", *lines]))
+    found = calibrate.in_its_tree(labeling, run)
+    assert [name for name, _ in found.levels] == ["level 1"]
+    assert found.levels[0][1] == [f"kind {number % 3}" for number in range(len(classes))]
+    calibrate.calibrate(index, run=run)
+    (tmp_path / "tree.csv").write_text("\n".join(["child,parent", *lines[1:]]))
+    calibrate.calibrate(index, run=run)
+    assert "no groups by the tree of the run: " in capsys.readouterr().out
 
 
 def test_few_classes_are_refused(tmp_path):

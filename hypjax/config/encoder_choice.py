@@ -25,6 +25,10 @@ def choose_encoder(config: ConfigDict, name: str) -> None:
     with as_usage():
         if not name.startswith(encoders.HUB):
             config.encoder.name = encoders.canonical(name)
+            sizes, side = encoders.settings_in_name(name)
+            config.encoder.sizes.update(sizes)
+            if side:  # timm cuts nothing off images of another size than the usual one
+                config.encoder.preprocessing.update(size=side, resize=side)
             return
         chosen = encoders.choose(name)
     config.encoder.name = chosen.name

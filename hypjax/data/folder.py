@@ -11,7 +11,7 @@ from jaxtyping import Int32
 from hypjax.data.columns import Names
 from hypjax.data.errors import DataError
 from hypjax.data.files import EXTENSIONS, ImageFiles, walk
-from hypjax.data.labeling import Labeling
+from hypjax.data.labeling import Labeling, warn_of_depths
 from hypjax.data.places import Place, as_path
 
 # Folders at the top with these names, and no others, are a split.
@@ -77,6 +77,7 @@ def read_folders(root: Place, folders: Sequence[tuple[str, ...]], sizes: Sequenc
             parts = None
     classes = sorted(set(folders))
     numbers = {folder: number for number, folder in enumerate(classes)}
+    warn_of_depths(str(root), {"/".join(folder): len(folder) - 1 for folder in classes})
     depth = min(len(folder) for folder in classes) - 1
     return Labeling(
         np.repeat(np.array([numbers[folder] for folder in folders], np.int32), sizes),

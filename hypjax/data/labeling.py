@@ -1,6 +1,8 @@
 """From columns of a table to labels, a hierarchy and a split: what listings of images and files of features share."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +62,7 @@ def read_labeling(
     label, split = coded.pop("label"), coded.pop("split", None)
     labels, names = label.codes, [str(name) for name in label.values]
     levels = [(name, _of_classes(where, name, labels, column, names)) for name, column in coded.items()]
+    _require_nested(where, levels)
     if split is None:
         return Labeling(labels, names, levels, None, None)
     words = [str(word) for word in split.values]
@@ -79,6 +82,18 @@ def _parts(where: str, words: Sequence[str], images: str) -> Int32[np.ndarray, "
     return np.array([SPLIT_NUMBERS[word] for word in words], np.int32)
 
 
+def _require_nested(where: str, levels: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Checks that each super-label lies in one of the next."""
+    for (name, below), (wider, above) in pairwise(levels):
+        first: dict[str, str] = {}
+        for one, group in zip(below, above, strict=True):
+            if first.setdefault(one, group) != group:
+                raise DataError(
+                    f"{where}: {name} {one!r} has {wider} {first[one]!r} and {group!r}; super-labels must form a "
+                    "tree, the nearest first, so take a column out or bring them in order"
+                )
+
+
 def _of_classes(where: str, title: str, labels: np.ndarray, column: Words, names: Sequence[str]) -> list[str]:
     """The one value of a column that all rows of each class have."""
     first = np.unique(labels, return_index=True)[1]
@@ -92,3 +107,22 @@ def _of_classes(where: str, title: str, labels: np.ndarray, column: Words, names
             "take this column out or rename the labels"
         )
     return [str(column.values[code]) for code in expected]
+
+
+def warn_of_depths(where: str, depths: Mapping[str, int]) -> None:
+    """Warns where one class has fewer ancestors than another, so that levels of the hierarchy are left out.
+
+    Args:
+      where: the file or folder, for the message.
+      depths: how many ancestors each class has.
+    """
+    shallowest = min(depths, key=depths.__getitem__)
+    kept, most = depths[shallowest], max(depths.values())
+    if kept < most:
+        logging.getLogger(__name__).warning(
+            "%s: %d of %d levels of ancestors are used, as many as class %r has; put more above it to use the others",
+            where,
+            kept,
+            most,
+            shallowest,
+        )

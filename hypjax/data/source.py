@@ -84,7 +84,7 @@ class Hierarchy(NamedTuple):
 
 
 def hierarchy(classes: int, levels: Sequence[tuple[str, Sequence[str]]]) -> Hierarchy:
-    """A hierarchy from names.
+    """A hierarchy from names, without levels on which all classes meet: those tell none from any other.
 
     >>> hierarchy(3, [("family", ["cat", "dog", "cat"])])
     Hierarchy(level_names=['family'], ancestor_names=[['cat', 'dog']], ancestors=array([[0],
@@ -95,6 +95,7 @@ def hierarchy(classes: int, levels: Sequence[tuple[str, Sequence[str]]]) -> Hier
       classes: how many there are.
       levels: nearest first, the name of each and that of each class's ancestor on it.
     """
+    levels = [(name, of_classes) for name, of_classes in levels if len(set(of_classes)) > 1]
     ancestors, names = np.zeros((classes, len(levels)), np.int32), []
     for column, (_, of_classes) in enumerate(levels):
         kept, ancestors[:, column] = dense(np.array(of_classes))

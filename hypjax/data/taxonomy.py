@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hypjax.data.errors import DataError
+from hypjax.data.labeling import warn_of_depths
 from hypjax.data.listing import read_columns
 from hypjax.data.places import Place
 from hypjax.data.source import Hierarchy, Source, Subset, hierarchy, subset
@@ -29,7 +30,8 @@ def read_tree(path: Place, class_names: Sequence[str]) -> Hierarchy:
     """The ancestors of classes, from a CSV or JSON listing with the columns `child` and `parent`.
 
     Whoever is no child is topmost. There are as many levels as the shallowest class has ancestors, counted from the
-    top, where `level 1` is; nodes of one name are one node.
+    top, where `level 1` is, the first on which not all classes meet; nodes of one name are one node. Where classes
+    differ in depth a warning names the shallowest.
 
     Args:
       path: of the file.
@@ -41,10 +43,14 @@ def read_tree(path: Place, class_names: Sequence[str]) -> Hierarchy:
     columns = read_columns(path, "child", "parent", images="line")
     parents: dict[str, str] = {}
     for child, parent in zip(*(columns[name].array().tolist() for name in ("child", "parent")), strict=True):
+        child, parent = str(child).strip(), str(parent).strip()
         if parents.setdefault(child, parent) != parent:
             raise DataError(f"{path}: {child!r} has two parents, {parents[child]!r} and {parent!r}; leave one out")
     chains = [_ancestors(path, name, parents) for name in class_names]
-    depth = min(len(chain) for chain in chains)
+    while len({chain[-1] for chain in chains if chain}) == 1 and all(chains):
+        chains = [chain[:-1] for chain in chains]
+    warn_of_depths(str(path), {name: len(chain) for name, chain in zip(class_names, chains, strict=True)})
+    depth = min(map(len, chains))
     levels = [(f"level {level}", [chain[-level] for chain in chains]) for level in range(depth, 0, -1)]
     return hierarchy(len(class_names), levels)
 

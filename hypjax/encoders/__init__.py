@@ -11,7 +11,7 @@ from hypjax.encoders import lora
 from hypjax.encoders.abstract import abstract
 from hypjax.encoders.head import Head, calibrate
 from hypjax.encoders.hub import PREFIX as HUB
-from hypjax.encoders.registry import Preprocessing, canonical, row_of, setting
+from hypjax.encoders.registry import Preprocessing, canonical, row_of, setting, settings_in_name
 from hypjax.encoders.repository import Chosen, choose
 from hypjax.encoders.vit import VisionTransformer
 from hypjax.encoders.weights import MissingWeightsError, load_weights, packaged_weights

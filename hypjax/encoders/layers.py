@@ -58,7 +58,10 @@ class Dense(nn.Module):
 
 
 def _times(x: Array, gain: Array | None) -> Array:
-    return x if gain is None else x * gain.reshape((1,) * (x.ndim - 1) + gain.shape)
+    if gain is None:
+        return x
+    x, gain = x.astype(jnp.float32), gain.astype(jnp.float32)  # what is kept in bfloat16 is not rounded a second time
+    return x * gain.reshape((1,) * (x.ndim - 1) + gain.shape)
 
 
 def _spread(held: Array, biased: tuple[bool, ...]) -> Array:

@@ -205,6 +205,35 @@ def canonical(name: str) -> str:
     return _ALIASES.get(bare) or _NETWORKS.get(plain) or (plain if plain in ENCODERS else name)
 
 
+def settings_in_name(name: str) -> tuple[dict[str, Any], int]:
+    """What a name of timm's says besides which encoder it is.
+
+    Args:
+        name: As `canonical` takes it.
+
+    Returns:
+        Settings in which it differs from the encoder of that name, and the side of its images in pixels; 0 for that of
+        the row.
+
+    Example:
+        >>> settings_in_name("vit_base_patch16_clip_224.laion2b"), settings_in_name("vit_base_patch16_siglip_384.webli")
+        (({'mlp': 'gelu'}, 0), ({}, 384))
+    """
+    found = canonical(name)
+    if name in ENCODERS or found not in ENCODERS:
+        return {}, 0
+    architecture, _, tag = name.removeprefix("timm/").partition(".")
+    at = _AT_ANY_SIZE.search(architecture)
+    side = int(at[0].removeprefix("_")) if at else 0
+    return of_tag(found, architecture, tag) if tag else {}, 0 if side == ENCODERS[found].preprocessing.size else side
+
+
+def of_tag(name: str, architecture: str, tag: str) -> dict[str, Any]:
+    """Settings of weights with a tag of timm's that the encoder of that name has not: of CLIP that is not OpenAI's."""
+    others = name.startswith("clip_") and "openai" not in tag and "quickgelu" not in architecture
+    return {"mlp": "gelu"} if others else {}
+
+
 def row_of(name: str) -> Row:
     """The row of an encoder, by any of its names.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hypjax.encoders import hub
 from hypjax.encoders.checkpoint_files import CheckpointError
-from hypjax.encoders.registry import ENCODERS, Preprocessing, canonical, setting
+from hypjax.encoders.registry import ENCODERS, Preprocessing, canonical, of_tag, setting
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -61,10 +61,10 @@ def choose(name: str) -> Chosen:
             found, sizes = _of_transformers(config, hub.parts(name)[0])
             told = _read(name, "preprocessor_config.json") or {}
             preprocessing = _prepared_by_transformers(told, ENCODERS[found].preprocessing)
+        patch = sizes.get("patch") or setting(found, "patch") or 1
+        size = max(preprocessing.size // patch, 1) * patch  # what is left of an image beside whole patches is cut off
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name}: {' '.join(str(error).split())}") from None
-    patch = sizes.get("patch") or setting(found, "patch") or 1
-    size = max(preprocessing.size // patch, 1) * patch  # what is left of an image beside whole patches is cut off
     return Chosen(found, sizes, preprocessing._replace(size=size), name)
 
 
@@ -87,12 +87,9 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     found = canonical(f"{architecture}.{tag}" if tag else architecture)
     if found not in ENCODERS:
         raise ValueError(f"there is no encoder like timm's {architecture}; there are {', '.join(ENCODERS)}")
-    sizes: dict[str, Any] = {}
-    if found.startswith("clip_"):
-        if "openai" not in tag and "quickgelu" not in architecture:
-            sizes["mlp"] = "gelu"
-        if told.get("num_classes") != setting(found, "projection"):
-            sizes["projection"] = 0
+    sizes = of_tag(found, architecture, tag)
+    if found.startswith("clip_") and told.get("num_classes") != setting(found, "projection"):
+        sizes["projection"] = 0
     return found, sizes
 
 
@@ -102,13 +99,16 @@ def _transformer(config: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     told |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_channels": 3} | defaults | dict(config)
     if told["hidden_act"] not in _ACTIVATIONS or told["num_channels"] != 3:
         raise ValueError(f"hidden_act {told['hidden_act']!r} or {told['num_channels']} channels are not supported")
-    width = told["hidden_size"]
-    hidden = told.get("intermediate_size") or int(width * told.get("mlp_ratio", 4))
+    patch = told["patch_size"]
+    if isinstance(patch, list) and len(set(patch)) == 1:
+        patch = patch[0]
+    width = int(told["hidden_size"])
+    hidden = int(told.get("intermediate_size") or width * told.get("mlp_ratio", 4))
     return {
-        "patch": told["patch_size"],
+        "patch": int(patch),
         "width": width,
-        "depth": told["num_hidden_layers"],
-        "heads": told["num_attention_heads"],
+        "depth": int(told["num_hidden_layers"]),
+        "heads": int(told["num_attention_heads"]),
         "mlp": _ACTIVATIONS[told["hidden_act"]],
         "hidden": 0 if hidden == 4 * width else hidden,
         "epsilon": told["layer_norm_eps"],

@@ -134,6 +134,8 @@ def _shapes(encoder: nn.Module, height: int, width: int) -> dict[str, tuple[tupl
 
 def _hint(tensors: Mapping[str, np.ndarray], encoder: nn.Module) -> str:
     """What a file is that is no checkpoint of an encoder, as words for a message; "" if that can't be told."""
+    if any(re.search(r"\.lora_[AB]\.", name) for name in tensors):
+        return "; it looks like adapters alone, as peft saves them: merge them into their encoder and save that"
     for kind, published in _PUBLISHED.items():
         found = resembled(translate(tensors, published.dialects), kind)
         if found is not None and not found.fits(encoder):

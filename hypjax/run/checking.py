@@ -1,7 +1,8 @@
-"""What a checkpoint is known again by: Orbax does not notice a flipped bit in a large array."""
+"""What a checkpoint is known again by, and what kept one from being read: Orbax does not notice a flipped bit."""
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -49,3 +50,22 @@ def require_same(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> Non
             f"checkpoint {step} is of another model or other data ({'; '.join(changed[:3])}{more}); nothing was "
             "changed: bring the settings and data back that it was trained with, or choose another --workdir"
         )
+
+
+def is_of_this_process(error: BaseException | None) -> bool:
+    """Whether a reading failed for want of memory, threads or modules, which says nothing about what was read."""
+    while error is not None:
+        if isinstance(error, MemoryError | ImportError | RecursionError):
+            return True
+        if re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|can't start new thread", str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def reason_of(error: BaseException | None) -> str:
+    """The first line of what an error came from."""
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

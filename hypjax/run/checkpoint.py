@@ -28,7 +28,7 @@ from orbax.checkpoint import v1 as ocp
 from hypjax.data.copies import move
 from hypjax.data.errors import UsageError
 from hypjax.data.places import is_remote
-from hypjax.run.checking import check_head, checks, checksum, require_same
+from hypjax.run.checking import check_head, checks, checksum, is_of_this_process, reason_of, require_same
 from hypjax.run.peers import ALONE, Peers
 from hypjax.training import sharding
 from hypjax.training.state import TrainState
@@ -139,13 +139,15 @@ class SavedStates:
                 except FileNotFoundError as missing:
                     error = missing
                 except OSError as refused:  # of the file system, not of the file
-                    raise OSError(refused.errno, f"checkpoint {newest} cannot be read: {_reason(refused)}") from refused
+                    raise OSError(
+                        refused.errno, f"checkpoint {newest} cannot be read: {reason_of(refused)}"
+                    ) from refused
                 except Exception as other:  # a damaged file surfaces as whatever its reader makes of it
-                    if _is_of_this_process(other):
+                    if is_of_this_process(other):
                         raise
                     error = other
             if newest in self.steps:  # else a trainer at work has put newer ones in its place
-                damaged[newest] = _reason(error)
+                damaged[newest] = reason_of(error)
         # Where none is whole, all stay where they are, for who may mend one.
         told = [f"checkpoint {step} is damaged ({reason})" for step, reason in damaged.items()]
         raise FileNotFoundError("; ".join([f"no whole checkpoint in {self._directory}", *told]))
@@ -276,24 +278,6 @@ def _file_system(except_for: int | None = None) -> Iterator[None]:
                 raise OSError(number, f"a checkpoint: {os.strerror(number)}") from error
             cause = cause.__cause__
         raise
-
-
-def _is_of_this_process(error: BaseException | None) -> bool:
-    """Whether a reading failed for want of memory, threads or modules, which says nothing about what was read."""
-    while error is not None:
-        if isinstance(error, MemoryError | ImportError | RecursionError):
-            return True
-        if re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|can't start new thread", str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _reason(error: BaseException | None) -> str:
-    while error is not None and error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
 
 
 def _tree(state: TrainState) -> dict[str, Any]:

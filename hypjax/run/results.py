@@ -92,7 +92,8 @@ def write_results(run: Run, source: Source, scored: Scored, *, step: int, finish
     from hypjax.show.pictures import draw  # Matplotlib takes half a second, which the first step need not wait for
 
     reliance = scored.reliance
-    draw(run.workdir, source, scored.evaluation, scored.shown, run.metrics, reliance.told() if reliance else None)
+    told = reliance.told() if reliance else None
+    draw(run.workdir, source, scored.evaluation, scored.shown, run.metrics, told, k=run.config.cones.k)
     write_page(run, scored.figures, step=step, finished=finished, promise=reliance.promise if reliance else "")
     if reliance is None and finished:
         (run.workdir / "calibration.json").unlink(missing_ok=True)

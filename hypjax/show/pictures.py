@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def draw(
     shown: Shown,
     rows: Sequence[Mapping[str, Any]],
     told: tuple[np.ndarray, np.ndarray] | None = None,
+    k: float = 0.1,
 ) -> None:
     """Draws curves, disk, gallery, layers of the radius, tree, risk against coverage, and the response to degradation.
 
@@ -44,13 +46,14 @@ def draw(
       shown: some of them.
       rows: of `metrics.jsonl`.
       told: the chance of being wrong that answers are told, and whether they are; None draws nothing of it.
+      k: of entailment cones.
     """
     drawn: dict[str, Callable[..., Figure]] = {"layers": layers, "tree": tree, "risk_coverage": risk}
     of_some: dict[str, Callable[..., Figure]] = {"disk": disk, "gallery": gallery}
     if own_features(source) is not None:
         del of_some["gallery"], drawn["layers"]
     if source.level_names and isinstance(radial(evaluation.space.manifold, shown.points)[0], HYPERBOLIC):
-        of_some["ancestors"] = ancestors
+        of_some["ancestors"] = partial(ancestors, k=k)
     if evaluation.trees is None:
         del drawn["tree"]
     if evaluation.responses:
@@ -86,8 +89,8 @@ def disk(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
     )
 
 
-def ancestors(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
-    """Embeddings with their classes and all levels of the known hierarchy, in the disk."""
+def ancestors(source: Source, evaluation: Evaluation, shown: Shown, k: float) -> Figure:
+    """Embeddings with their classes and all levels of the known hierarchy, in the disk, with cones of width K."""
     manifold, points = _in_the_disk(evaluation, shown)
     labels = source.labels[shown.images]
     return plots.ancestors(
@@ -96,6 +99,7 @@ def ancestors(source: Source, evaluation: Evaluation, shown: Shown) -> Figure:
         ["class", *source.level_names],
         source.ancestor_names[-1],
         c=manifold.c,
+        k=k,
     )
 
 

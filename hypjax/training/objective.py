@@ -259,6 +259,12 @@ def _choose_regularizers(
             raise UsageError(f"regularizer {name!r} is unknown; there are: {there}, and several joined by +")
     if "hier" in chosen:
         choose(HIER_PROXIES, settings["hier"]["proxies_as"], "hier.proxies_as")
+    for name in chosen:
+        for setting, value in settings[name].items():
+            if setting in ("k", "temperature") and not value > 0:
+                raise UsageError(f"{name}.{setting} must be above 0, not {value:g}")
+            if setting in ("weight", "decay", "margin", "anchor") and not value >= 0:
+                raise UsageError(f"{name}.{setting} must be at least 0, not {value:g}")
     kinds = manifold.manifolds if isinstance(manifold, Product) else (manifold,)
     if "cones" in chosen and not any(isinstance(kind, HYPERBOLIC) for kind in kinds):
         raise UsageError(

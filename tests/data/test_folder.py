@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from PIL import Image
 
 from hypjax.data import catalog
 from hypjax.data.errors import DataError
-from hypjax.data.folder import ImageFolder
+from hypjax.data.folder import ImageFolder, read_folders
 from hypjax.data.source import Source
 
 
@@ -125,7 +126,7 @@ def test_classification_folders_are_joined_and_split_by_class(tmp_path, caplog):
         folder = ImageFolder(tmp_path)
     assert folder.parts is None
     assert folder.class_names == [f"birds/{label}" for label in "abcdef"]
-    assert folder.ancestor_names == [["birds"]]
+    assert folder.level_names == []  # all are birds
     assert "share classes, such as 'birds/a'" in caplog.text
     assert [len(split) for split in catalog.load("folder", directory=str(tmp_path))] == [4, 4, 4]
 
@@ -134,3 +135,11 @@ def test_folders_that_only_look_like_a_split_are_classes(tmp_path):
     for name in ("train/1.png", "test/1.png", "bus/1.png"):
         save(tmp_path / name)
     assert ImageFolder(tmp_path).class_names == ["bus", "test", "train"]
+
+
+def test_a_class_that_lies_higher_than_others_is_named(caplog):
+    """Else it would take the hierarchy from all of them without a word."""
+    folders = [("birds", "owls", "barn"), ("birds", "hawks", "red"), ("fish", "cod")]
+    found = read_folders(Path("photos"), folders)
+    assert [name for name, _ in found.levels] == ["folder 1"]
+    assert "photos: 1 of 2 levels of ancestors are used, as many as class 'fish/cod' has" in caplog.text

@@ -7,6 +7,7 @@ from PIL import Image
 from hypjax.data import catalog, files, listing
 from hypjax.data import source as source_module
 from hypjax.data.errors import DataError
+from hypjax.data.labeling import read_labeling
 from hypjax.data.listing import ListedImages
 from hypjax.data.source import Source, digest, own_queries, sample
 
@@ -47,9 +48,9 @@ def test_every_form_of_a_listing(folder, name, text):
     assert isinstance(source, Source)
     assert source.class_names == ["cod", "owl", "wren"]
     np.testing.assert_array_equal(source.labels, [2, 1, 1, 0])
-    assert source.level_names == ["family", "kingdom"]
-    assert source.ancestor_names == [["bird", "fish"], ["animal"]]
-    np.testing.assert_array_equal(source.ancestors, [[1, 0], [0, 0], [0, 0]])
+    assert source.level_names == ["family"]  # all are of one kingdom
+    assert source.ancestor_names == [["bird", "fish"]]
+    np.testing.assert_array_equal(source.ancestors, [[1], [0], [0]])
     assert [source.image(i)[0, 0, 0] for i in range(4)] == [0, 1, 2, 3]
     assert source.name(0) == "a b/ä,1.png"
     assert source.parts is None
@@ -167,3 +168,14 @@ def test_of_a_large_set_a_sample_is_opened(folder, monkeypatch):
     (folder / paths[looked_at[1]]).unlink()
     with pytest.raises(DataError, match=paths[looked_at[1]]):
         catalog.load("folder", directory=str(path))
+
+
+def test_super_labels_nest_the_nearest_first():
+    columns = {"label": ["a", "b", "c"], "kind": ["x", "x", "y"], "realm": ["p", "q", "q"]}
+    with pytest.raises(DataError, match=r"a table: kind 'x' has realm 'p' and 'q'; .*bring them in order"):
+        read_labeling("a table", {name: np.array(values) for name, values in columns.items()})
+    columns["realm"] = ["p", "p", "q"]
+    assert [name for name, _ in read_labeling("a table", {k: np.array(v) for k, v in columns.items()}).levels] == [
+        "kind",
+        "realm",
+    ]

@@ -5,7 +5,7 @@ import pytest
 
 from hypjax.data.errors import DataError
 from hypjax.data.sound import decodable, with_pairs
-from hypjax.data.source import Source, coarsened, own_queries, subset
+from hypjax.data.source import Source, coarsened, hierarchy, own_queries, subset
 from tests.data.toy import Toy
 
 
@@ -97,3 +97,9 @@ def test_queries_follow_their_images():
     np.testing.assert_array_equal(own_queries(subset(toy, [3, 2, 9, 8])), [False, True, False, True])
     np.testing.assert_array_equal(own_queries(coarsened(toy, "half")), toy.queries)
     assert own_queries(subset(toy, [1, 3])) is None  # nobody asks
+
+
+def test_a_level_on_which_all_classes_meet_is_none():
+    found = hierarchy(3, [("kind", ["a", "b", "a"]), ("realm", ["x", "x", "x"])])
+    assert (found.level_names, found.ancestor_names) == (["kind"], [["a", "b"]])
+    np.testing.assert_array_equal(found.ancestors, [[0], [1], [0]])

@@ -19,13 +19,19 @@ def listed(path, lines):
 
 
 @pytest.mark.parametrize("name", ["tree.csv", "tree.json"])
-def test_levels_are_counted_from_the_top_as_deep_as_every_class_reaches(tmp_path, name):
-    path = listed(tmp_path / name, LINES.items())
-    found = read_tree(path, ["cod", "owl", "wren"])
+def test_levels_are_counted_from_the_top_as_deep_as_every_class_reaches(tmp_path, name, caplog):
+    """The root, where all meet, is none: to answer with it would always be right."""
+    path = listed(tmp_path / name, [*LINES.items(), (" tit", "songbird "), ("hake", "cods"), ("cods", "fish")])
+    found = read_tree(path, ["hake", "tit", "wren"])
     assert found.level_names == ["level 2", "level 1"]
-    assert found.ancestor_names == [["bird", "fish"], ["animal"]]
-    np.testing.assert_array_equal(found.ancestors, [[1, 0], [0, 0], [0, 0]])
-    np.testing.assert_array_equal(read_tree(path, ["wren"]).ancestors, [[0, 0, 0]])
+    assert found.ancestor_names == [["cods", "songbird"], ["bird", "fish"]]
+    np.testing.assert_array_equal(found.ancestors, [[0, 1], [1, 0], [1, 0]])
+    assert not caplog.text
+    found = read_tree(path, ["cod", "owl", "wren"])
+    assert (found.level_names, found.ancestor_names) == (["level 1"], [["bird", "fish"]])
+    np.testing.assert_array_equal(found.ancestors, [[1], [0], [0]])
+    assert "1 of 2 levels of ancestors are used, as many as class 'cod' has" in caplog.text
+    assert read_tree(path, ["wren"]).level_names == []
 
 
 @pytest.mark.parametrize(

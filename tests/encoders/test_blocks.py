@@ -86,3 +86,17 @@ def test_blocks_that_differ_are_not_scanned():
         encoders.create("resnet50", blocks="scanned")
     with pytest.raises(ValueError, match="'rolled' are unknown; there are: unrolled, scanned, remade"):
         encoders.create("vit_s16", blocks="rolled")
+
+
+@pytest.mark.slow
+def test_kernels_kept_in_bfloat16_are_rounded_once():
+    """Gains of LayerScale are folded into them, which must not round the product."""
+    encoder = encoders.create("dinov2_vits14", width=16, depth=2, heads=2, patch=4)
+    variables = jax.jit(encoder.init)(jax.random.key(0), X)
+    draw = jax.random.normal(jax.random.key(1), (16,))
+    place = lambda path, leaf: 1 + 0.1 * draw if "gamma" in jax.tree_util.keystr(path) else leaf  # noqa: E731
+    variables = jax.tree_util.tree_map_with_path(place, variables)
+    kept = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    plain = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), kept)
+    apply = jax.jit(encoder.apply)
+    np.testing.assert_allclose(apply(kept, X), apply(plain, X), rtol=1e-5, atol=1e-5)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from hypjax import encoders
+from hypjax.config.settings import default_settings
+from hypjax.config.words import apply_arguments
 from hypjax.encoders import Chosen, Preprocessing
 from hypjax.encoders.checkpoint_files import CheckpointError
 from tests.encoders.drawn import drawn
@@ -56,6 +58,11 @@ REPOSITORIES = {
         {"model_type": "convnext", "depths": [3, 3, 27, 3], "hidden_sizes": [128, 256, 512, 1024]},
         {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "image_mean": MEAN, "image_std": STD},
         ("convnext_base", {}, Preprocessing(MEAN, STD, 224, 256)),
+    ),
+    "numbers as other words": (
+        {"model_type": "vit", "patch_size": [16, 16], "hidden_size": "768", "num_hidden_layers": "10"},
+        {},
+        ("vit_b16", {"depth": 10, "epsilon": 1e-12}, encoders.preprocessing("vit_b16")),
     ),
     "resnet of transformers": (
         {"model_type": "resnet", "depths": [3, 4, 23, 3], "layer_type": "bottleneck"},
@@ -112,8 +119,6 @@ def test_an_encoder_is_chosen_by_what_a_repository_says(case, repository):
 @pytest.mark.slow
 def test_a_repository_is_trained_on_by_its_name_alone(repository, write_checkpoint):
     from hypjax.config import initialization, models
-    from hypjax.config.settings import default_settings
-    from hypjax.config.words import apply_arguments
 
     kept = REFERENCES["dinov2_vits14_reg/transformers"]
     narrow = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 4}
@@ -143,6 +148,7 @@ def test_a_repository_is_trained_on_by_its_name_alone(repository, write_checkpoi
         ({"model_type": "bert"}, "model_type 'bert' is none of vit, "),
         ({"architecture": "swin_tiny"}, "there is no encoder like timm's swin_tiny"),
         ({"model_type": "vit", "hidden_act": "relu"}, "hidden_act 'relu'"),
+        ({"model_type": "vit", "patch_size": [16, 8]}, "int"),
         ({"model_type": "resnet", "hidden_sizes": [1, 2]}, "ResNet with stages of"),
         ({"model_type": "dinov3_vit", "rope_theta": 10.0}, "rope_theta other than 100"),
     ],
@@ -153,3 +159,12 @@ def test_a_repository_of_something_else_is_said_in_one_line(config, words, repos
         encoders.choose("hf:owner/net")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("hf:owner/net: ")
+
+
+def test_what_a_name_of_timms_says_is_taken_over():
+    """As the same name behind hf: does; sizes other than the usual one are cut by nothing."""
+    config = apply_arguments(default_settings(), "encoder=vit_base_patch16_clip_384.laion2b,data=folder,weights=w.npz")
+    assert (config.encoder.name, config.encoder.sizes.to_dict()) == ("clip_vit_b16", {"mlp": "gelu"})
+    assert (config.data.image_size, config.data.eval_image_size, config.data.eval_resize) == (384, 384, 384)
+    config = apply_arguments(default_settings(), "encoder=vit_base_patch16_clip_224.openai,data=folder,weights=w.npz")
+    assert (config.encoder.sizes.to_dict(), config.data.eval_image_size) == ({}, 224)

@@ -76,3 +76,9 @@ def test_every_tensor_is_accounted_for(held, changes, words, tmp_path):
     path = write(tmp_path, kept["shapes"] | changes)
     with pytest.raises(ValueError, match=words):
         encoders.load_weights(path, encoders.create(kept["encoder"], **kept["sizes"]), image_size=16)
+
+
+def test_adapters_alone_are_said_to_be_that(tmp_path):
+    shapes = {f"base_model.model.encoder.layer.0.query.lora_{side}.weight": (4, 4) for side in "AB"}
+    with pytest.raises(ValueError, match=r"adapters alone, as peft saves them: merge them"):
+        encoders.load_weights(write(tmp_path, shapes), encoders.create("vit_b16", **TINY), image_size=16)

@@ -153,7 +153,9 @@ def test_a_figure_that_there_is_not_is_named_once_all_are_known():
 
 def test_the_best_state_has_the_least_of_what_is_better_lower():
     plan, best = Plan(100), Kept()
-    check = validating([0.5, 0.3, np.nan, 0.2, 0.4, 0.2, 0.2], plan=plan, patience=2, best=best, figure="saturated_share")
+    check = validating(
+        [0.5, 0.3, np.nan, 0.2, 0.4, 0.2, 0.2], plan=plan, patience=2, best=best, figure="saturated_share"
+    )
     assert train(plan, [check]) == 13
     assert best.steps == [2, 4, 8]
     rows = [{"step": 2, "validation/recall@1": 0.1, "validation/saturated_share": 0.2}]

@@ -18,6 +18,7 @@ from tests.training.objectives import (
     DOUBT,
     HIER,
     LABELS,
+    REGULARIZERS,
     SETTINGS,
     assert_alive,
     gradients,
@@ -250,6 +251,11 @@ def test_a_learned_curvature_is_bounded_logged_and_has_a_gradient():
         assert (abs(slope["curvature"]) > 1e-6) == (abs(raw) < 1)
 
 
+def nodes_with(**changed):
+    changed = REGULARIZERS | {"nodes": REGULARIZERS["nodes"] | changed}
+    return objective("triplet", regularizer="nodes", ancestors=ANCESTORS, regularizers=changed)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -267,6 +273,8 @@ def test_a_learned_curvature_is_bounded_logged_and_has_a_gradient():
         (lambda: objective("triplet", regularizer="nodes"), "need a tree, and the data has classes alone: nest"),
         (lambda: objective("triplet", decay=0.5, ancestors=ANCESTORS[:, :0]), "need a tree"),
         (lambda: objective("triplet", decay=-0.5, ancestors=ANCESTORS), "decay must be at least 0"),
+        (lambda: nodes_with(temperature=0.0), "nodes.temperature must be above 0, not 0"),
+        (lambda: nodes_with(weight=-1.0), "nodes.weight must be at least 0, not -1"),
         (
             lambda: objective("triplet", space("sphere"), regularizer="cones", ancestors=ANCESTORS),
             "'cones' needs hyperbolic space, geometry=poincare or lorentz; Sphere has",

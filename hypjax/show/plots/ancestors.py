@@ -183,7 +183,12 @@ def _caption(
     above = []
     for (below, level), name in zip(itertools.pairwise(levels), level_names[1:], strict=True):
         radius = [np.linalg.norm(side.midpoints, axis=1) for side in (level, below)]
-        above.append(f"{np.mean(radius[0][level.of_image[below.first]] < radius[1]):.0%} of those with a {name}")
+        parent = level.of_image[below.first]
+        several = np.bincount(parent)[parent] > 1  # an only child is where its parent is
+        if several.any():
+            nearer = np.mean(radius[0][parent][several] < radius[1][several])
+            above.append(f"{nearer:.0%} of those with a {name}")
     if above:
-        lines.append(f"Pairs of a node and its parent whose parent lies nearer the origin: {', '.join(above)}.")
+        told = ", ".join(above)
+        lines.append(f"Pairs of a node and a parent of several whose parent lies nearer the origin: {told}.")
     return "\n".join(lines)

@@ -81,3 +81,12 @@ def test_what_cannot_be_drawn_is_refused():
         ancestors(np.zeros((0, 2), np.float32), np.zeros((0, 1), int), ["class"], [], c=1.0)
     with pytest.raises(ValueError, match="outside the ball of radius 1"):
         ancestors(np.ones((1, 2), np.float32), np.zeros((1, 1), int), ["class"], ["a"], c=1.0)
+
+
+def test_an_only_child_which_is_where_its_parent_is_counts_in_no_share():
+    points = np.array([[0.3, 0.0], [0.0, 0.4], [-0.5, 0.0], [0.0, -0.6]], np.float32)
+    paths = np.array([[0, 0], [1, 0], [2, 1], [2, 1]])
+    words = ancestors(points, paths, ["class", "kind"], ["a", "b"], c=0.5).get_supxlabel()
+    assert "whose parent lies nearer the origin: 100% of those with a kind" in words.replace("\n", " ")
+    words = ancestors(points[1:3], paths[1:3], ["class", "kind"], ["a", "b"], c=0.5).get_supxlabel()
+    assert "lies nearer the origin" not in words.replace("\n", " ")
