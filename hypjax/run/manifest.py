@@ -20,7 +20,14 @@ from hypjax.data.errors import UsageError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 FILE = "environment.json"
-FIRST = ("command", "started", "commit", "data", "digest")  # of the first start, which a later one keeps beside its own
+FIRST = (
+    "command",
+    "started",
+    "commit",
+    "data",
+    "digest",
+    "rows",
+)  # of the first start, which a later one keeps beside its own
 
 
 def environment() -> dict[str, Any]:
@@ -105,17 +112,19 @@ def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
         failures would belong to others.
     """
     held = recorded(workdir)
-    began, after = held.get("began") or held, made["digest"]
-    before = began.get("digest") or after
-    if before["train"] != after["train"]:
+    began = held.get("began") or held
+    # A run of a version that did not look into rows of features has none to be compared.
+    sides = [(began.get(kind) or made.get(kind) or {}, made.get(kind) or {}) for kind in ("digest", "rows")]
+    changed = {name for before, now in sides for name in before if before[name] != now.get(name)}
+    if "train" in changed:
         counted = f"{began.get('data')}; now {made['data']}"
         same = began.get("data") == made["data"]
         raise UsageError(
             f"the training images are not those that {workdir} was started with "
-            f"({'as many, but of other names, sizes or labels' if same else counted}): bring them back, or choose "
+            f"({'as many, but of other names, sizes, labels or features' if same else counted}): bring them back, or choose "
             "another --workdir"
         )
-    told = [f"the {name} images changed since this run began" for name in before if before[name] != after.get(name)]
+    told = [f"the {name} images changed since this run began" for name in made["digest"] if name in changed]
     if "digest" not in began:
         told.append(f"{workdir} does not say with which images it began: nobody can tell whether these are the same")
     for name in ("python", "hypjax", "commit", *PACKAGES, "device", "processes"):

@@ -15,7 +15,7 @@ from hypjax.config.images import batch_classes, limited
 from hypjax.config.inputs import create_inputs
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
-from hypjax.data.source import digest
+from hypjax.data.source import digest, digest_of_rows
 from hypjax.run import answers, manifest, results, starting
 from hypjax.run.checkpoint import Checkpoints
 from hypjax.run.compiled import Ahead
@@ -74,7 +74,10 @@ class Training:
             )
         self.made_with["data"] = assembly.summary(self.setup.splits)
         self.made_with["digest"] = {name: digest(part) for name, part in self.setup.splits._asdict().items()}
-        starting.require_alike(self.among, {"digest of the data": self.made_with["digest"]})
+        if run.takes_features:
+            self.made_with["rows"] = {n: digest_of_rows(part) for n, part in self.setup.splits._asdict().items()}
+        told = {"digest of the data": self.made_with["digest"], "rows": self.made_with.get("rows")}
+        starting.require_alike(self.among, told)
         self.say(f"{config.name}: {self.made_with['data']}")
         devices = f"{self.mesh.size} {jax.devices()[0].platform} device(s) in {self.among.count} process(es)"
         self.say(f"{devices}; {run.workdir}")

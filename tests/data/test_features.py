@@ -7,7 +7,7 @@ import pytest
 from hypjax.data import catalog, mapped
 from hypjax.data.errors import DataError
 from hypjax.data.features import Features
-from hypjax.data.source import Source, coarsened, own_features, own_queries, subset
+from hypjax.data.source import Source, coarsened, digest_of_rows, own_features, own_queries, subset
 
 LABELS = np.repeat([f"class {i}" for i in range(8)], 3)
 GROUPS = np.repeat(["a", "a", "a", "b", "b", "b", "c", "c"], 3)
@@ -203,3 +203,13 @@ def test_pages_are_let_go_and_read_again(tmp_path, monkeypatch):
     rows = Features(write_npz(tmp_path / "a.npz"))
     for _ in range(3):
         np.testing.assert_array_equal(rows.features(np.arange(24)), ROWS)
+
+
+def test_other_rows_of_the_same_labels_have_another_digest(tmp_path):
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    found = []
+    for held in (rows, rows.copy(), rows + 1, rows[:, :2]):
+        np.savez(tmp_path / "rows.npz", features=held, labels=np.array(list("aabb")))
+        found.append(digest_of_rows(subset(Features(tmp_path / "rows.npz"), np.arange(4))))
+    assert found[0] == found[1]
+    assert len(set(found)) == 3

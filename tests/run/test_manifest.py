@@ -32,6 +32,18 @@ def test_how_a_run_began_is_kept_beside_how_it_went_on(tmp_path):
         assert held["began"]["digest"]["test"] == "b"
 
 
+def test_rows_of_features_are_compared_where_they_were_looked_at(tmp_path):
+    made = manifest.environment() | {"data": "3 images", "digest": {"train": "a", "test": "b"}}
+    manifest.record(tmp_path, made, seconds=1, resumed_at=0)
+    now = made | {"rows": {"train": "c", "test": "d"}}
+    assert manifest.changes(tmp_path, now) == []  # of a version that did not look
+    manifest.record(tmp_path, now, seconds=1, resumed_at=0)
+    other = now | {"rows": {"train": "c", "test": "e"}}
+    assert manifest.changes(tmp_path, other) == ["the test images changed since this run began"]
+    with pytest.raises(UsageError, match="as many, but of other names, sizes, labels or features"):
+        manifest.changes(tmp_path, now | {"rows": {"train": "e", "test": "d"}})
+
+
 def test_nothing_recorded_or_a_damaged_record_is_no_error(tmp_path):
     assert manifest.recorded(tmp_path) == {}
     (tmp_path / manifest.FILE).write_text("{")
