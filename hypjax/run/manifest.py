@@ -20,14 +20,7 @@ from hypjax.data.errors import UsageError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 FILE = "environment.json"
-FIRST = (
-    "command",
-    "started",
-    "commit",
-    "data",
-    "digest",
-    "rows",
-)  # of the first start, which a later one keeps beside its own
+FIRST = ("command", "started", "commit", "data", "digest", "rows")  # kept of the first start beside the last one's
 
 
 def environment() -> dict[str, Any]:
@@ -118,11 +111,11 @@ def changes(workdir: Path, made: dict[str, Any]) -> list[str]:
     changed = {name for before, now in sides for name in before if before[name] != now.get(name)}
     if "train" in changed:
         counted = f"{began.get('data')}; now {made['data']}"
-        same = began.get("data") == made["data"]
+        if began.get("data") == made["data"]:
+            counted = "as many, but of other names, sizes, labels or features"
         raise UsageError(
-            f"the training images are not those that {workdir} was started with "
-            f"({'as many, but of other names, sizes, labels or features' if same else counted}): bring them back, or choose "
-            "another --workdir"
+            f"the training images are not those that {workdir} was started with ({counted}): bring them back, or "
+            "choose another --workdir"
         )
     told = [f"the {name} images changed since this run began" for name in made["digest"] if name in changed]
     if "digest" not in began:

@@ -20,7 +20,7 @@ def test_what_waits_is_answered_together_each_its_own():
     batches, seen, ready = [], [], threading.Event()
 
     def answer(questions):
-        ready.wait(5)
+        ready.wait(60)
         batches.append(len(questions))
         return [10 * question for question in questions]
 
@@ -62,7 +62,7 @@ def test_where_too_many_wait_one_more_is_refused():
     ready = threading.Event()
 
     def answer(questions):
-        ready.wait(5)
+        ready.wait(60)
         return questions
 
     async def ask(batcher):
@@ -83,7 +83,7 @@ def test_who_no_longer_waits_is_not_answered():
     ready, answered = threading.Event(), []
 
     def answer(questions):
-        ready.wait(5)
+        ready.wait(60)
         answered.extend(questions)
         return questions
 
