@@ -17,7 +17,7 @@ import numpy as np
 from hypjax import encoders
 from hypjax.data.emoji import Emoji
 from hypjax.data.transforms import DEGRADATIONS, DRAWINGS, EvaluationTransform, RandomDegradation, TrainTransform
-from hypjax.training.features import FeatureStore
+from hypjax.training.features import FeatureCache
 
 PIXELS, LEVELS, QUERIES, VIEWS = 96, (0.25, 0.5, 0.75, 1.0), 384, 4
 STAGES = tuple(f"block_{last}" for last in (0, 2, 4, 7, 10, 14, 15))  # the last block of each
@@ -84,7 +84,7 @@ def own(features: np.ndarray) -> np.ndarray:
 
 def load(split: str, directory: Path) -> Data:
     """Features of the packaged encoder, computed once and kept in `directory`."""
-    store = FeatureStore(directory, _encoder(), key="failure_regression of all stages", batch=128)
+    store = FeatureCache(directory, _encoder(), key="failure_regression of all stages", batch=128)
     train, held = Emoji("train"), Emoji(split)
     augment, clean = TrainTransform(PIXELS, **DRAWINGS), EvaluationTransform(PIXELS)
     views = [store.features(train, _Seen(clean))[0]]

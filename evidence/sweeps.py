@@ -20,7 +20,7 @@ from sweeping import parts, spaces, trees
 from sweeping.sweep import Sweep
 
 from hypjax import compare
-from hypjax.run import manifest, status
+from hypjax.run import comparison, manifest, status
 
 RESULTS = Path(__file__).parent / "results"
 SWEEPS = spaces.SWEEPS | parts.SWEEPS | trees.SWEEPS
@@ -44,21 +44,28 @@ def main() -> None:
 
 
 def keep(name: str, sweep: Sweep) -> None:
-    """Writes what each run measured, in the order of its seeds, and with which config and versions."""
+    """Writes what each run measured, in the order of its seeds, and with which config and versions.
+
+    Figures of seeds that were kept before stay, where the config is the same and the runs are gone.
+    """
     report = json.loads(Path(f"runs/evidence/{name}/comparison.json").read_text())
+    path, seeds = RESULTS / f"{name}.json", comparison.read_seeds(sweep.seeds)
+    before = json.loads(path.read_text())["runs"] if path.exists() else {}
     runs = {}
     for entry, run in report["runs"].items():
-        figures = {
-            figure: [None if v is None else round(v, 4) for v in row["values"].values()]
-            for figure, row in run["figures"].items()
-        }
-        runs[entry] = {"config": sweep.entries[entry], "figures": figures}
+        config, old = sweep.entries[entry], before.get(entry, {})
+        held = old.get("figures", {}) if old.get("config") == config else {}
+        figures = {}
+        for figure, row in run["figures"].items():
+            kept = dict(zip(seeds, held.get(figure, ()), strict=False)) | {int(s): v for s, v in row["values"].items()}
+            figures[figure] = [None if kept.get(seed) is None else round(kept[seed], 4) for seed in seeds]
+        runs[entry] = {"config": config, "figures": figures}
     made = manifest.environment()
     with_what = {key: made[key] for key in ("python", "hypjax", *manifest.PACKAGES, "device")}
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"split": report["split"], "made_with": with_what, "runs": runs}, indent=1)
     flat = re.sub(r"\[[^\]]*\]", lambda values: " ".join(values[0].split()), text)  # a line for each figure
-    (RESULTS / f"{name}.json").write_text(flat + "\n")
+    path.write_text(flat + "\n")
 
 
 if __name__ == "__main__":

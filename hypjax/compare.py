@@ -166,7 +166,7 @@ def strangeness(job: Job, run: Run, split: str) -> list[str]:
     """In what the run that is kept there differs from the one that is meant."""
     # A run that went on to score its test classes holds the validation figures all the same.
     ignored = ("evaluation.test",) if split == "validation" else ()
-    changed = comparison.changes(run.config, job.config, ignored)
+    changed = comparison.differing(run.config, job.config, ignored)
     return [line for line in changed if not line.startswith(persistence.ELSEWHERE)]
 
 

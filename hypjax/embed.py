@@ -119,7 +119,7 @@ def embed(
         return None
     own = read_share(share) if share else WHOLE
     pictures = [picture for picture in find_pictures(images) if own is WHOLE or picture in own]
-    starting.require_alike(among, {"pictures": digest(pictures)})
+    starting.require_alike(among, {"pictures": digest_of_pictures(pictures)})
     model = trained.load(run, batch=batch, images=max(1, len(pictures)))
     about = trained.describe(model, images)
 
@@ -140,7 +140,7 @@ def embed(
     return filled(Store(out, about)) if among.chief else None
 
 
-def digest(pictures: Sequence[Picture]) -> str:
+def digest_of_pictures(pictures: Sequence[Picture]) -> str:
     """Of their paths, sizes and times, by which processes know that they see the same folder."""
     made = hashlib.sha256()
     for picture in pictures:

@@ -115,7 +115,7 @@ def _of_encoder(config: ConfigDict, setup: assembly.Setup, mesh: Mesh) -> Inputs
     )
     # Backend and precision change the last digits; figures must not depend on which machine filled the folder.
     key = f"{cached.digest_of(variables)}|{encoder!r}|{jax.default_backend()}|{jax.__version__}"
-    store = cached.FeatureStore(Path(config.features.dir), encode, key=key, batch=config.evaluation.batch)
+    store = cached.FeatureCache(Path(config.features.dir), encode, key=key, batch=config.evaluation.batch)
     train = setup.splits.train
 
     transform, degradation = create_augmentation(config)

@@ -29,7 +29,7 @@ def checksum(leaf: Any) -> int:
     return zlib.crc32(octets)
 
 
-def require_same(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+def require_shapes(step: int, held: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Checks that a checkpoint has the leaves that a state needs, by names and shapes.
 
     Raises:

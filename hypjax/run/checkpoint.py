@@ -28,7 +28,7 @@ from orbax.checkpoint import v1 as ocp
 from hypjax.data.copies import move
 from hypjax.data.errors import UsageError
 from hypjax.data.places import is_remote
-from hypjax.run.checking import check_head, checks, checksum, is_of_this_process, reason_of, require_same
+from hypjax.run.checking import check_head, checks, checksum, is_of_this_process, reason_of, require_shapes
 from hypjax.run.peers import ALONE, Peers
 from hypjax.training import sharding
 from hypjax.training.state import TrainState
@@ -105,7 +105,7 @@ class SavedStates:
         if written is not None and written[:2].tolist() != check_head(held, position):
             raise ValueError("names, shapes or data position are not as they were written")
         if like is not None:
-            require_same(step, held, like)
+            require_shapes(step, held, like)
         # As NumPy arrays, whatever wrote them; these are of shape and type alone and take no memory.
         abstract = {path: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for path, leaf in held.items()}
         with _by_itself():

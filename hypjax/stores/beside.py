@@ -13,7 +13,7 @@ from hypjax.retrieval.approximate import ASKING, K
 from hypjax.stores.embeddings import Embeddings
 
 
-def digest(index: Path) -> str:
+def digest_of_index(index: Path) -> str:
     """Of the points and the paths of a file of embeddings, from the checksums that it holds."""
     with zipfile.ZipFile(index) as held:
         return " ".join(f"{held.getinfo(f'{name}.npy').CRC:08x}" for name in ("points", "paths"))
@@ -37,7 +37,7 @@ def approximate(path: Path, held: Embeddings, kind: str) -> ApproximateIndex:
     """
     if (distance := held.about["distance"]) == "hybrid":
         raise UsageError("an approximate index goes by a geometry, and this is a hybrid distance")
-    manifold, of = geometry.named(held.about["geometry"], held.about["curvature"]), digest(path)
+    manifold, of = geometry.named(held.about["geometry"], held.about["curvature"]), digest_of_index(path)
     if isinstance(manifold, geometry.Product):
         raise UsageError(
             f"an approximate index goes by inner products, and {held.about['geometry']} by a sum of distances"

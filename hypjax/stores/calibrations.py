@@ -28,7 +28,7 @@ from hypjax.retrieval import (
 )
 from hypjax.retrieval.asking import MOST_QUERIES, NEIGHBORS, needed
 from hypjax.stores import embeddings
-from hypjax.stores.beside import digest
+from hypjax.stores.beside import digest_of_index
 from hypjax.stores.embeddings import DAMAGE, Embeddings
 from hypjax.stores.gallery import FileGallery, searcher
 from hypjax.stores.hits import Gallery
@@ -107,7 +107,7 @@ def make(
     ancestors = np.stack([numbers for _, numbers in levels], axis=1) if levels else None
     asked = ask(index.uncertainty[asking], distances, labels[found], labels[asking], ancestors)
     about = {
-        "index": digest(path),
+        "index": digest_of_index(path),
         "size": len(index.points),
         "queries": len(asking),
         "classes": classes,
@@ -142,7 +142,7 @@ def read(index: Path) -> Calibrated | None:
         if about.pop("format", "") != FORMAT:
             raise ValueError(f"it does not say that it is {FORMAT!r}")
         held = Calibrated(Calibration.from_dict(about.pop("made")), labels, about.pop("names"), about, {})
-        same = about["index"] == digest(index)
+        same = about["index"] == digest_of_index(index)
     except DAMAGE as error:
         raise UsageError(f"{path} is no whole calibration ({' '.join(str(error).split())[:120]}); {anew}") from error
     if not same:

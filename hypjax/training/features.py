@@ -80,7 +80,7 @@ def kept(directory: Path, words: str, compute: Callable[[], dict[str, np.ndarray
     return arrays
 
 
-class FeatureStore:
+class FeatureCache:
     """The features that one encoder gives, each array in a file named by all that it depends on.
 
     The name is a digest of the encoder's variables and description, of the data, pixel by pixel, of the transform and

@@ -86,7 +86,7 @@ def test_photographs_are_larger_and_may_be_flipped():
         ("encoder=facebook/dinov2-small", (98, 98, 0)),  # whole patches of 14
         ("encoder=dinov2_vits14,quick", (28, 28, 0)),
         ("data=folder,encoder=dinov3_vits16", (128, 160, 0)),  # turns by its positions, at any size
-        ("data=folder,encoder=vit_large_patch16_siglip_384.webli,weights=w.npz", (256, 256, 256)),
+        ("data=folder,encoder=vit_large_patch16_siglip_384.webli,weights=w.npz", (384, 384, 384)),  # by its name
         ("weights=w.pth,encoder=resnet50,data=folder", (224, 224, 256)),
         ("data=folder,encoder=dino_vits16,weights=hf:a/b,data.eval_resize=0", (224, 224, 0)),
     ],

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hypjax.data.sampling import ClassBalanced
-from hypjax.training.features import FeatureBatches, FeatureStore, digest_of, evaluation_batches, fingerprint
+from hypjax.training.features import FeatureBatches, FeatureCache, digest_of, evaluation_batches, fingerprint
 from tests.data.toy import Toy
 
 
@@ -30,19 +30,19 @@ class Plain:
 
 def test_features_are_computed_once_and_named_by_all_that_they_depend_on(tmp_path):
     encode, source = Counting(), Toy()
-    first, levels = FeatureStore(tmp_path, encode, key="a", batch=3).features(source, Plain())
+    first, levels = FeatureCache(tmp_path, encode, key="a", batch=3).features(source, Plain())
     calls = encode.calls
     assert calls == -(-len(source) // 3)
     np.testing.assert_array_equal(first[1], source.image(1)[:2, :2].ravel()[:4])
-    again, same_levels = FeatureStore(tmp_path, encode, key="a", batch=3).features(Toy(), Plain())
+    again, same_levels = FeatureCache(tmp_path, encode, key="a", batch=3).features(Toy(), Plain())
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(levels, same_levels)
     assert encode.calls == calls
     others = [
-        (FeatureStore(tmp_path, encode, key="b", batch=3), source, Plain(), 0),
-        (FeatureStore(tmp_path, encode, key="a", batch=3), source, Plain("other"), 0),
-        (FeatureStore(tmp_path, encode, key="a", batch=3), source, Plain(), 1),
-        (FeatureStore(tmp_path, encode, key="a", batch=3), Toy(brightness=1), Plain(), 0),
+        (FeatureCache(tmp_path, encode, key="b", batch=3), source, Plain(), 0),
+        (FeatureCache(tmp_path, encode, key="a", batch=3), source, Plain("other"), 0),
+        (FeatureCache(tmp_path, encode, key="a", batch=3), source, Plain(), 1),
+        (FeatureCache(tmp_path, encode, key="a", batch=3), Toy(brightness=1), Plain(), 0),
     ]
     for count, (store, data, transform, seed) in enumerate(others, 1):
         store.features(data, transform, seed=seed)
@@ -52,7 +52,7 @@ def test_features_are_computed_once_and_named_by_all_that_they_depend_on(tmp_pat
 
 @pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"text"])
 def test_a_damaged_file_is_made_again(spoil, tmp_path):
-    store = FeatureStore(tmp_path, Counting(), key="a", batch=3)
+    store = FeatureCache(tmp_path, Counting(), key="a", batch=3)
     expected = store.features(Toy(), Plain())
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()

@@ -88,13 +88,13 @@ def check(entries: Sequence[Entry], baseline: str | None) -> None:
         if entry.name in names[:i]:
             raise UsageError(f"two configs are named {entry.name!r}; name one of them: NAME=configs/...")
         for other in entries[:i]:
-            if not changes(other.config, entry.config, ("name", "seed")):
+            if not differing(other.config, entry.config, ("name", "seed")):
                 raise UsageError(f"{other.name!r} and {entry.name!r} have the same settings; drop one")
     if baseline is not None and baseline not in names:
         raise UsageError(f"baseline {baseline!r} is unknown; there are: {', '.join(names)}")
 
 
-def changes(old: ConfigDict, new: ConfigDict, ignored: Sequence[str]) -> list[str]:
+def differing(old: ConfigDict, new: ConfigDict, ignored: Sequence[str]) -> list[str]:
     """In what settings two configs differ."""
     found = persistence.differences(as_json(old.to_dict()), as_json(new.to_dict()))
     return [line for line in found if line.partition(":")[0] not in ignored]

@@ -66,7 +66,7 @@ RC: Any = {
 }
 
 
-class Picture(Figure):
+class Sheet(Figure):
     """A figure that notebooks show when a cell ends with it, whether or not pyplot is there; they keep 256 colors."""
 
     def _repr_png_(self) -> bytes:
@@ -106,7 +106,7 @@ def panels(
         if len(given) < count:
             raise ValueError(f"{count} panels need as many axes, got {len(given)}")
         return given[0].get_figure(root=True), given[:count].tolist()
-    figure, columns = Picture(figsize=size), columns or count
+    figure, columns = Sheet(figsize=size), columns or count
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     look: Any = {"x": 0.01, "ha": "left", "parse_math": False}
     if title:
