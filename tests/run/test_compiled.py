@@ -1,3 +1,5 @@
+import logging
+import re
 import subprocess
 import sys
 import threading
@@ -7,6 +9,7 @@ import pytest
 
 import hypjax
 from hypjax.run import compiled, status
+from tests.programs import LIGHT, THIRDS, run, tiny
 
 
 @pytest.mark.slow
@@ -110,3 +113,15 @@ def test_a_traceback_is_shown_where_it_is_asked_for(words, capsys, monkeypatch):
     with pytest.raises(ValueError, match="deep"):
         status.run(program)
     assert ("Traceback" in capsys.readouterr().err) == bool(words)
+
+
+@pytest.mark.slow
+def test_the_encoder_is_compiled_once_to_look_at_images(folder, tmp_path, caplog):
+    """Features for the head, failures and validations share a program; the step is another, in a thread of its own."""
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        ended, _, complaints = run(*tiny(folder, tmp_path / "run", "--config.steps=2", THIRDS, *LIGHT))
+    assert ended == 0, complaints
+    told = [record.getMessage() for record in caplog.records]
+    images = r"Compiling jit\((\w+)\) .*\[\d+,\d+,\d+,3\]"
+    seen = [found[1] for line in told if (found := re.match(images, line))]
+    assert seen.count("embed") == 1
