@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
     gallery = open_gallery(values.index, approximate=values.approximate or "")
     asking = list_queries(values.query)
     model = trained.load(run, images=len(asking))
-    require_same(model, gallery, values)
+    take_space(model, gallery, values)
     root = Path(values.images or gallery.about["root"])
     queries = embed_queries(model, asking)
     itself = [below(Path(path), root) for path in queries.paths]
@@ -101,13 +101,13 @@ def main(argv: Sequence[str]) -> None:
             print(f"its pictures are no longer in {root}; --images=FOLDER says where they are now")
 
 
-def require_same(model: trained.Trained, gallery: Gallery, values: flags.FlagValues) -> None:
-    """Checks that the model made what is searched, whose distance is then known.
+def take_space(model: trained.Trained, gallery: Gallery, values: flags.FlagValues) -> None:
+    """Gives the index the space of the model, which must have made it, so that its distance is known.
 
     Raises:
       UsageError: another one did.
     """
-    answers.require_same(gallery.about, model.fingerprint, index=values.index, workdir=values.workdir, step=model.step)
+    answers.require_maker(gallery.about, model.fingerprint, index=values.index, workdir=values.workdir, step=model.step)
     if isinstance(gallery, FileGallery):
         gallery.space = model.space
         if gallery.approximate:
@@ -132,7 +132,7 @@ def search_rows(run: Run, values: flags.FlagValues) -> None:
     if values.index.startswith(SCHEME):
         raise UsageError(f"rows of features are searched in a file, such as rows.npz, not in {values.index}")
     gallery = FileGallery(Path(values.index), approximate=values.approximate or "")
-    require_same(model, gallery, values)
+    take_space(model, gallery, values)
     parts = [embedded for embedded, _ in model.embed(subset(source, asking))]
     points, uncertainty = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "uncertainty")

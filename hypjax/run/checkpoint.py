@@ -146,7 +146,8 @@ class SavedStates:
                     if is_of_this_process(other):
                         raise
                     error = other
-            if newest in self.steps:  # else a trainer at work has put newer ones in its place
+            # Else a trainer at work has put a newer one in its place, and may be about to remove it.
+            if newest == max((step for step in self.steps if step not in damaged), default=-1):
                 damaged[newest] = reason_of(error)
         # Where none is whole, all stay where they are, for who may mend one.
         told = [f"checkpoint {step} is damaged ({reason})" for step, reason in damaged.items()]

@@ -100,7 +100,7 @@ class Resident:
 
     def _take(self, changes: int) -> Snapshot:
         gallery = open_gallery(self.address, space=self.model.space, approximate=self._approximate, lagging=True)
-        answers.require_same(
+        answers.require_maker(
             gallery.about, self.model.fingerprint, index=self.address, workdir=self.workdir, step=self.model.step
         )
         try:

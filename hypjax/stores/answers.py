@@ -69,7 +69,7 @@ def answer(
     return answers
 
 
-def require_same(about: Mapping[str, Any], fingerprint: str, *, index: str, workdir: str, step: int) -> None:
+def require_maker(about: Mapping[str, Any], fingerprint: str, *, index: str, workdir: str, step: int) -> None:
     """Checks that the model made the index.
 
     Args:

@@ -26,7 +26,7 @@ Transform = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, float]
 """An image and a generator to a view and the level of its degradation."""
 
 
-def fingerprint(source: Source) -> str:
+def digest_of_source(source: Source) -> str:
     """A digest of all that a source holds: names, labels and every decoded pixel, in order.
 
     Args:
@@ -43,7 +43,7 @@ def fingerprint(source: Source) -> str:
 def identity(source: Source) -> str:
     """A digest by which a source is known again: names, labels, sizes and times of its files; else every pixel."""
     if len(source) and own_file(source, 0) == (0, 0):
-        return fingerprint(source)
+        return digest_of_source(source)
     digest = hashlib.sha256(np.ascontiguousarray(source.labels).tobytes())
     for index in range(len(source)):
         digest.update(f"{source.name(index)}:{own_file(source, index)}".encode("utf-8", "surrogateescape"))
@@ -95,7 +95,7 @@ class FeatureCache:
 
     def __init__(self, directory: Path, encode: Callable[[np.ndarray], jax.Array], *, key: str, batch: int) -> None:
         self._directory, self._encode, self._key, self._batch = directory, encode, key, batch
-        self._fingerprints: dict[int, tuple[Source, str]] = {}  # the source is held, so that its id stays its own
+        self._digests: dict[int, tuple[Source, str]] = {}  # the source is held, so that its id stays its own
 
     def features(
         self, source: Source, transform: Transform, *, seed: int = 0
@@ -110,7 +110,7 @@ class FeatureCache:
         Returns:
           Features, and the level of degradation of each view.
         """
-        words = f"{self._key}|{self._fingerprint(source)}|{transform!r}|{seed}"
+        words = f"{self._key}|{self._digest(source)}|{transform!r}|{seed}"
 
         def compute() -> dict[str, np.ndarray]:
             features, levels = self._compute(source, transform, seed)
@@ -119,10 +119,10 @@ class FeatureCache:
         held = kept(self._directory, words, compute)
         return held["features"], held["levels"]
 
-    def _fingerprint(self, source: Source) -> str:
-        if id(source) not in self._fingerprints:
-            self._fingerprints[id(source)] = source, fingerprint(source)
-        return self._fingerprints[id(source)][1]
+    def _digest(self, source: Source) -> str:
+        if id(source) not in self._digests:
+            self._digests[id(source)] = source, digest_of_source(source)
+        return self._digests[id(source)][1]
 
     def _compute(self, source: Source, transform: Transform, seed: int) -> tuple[np.ndarray, np.ndarray]:
         def view(index: int) -> tuple[np.ndarray, float]:

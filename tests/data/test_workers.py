@@ -56,7 +56,7 @@ def batches(source, workers, steps=9):
     return [*taken, next(made)]
 
 
-def require_same(found, expected):
+def require_equal_batches(found, expected):
     for one, other in zip(found, expected, strict=True):
         for key in other:
             np.testing.assert_array_equal(one[key], other[key])
@@ -68,9 +68,9 @@ def test_processes_make_what_threads_make_and_end_with_their_parent(folder, tmp_
         workers, source = Processes(2, cache_bytes=2 * 20 * 30 * 3 * 5), ImageFolder(folder)
         views = subset(coarsened(source, "folder 1"), np.arange(18)[::-1])
         for given in (views, source, Toy()):  # the last one is sent whole
-            require_same(batches(given, workers), batches(given, Threads(1)))
+            require_equal_batches(batches(given, workers), batches(given, Threads(1)))
         seen = [list(evaluation_batches(views, 5, EvaluationTransform(8), workers=each)) for each in (workers, None)]
-        require_same(*seen)
+        require_equal_batches(*seen)
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "1.png").write_bytes(b"rubbish")
         with pytest.raises(DataError, match=r"a/1.png: cannot decode this image \(not an image Pillow knows\)"):
@@ -81,7 +81,7 @@ def test_processes_make_what_threads_make_and_end_with_their_parent(folder, tmp_
 
         for each in workers.crew:  # as a cluster tells every process
             os.kill(each.process.pid, signal.SIGTERM)
-        require_same(batches(source, workers), batches(source, Threads(1)))
+        require_equal_batches(batches(source, workers), batches(source, Threads(1)))
         workers.crew[0].process.kill()
         with pytest.raises(UsageError, match="a process that decodes images was killed by SIGKILL, as where memory"):
             batches(source, workers)

@@ -274,16 +274,20 @@ def test_a_state_of_another_shape_is_named_and_left_where_it_is(tmp_path):
         assert listing(tmp_path) == before
 
 
-def test_a_reader_takes_the_next_one_when_its_own_is_cleared_away(tmp_path, monkeypatch):
+@pytest.mark.parametrize("newer", [None, 9], ids=["gone", "half gone for a newer one"])
+def test_a_reader_takes_the_next_one_when_its_own_is_cleared_away(tmp_path, monkeypatch, newer):
     saved(tmp_path, [3, 6]).__exit__()
     load, seen = SavedStates._held, []
 
     def meanwhile(self, step):
-        if not seen:
+        if not seen and newer:
+            saved(tmp_path, [newer], keep=3).__exit__()
+            truncate(tmp_path / "checkpoints" / "6")
+        elif not seen:
             shutil.rmtree(tmp_path / "checkpoints" / "6")
         seen.append(step)
         return load(self, step)
 
     monkeypatch.setattr(SavedStates, "_held", meanwhile)
     leaves, notices = SavedStates(tmp_path / "checkpoints").read(replicated())
-    assert (int(leaves[".step"]), notices) == (3, [])
+    assert (int(leaves[".step"]), notices) == (newer or 3, [])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hypjax.data.sampling import ClassBalanced
-from hypjax.training.features import FeatureBatches, FeatureCache, digest_of, evaluation_batches, fingerprint
+from hypjax.training.features import FeatureBatches, FeatureCache, digest_of, digest_of_source, evaluation_batches
 from tests.data.toy import Toy
 
 
@@ -62,9 +62,9 @@ def test_a_damaged_file_is_made_again(spoil, tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_a_pixel_changes_the_fingerprint_and_a_weight_the_digest():
-    assert fingerprint(Toy()) == fingerprint(Toy())
-    assert fingerprint(Toy()) != fingerprint(Toy(brightness=1))
+def test_a_pixel_changes_the_digest_of_a_source_and_a_weight_the_digest():
+    assert digest_of_source(Toy()) == digest_of_source(Toy())
+    assert digest_of_source(Toy()) != digest_of_source(Toy(brightness=1))
     assert digest_of({"a": np.zeros(2)}) == digest_of({"a": np.zeros(2)})
     assert len({digest_of(t) for t in ({"a": np.zeros(2)}, {"b": np.zeros(2)}, {"a": np.array([0, 1e-9])})}) == 3
 
