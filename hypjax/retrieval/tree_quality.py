@@ -75,10 +75,15 @@ class RadiusOrder(NamedTuple):
             where no group has two.
         by_chance: The same where the same groups are handed out at random, once. A midpoint of things that lie apart
             is nearer the origin than they are, whatever they have in common.
+        of_groups: Of groups of the level below that lie farther out than the midpoint of theirs, likewise; nan at the
+            first level.
+        radius: Of the midpoint of each class's group [n, levels]; nan where it has no other class.
     """
 
     share: list[float]
     by_chance: list[float]
+    of_groups: list[float]
+    radius: Float[np.ndarray, "n levels"]
 
 
 def radius_order(
@@ -105,19 +110,31 @@ def radius_order(
         seed: Of the random groups.
 
     Returns:
-        Two figures a level.
+        Three figures a level, and radii.
     """
-    points = jnp.asarray(points)
+    points, groups = jnp.asarray(points), np.asarray(groups)
     own, order = np.asarray(radius(points)), np.random.default_rng(seed).permutation(len(points))
 
-    def share(group: np.ndarray) -> float:
-        above = np.asarray(radius(class_midpoints(points, group, midpoint=midpoint)))
+    def above(group: np.ndarray) -> np.ndarray:
+        radii = np.asarray(radius(class_midpoints(points, group, midpoint=midpoint)))
         _, place, count = np.unique(group, return_inverse=True, return_counts=True)
-        several = count[place] > 1
-        return float(np.mean(above[place][several] < own[several])) if several.any() else float("nan")
+        return np.where(count > 1, radii, np.nan)[place]
 
-    levels = [np.asarray(level) for level in np.asarray(groups).T]
-    return RadiusOrder([share(level) for level in levels], [share(level[order]) for level in levels])
+    radii = np.array([above(level) for level in groups.T]).T
+    of_groups = [float("nan")] * len(groups.T)
+    for level in range(1, len(groups.T)):
+        _, first, count = np.unique(groups[:, level - 1], return_index=True, return_counts=True)
+        _, place, below = np.unique(groups[first, level], return_inverse=True, return_counts=True)
+        inner = np.where(below[place] > 1, radii[first, level], np.nan)  # else it is the same classes as what is below
+        of_groups[level] = _share(inner, np.where(count > 1, radii[first, level - 1], own[first]))
+    by_chance = [_share(above(level[order]), own) for level in groups.T]
+    return RadiusOrder([_share(level, own) for level in radii.T], by_chance, of_groups, radii)
+
+
+def _share(inner, outer):
+    """Of the pairs whose inner radius is known, how many lie as they should."""
+    known = ~np.isnan(inner)
+    return float(np.mean(inner[known] < outer[known])) if known.any() else float("nan")
 
 
 def _quality(tree, group):

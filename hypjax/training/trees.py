@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -56,25 +57,51 @@ def grow(
 
     Returns:
       The trees, on process 0 alone; and by level of the hierarchy purity, what it would be by chance, the share of
-      right triplets, and whether the radius orders generality.
+      right triplets, and whether the radius orders generality: of classes, of groups, and of images and their class
+      or its groups.
     """
     count = len(source.ancestors)
     classes = np.unique(np.linspace(0, count - 1, min(count, MOST_CLASSES)).astype(int))
     leaves = _midpoints(points, shares, source.labels, classes, space)
-    manifold, radii = radial(space.manifold, leaves)
-    middle = not isinstance(manifold, Sphere)  # which has none
-    of_level = [f"{kind}_tree_{what}" for kind in ("linkage", "minimax") for what in TreeQuality._fields]
-    of_level += ["radius_order", "radius_order_by_chance"] * middle
-    names, trees = [f"{figure}@{level}" for figure in of_level for level in source.level_names], None
-    values = np.zeros(len(names))
+    names = [f"{kind}_tree_{figure}" for kind in ("linkage", "minimax") for figure in TreeQuality._fields]
+    trees, values = None, np.zeros((len(names), len(source.level_names)))
     if not shares.process:
-        trees = _trees(leaves, classes, space, proxies)
-        groups = source.ancestors[classes]
-        found = [*tree_quality(trees.linkage, groups), *tree_quality(trees.minimax, groups)]
-        if middle:
-            found += radius_order(radii, groups, midpoint=manifold.midpoint, radius=manifold.dist0)
-        values = np.concatenate(found)
-    return trees, dict(zip(names, shares.total(values).tolist(), strict=True))
+        trees, groups = _trees(leaves, classes, space, proxies), source.ancestors[classes]
+        values = np.array([*tree_quality(trees.linkage, groups), *tree_quality(trees.minimax, groups)])
+    figures = _by_level(names, source.level_names, shares.total(values))
+    return trees, figures | _radii(points, shares, source, space, leaves, classes)
+
+
+def _by_level(names: Sequence[str], levels: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {
+        f"{name}@{level}": float(value)
+        for name, row in zip(names, values, strict=True)
+        for level, value in zip(levels, row, strict=True)
+    }
+
+
+def _radii(
+    points: np.ndarray, shares: Shares, source: Source, space: Space, leaves: np.ndarray, classes: np.ndarray
+) -> dict[str, float]:
+    """Whether ancestors lie nearer the origin than what descends from them: images, classes and groups."""
+    manifold, leaves = radial(space.manifold, leaves)
+    levels = list(source.level_names)
+    if not levels or isinstance(manifold, Sphere):  # which has no middle
+        return {}
+    radius = jax.jit(manifold.dist0)
+    order = radius_order(leaves, source.ancestors[classes], midpoint=manifold.midpoint, radius=radius)
+    figures = _by_level(["radius_order", "radius_order_by_chance"], levels, np.array([order.share, order.by_chance]))
+    figures |= _by_level(["radius_order_of_groups"], levels[1:], np.array([order.of_groups[1:]]))
+
+    labels = source.labels[shares.own]
+    chosen = np.isin(labels, classes)
+    several = np.bincount(source.labels)[classes] > 1
+    inner = np.column_stack([np.where(several, radius(leaves), np.nan), order.radius])
+    inner = inner[np.searchsorted(classes, labels[chosen])]
+    outer = np.asarray(radius(radial(space.manifold, points)[1]))[chosen, None]
+    lie, known = shares.total(np.stack([np.sum(inner < outer, axis=0), np.sum(~np.isnan(inner), axis=0)]))
+    with np.errstate(invalid="ignore"):
+        return figures | _by_level(["radius_order_of_images"], ["class", *levels], (lie / known)[None])
 
 
 def _trees(leaves: np.ndarray, classes: np.ndarray, space: Space, proxies: np.ndarray | None) -> Trees:

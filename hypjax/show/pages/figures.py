@@ -44,6 +44,8 @@ recall@1@(.+) | Recall@1, \1 | higher | Share of queries whose nearest image sha
 lca_height | LCA height | lower | Levels to climb until query and neighbor meet in the hierarchy; 0 is the same class.
 nearest_lca_height | LCA height, nearest | lower | The same for the nearest image alone.
 radius_order@(.+) | Radius orders \1 | higher | Share of classes farther from the origin than the midpoint of their \1.
+radius_order_of_images@(.+) | Radius orders images, \1 | higher | The same for images and their \1.
+radius_order_of_groups@(.+) | Radius orders groups, \1 | higher | The same for the groups one level below.
 radius_order_by_chance@(.+) | Radius orders \1, by chance | – | The same where classes are handed out at random.
 uncertainty_auroc | AUROC of u | higher | How well u, the uncertainty, foretells a wrong nearest image; 0.5 is chance.
 uncertainty_auroc_nearest_distance | AUROC of the distance | higher | The same for the distance to the nearest neighbor.
