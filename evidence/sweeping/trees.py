@@ -16,6 +16,8 @@ TEACHERS = {  # by what a tree teaches
     "weak_levels": "regularizer=none,tree.decay=0.15",
     "weak_nodes": "regularizer=nodes,nodes.weight=0.1",
     "weak_cones": "regularizer=nodes+cones,nodes.weight=0.1,cones.weight=0.1",
+    "hier": "regularizer=hier",  # by no known tree
+    "anchored": "regularizer=hier,hier.anchor=0.1",
 }
 BEST = ("ball_t0.2_", "flat_t0.2_", "sphere_t0.03_")  # of `trees`, alone, by Recall@1 on the validation classes
 FREE = {  # what a free head is tuned over
@@ -28,6 +30,11 @@ WARMER = {  # than those, of which the highest were the best with few dimensions
     "flat": ("geometry=euclidean", (0.8, 1.6)),
     "sphere": ("geometry=sphere,distance=cosine", (0.3,)),
 }
+MANY = {  # of `trees_256`, alone, by Recall@1 on the validation classes
+    "ball": ("geometry=poincare", (0.2,)),
+    "flat": ("geometry=euclidean", (0.2,)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.07,)),
+}
 FEW = {  # of `trees_8` and `trees_8_warmer`, alone, by Recall@1 on the validation classes
     "ball": ("geometry=poincare", (0.8,)),
     "flat": ("geometry=euclidean", (0.4,)),
@@ -39,6 +46,8 @@ LEVELS = [
     *(f"{figure}@{level}" for level in ("subgroup", "group") for figure in ("recall@1", "agreement")),
     "nearest_lca_height",
     *(f"radius_order@{level}" for level in ("subgroup", "group")),
+    *(f"radius_order_of_images@{level}" for level in ("class", "subgroup", "group")),
+    "radius_order_of_groups@group",
     *TREES,
     *RADIUS,
 ]
@@ -66,7 +75,7 @@ def trees(
     for name, (space, temperatures) in free.items():
         for t in temperatures:
             for teacher in teachers:
-                if "cones" not in teacher or name == "ball":
+                if name == "ball" or not {"cones", "hier", "anchored"}.intersection(teacher.split("_")):
                     words = f"{space},loss.temperature={t},head.dim={dim},{TEACHERS[teacher]}"
                     entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{words}"
     return Sweep(entries, LEVELS, seeds="0,1")
@@ -100,9 +109,26 @@ def trees_8_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
 
 
+def trees_256_final() -> Sweep:
+    """The test classes, once: many dimensions, as `trees_8_final`."""
+    entries = trees(256, ("alone", "weak_levels", "levels"), MANY).entries
+    return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
+
+
+def trees_tuned_few_final() -> Sweep:
+    """The test classes, once: a kept head of few dimensions, fine-tuned, at the temperatures of `trees_tuned`."""
+    entries = {
+        f"{name}_d{dim}_{lesson}": f"{KEPT},{SPACES[name]},head.dim={dim},{TEACHERS[lesson]}"
+        for dim in (8, 32)
+        for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
+        for lesson in ("alone", "weak_levels")
+    }
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
+
+
 def trees_final() -> Sweep:
-    """The test classes, once: no lesson, a weak one and a strong one, at the temperature that is best without any."""
-    every = trees(teachers=("alone", "weak_levels", "levels")).entries
+    """The test classes, once: all lessons, at the temperature that is best without any."""
+    every = trees(teachers=tuple(TEACHERS)).entries
     return Sweep({name: config for name, config in every.items() if name.startswith(BEST)}, LEVELS, split="test")
 
 
@@ -111,6 +137,8 @@ SWEEPS = {
     "trees_8": partial(trees, 8, ("alone", "levels")),
     "trees_8_warmer": partial(trees, 8, ("alone", "weak_levels", "levels"), WARMER),
     "trees_8_final": trees_8_final,
+    "trees_256_final": trees_256_final,
+    "trees_tuned_few_final": trees_tuned_few_final,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
