@@ -36,7 +36,12 @@ LESS = {
         "in MINERS:": "in MINERS[::5]:",
         "in SOFTMAX + HINGES + BY_PROXY:": "in SOFTMAX[:1] + HINGES[-1:] + BY_PROXY[-1:]:",
     },
-    "3_look_at_a_model": {"steps=150": "steps=30", "every=150": "every=30", "features.views=2": "features.views=1"},
+    "3_look_at_a_model": {
+        "steps=150": "steps=30",
+        "every=150": "every=30",
+        "features.views=2": "features.views=1",
+        'workdir / "features")': 'workdir / "features")\n    config.evaluation.figures = ()',
+    },
 }
 FEW = """
 from hypjax.data import catalog
