@@ -15,15 +15,15 @@ from tests import compiling
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 800_000  # of a notebook with what it shows
 
-# Runs cells one after another, then holds what they found against expressions.
+# Runs notebooks, their cells one after another, then holds what they found against expressions.
 RUNNER = """
 import json, sys
-cells, expected = json.load(sys.stdin)
-names = {"__name__": "__main__"}
-for number, cell in enumerate(cells):
-    exec(compile(cell, f"cell {number}", "exec"), names)
-for expectation in expected:
-    assert eval(expectation, names), expectation
+for notebook, cells, expected in json.load(sys.stdin):
+    names = {"__name__": "__main__"}
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"{notebook}, cell {number}", "exec"), names)
+    for expectation in expected:
+        assert eval(expectation, names), f"{notebook}: {expectation}"
 """
 
 # What is done less often here than by a reader, and with fewer pictures.
@@ -112,23 +112,27 @@ def test_there_are_three_and_each_is_run():
     assert [path.stem for path in NOTEBOOKS] == list(EXPECTED)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_finds_what_it_says(path, tmp_path):
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "HYPJAX_WORKDIR")}
-    environment |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg", "XLA_FLAGS": compiling.FLAGS}
+def cells_of(path):
     cells = [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
     if path.stem == "3_look_at_a_model":
         cells.insert(0, FEW)
     for usual, less in LESS[path.stem].items():
         assert any(usual in cell for cell in cells)
         cells = [cell.replace(usual, less) for cell in cells]
+    return cells
+
+
+@pytest.mark.slow
+def test_the_notebooks_run_and_find_what_they_say(tmp_path):
+    """In one process, which is half of what a short one takes to begin."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "HYPJAX_WORKDIR")}
+    environment |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg", "XLA_FLAGS": compiling.FLAGS}
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"]
     finished = subprocess.run(
         [sys.executable, *warnings, "-c", RUNNER],
-        input=json.dumps([cells, EXPECTED[path.stem]]),
+        input=json.dumps([(path.stem, cells_of(path), EXPECTED[path.stem]) for path in NOTEBOOKS]),
         cwd=folder,
         env=environment,
         capture_output=True,
