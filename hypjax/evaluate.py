@@ -15,7 +15,7 @@ from absl import flags
 from hypjax.config import assembly, command_line
 from hypjax.data.errors import DataError, UsageError
 from hypjax.data.places import as_path
-from hypjax.data.source import digest
+from hypjax.data.source import digest, digest_of_rows
 from hypjax.run import answers, starting, status
 from hypjax.run.peers import ALONE, Peers
 from hypjax.run.results import score, write_results
@@ -98,10 +98,11 @@ def evaluate(
     source = getattr(setup.splits, split)
     if not len(source):
         raise UsageError(f"{workdir} was trained with data.validation=0, which leaves no {split} classes to score")
-    found = digest(source)
-    starting.require_alike(among, {"digest of the data": found})
-    if among.chief and run.manifest.get("digest", {}).get(split, found) != found:
-        print(f"the {split} images are not those that {workdir} was trained beside: other names, sizes or labels")
+    found = {"digest": digest(source), "rows": digest_of_rows(source)}
+    starting.require_alike(among, {"digest of the data": found["digest"], "rows": found["rows"]})
+    if among.chief and any(run.manifest.get(kind, {}).get(split, value) != value for kind, value in found.items()):
+        kind = "rows: others, or other labels" if run.takes_features else "images: other names, sizes or labels"
+        print(f"{workdir} was trained beside other {split} {kind}")
     variables, step = run.restore(mesh, state)
     evaluator = assembly.create_evaluator(config, setup, mesh)
     if among.chief:

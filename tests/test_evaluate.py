@@ -68,7 +68,7 @@ def test_it_finishes_no_run_for_its_trainer_and_says_where_the_images_are_others
     evaluate.evaluate(workdir)
     evaluate.evaluate(workdir, state="last")
     assert [how["finished"] for how in written] == [False, True, True]
-    assert capsys.readouterr().out.count("the test images are not those that") == 3
+    assert capsys.readouterr().out.count("was trained beside other test images: ") == 3
 
 
 @pytest.mark.slow

@@ -2,13 +2,14 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from configs.hyp_uml import get_config
-from hypjax import embed, search, train
+from hypjax import embed, evaluate, search, train
 from hypjax.config import assembly, initialization, optimization
 from hypjax.config.inputs import create_inputs
 from hypjax.data import catalog
@@ -73,6 +74,16 @@ def test_a_run_has_all_but_what_shows_images(finished):
         leaves, _ = checkpoints.read(sharding.replicated(sharding.data_mesh()))
     assert not [path for path in leaves if "encoder" in path]
     assert json.loads((finished / "config.json").read_text())["encoder"]["name"] == "none"
+
+
+def test_evaluate_says_where_the_rows_are_others(finished, file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "score", lambda *parts, **how: SimpleNamespace(figures={}, reliance=None))
+    monkeypatch.setattr(evaluate, "write_results", lambda *parts, **how: None)
+    with np.load(file) as held:
+        np.savez(tmp_path / "rows.npz", **(dict(held) | {"features": held["features"] * 1.001}))
+    for data_dir, told in ((file, False), (tmp_path / "rows.npz", True)):
+        evaluate.evaluate(finished, data_dir=str(data_dir))
+        assert ("was trained beside other test rows: " in capsys.readouterr().out) == told
 
 
 class Killed(BaseException):
