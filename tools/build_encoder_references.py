@@ -57,6 +57,7 @@ def _vits() -> dict[str, Case]:
     names |= {"dino_vitb8": "vit_base_patch8_224.dino", "mae_vit_b16": "vit_base_patch16_224.mae"}
     names |= {"mae_vit_l16": "vit_large_patch16_224.mae"}
     cases = {f"{name}/timm": Case(name, of.timm_vit(timm)) for name, timm in names.items()}
+    cases["deit_s16_distilled/timm"] = cases["deit_s16_distilled/timm"]._replace(narrow=VIT)
     sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     return cases | {
         "vit_b16/timm": Case("vit_b16", of.timm_vit("vit_base_patch16_224"), narrow=VIT),
@@ -154,7 +155,13 @@ def _with_text() -> dict[str, Case]:
         cases[f"{name}/authors"] = Case(name, authors.clip_of_authors(arch), narrow=narrow)
     b16 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     b16 |= {"patch_size": 16, "image_size": 224}
+
+    def clip_of_timm(small: bool) -> of.Made:
+        projection = {"num_classes": clip["projection"] if small else 512}
+        return of.timm_vit("vit_base_patch16_clip_quickgelu_224.openai", of.whole, **projection)(small)
+
     return cases | {
+        "clip_vit_b16/timm": Case("clip_vit_b16", clip_of_timm, narrow=clip),
         "clip_vit_b16/transformers": Case(
             "clip_vit_b16", of.two_towers("CLIP", b16, "pooler_output"), "transformers", clip
         ),
@@ -209,14 +216,15 @@ def _convolutional() -> dict[str, Case]:
         36,
     )
     resnet = {"depths": [1, 2, 1, 1], "embedding_size": 8, "hidden_sizes": [32, 64, 128, 256]}
-    whole = {"depths": [3, 4, 23, 3]}
-    cases["resnet101/transformers"] = Case(
-        "resnet101",
-        of.convolutional_transformers("ResNetConfig", "ResNetForImageClassification", "resnet", resnet, whole),
-        "transformers",
-        RESNET,
-        40,
-    )
+    basic = {"layer_type": "basic", "hidden_sizes": [8, 16, 32, 64]}
+    wholes = {
+        "resnet18": {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]},
+        "resnet101": {"depths": [3, 4, 23, 3]},
+    }
+    for name, whole in wholes.items():
+        config = resnet | (basic if "layer_type" in whole else {})
+        make = of.convolutional_transformers("ResNetConfig", "ResNetForImageClassification", "resnet", config, whole)
+        cases[f"{name}/transformers"] = Case(name, make, "transformers", RESNET, 40)
     return cases
 
 
