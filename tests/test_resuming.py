@@ -170,5 +170,17 @@ def test_pictures_that_were_added_cost_a_run_nothing(short, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_was_killed_before_its_first_state_begins_anew_on_data_that_were_moved(short, folder, tmp_path):
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    workdir.mkdir()
+    for name in ("config.json", "environment.json", "metrics.jsonl"):
+        shutil.copy(short / name, workdir)
+    shutil.copytree(folder, moved)
+    out = done(*tiny(moved, workdir, THIRDS, *LIGHT))
+    assert "resuming" not in out
+    assert json.loads((workdir / "config.json").read_text())["data"]["dir"] == str(moved)
+
+
+@pytest.mark.slow
 def test_a_workdir_of_another_config_is_refused(short, folder):
     assert "seed: 0 -> 1" in refused(*tiny(folder, short, THIRDS, *LIGHT, "--config.seed=1"))

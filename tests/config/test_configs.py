@@ -10,6 +10,7 @@ from hypjax.config.settings import default_settings
 from hypjax.data import catalog
 from hypjax.data.emoji import Emoji
 from hypjax.data.source import subset
+from hypjax.show import plots
 from tests.pictures import save_pictures
 from tests.programs import LIGHT, ROOT, THIRDS, run, tiny
 from tests.workdirs import results
@@ -58,17 +59,20 @@ def test_a_benchmark_brings_its_recipe(method):
 
 
 @pytest.mark.slow
-def test_quick_trains_and_is_scored(tmp_path):
+def test_quick_trains_and_is_scored(tmp_path, monkeypatch):
     """With a tree, its pictures and the test classes; for the other configs see test_compare and test_resuming."""
     folder, workdir = save_pictures(tmp_path / "images", classes=10, each=4), tmp_path / "run"
     kinds = "".join(f"{path.name},kind {i % 3}\n" for i, path in enumerate(sorted(folder.iterdir())))
     (tmp_path / "tree.csv").write_text("child,parent\n" + kinds)
-    words = [THIRDS, "--config.batch.classes=4", f"--config.data.tree={tmp_path / 'tree.csv'}"]
+    words = [THIRDS, "--config.batch.classes=4", "--config.cones.k=0.07", f"--config.data.tree={tmp_path / 'tree.csv'}"]
+    ancestors, widths = plots.ancestors, []
+    monkeypatch.setattr(plots, "ancestors", lambda *of, k, **more: widths.append(k) or ancestors(*of, k=k, **more))
     status, out, err = run(*tiny(folder, workdir, *words, config="tree.py:quick"))
     assert status == 0, err
     assert "step 12/12" in out
     drawn = {"ancestors", "curves", "degradation", "disk", "gallery", "layers", "risk_coverage", "tree"}
     assert {path.stem for path in workdir.glob("*.png")} == drawn
+    assert widths == [0.07]
     assert 0 <= results(workdir)["recall@1"] <= 1
 
 
