@@ -155,13 +155,8 @@ def _with_text() -> dict[str, Case]:
         cases[f"{name}/authors"] = Case(name, authors.clip_of_authors(arch), narrow=narrow)
     b16 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     b16 |= {"patch_size": 16, "image_size": 224}
-
-    def clip_of_timm(small: bool) -> of.Made:
-        projection = {"num_classes": clip["projection"] if small else 512}
-        return of.timm_vit("vit_base_patch16_clip_quickgelu_224.openai", of.whole, **projection)(small)
-
     return cases | {
-        "clip_vit_b16/timm": Case("clip_vit_b16", clip_of_timm, narrow=clip),
+        "clip_vit_b16/timm": Case("clip_vit_b16", of.clip("vit_base_patch16_clip_quickgelu_224.openai"), narrow=clip),
         "clip_vit_b16/transformers": Case(
             "clip_vit_b16", of.two_towers("CLIP", b16, "pooler_output"), "transformers", clip
         ),

@@ -110,6 +110,17 @@ def timm_vit(
     return make
 
 
+def clip(name: str) -> Make:
+    """CLIP of timm by its own names, without the projection's bias, which is zeros in the files."""
+
+    def make(small: bool) -> Made:
+        model = timm.create_model(name, **(TIMM_NARROW if small else {}))
+        model.head = torch.nn.Linear(model.embed_dim, 24 if small else 512, bias=False)
+        return by_own_names(model, whole)
+
+    return make
+
+
 def transformers_vit(
     config: str,
     model: str,
