@@ -101,7 +101,7 @@ def evaluate(
     found = {"digest": digest(source), "rows": digest_of_rows(source)}
     starting.require_alike(among, {"digest of the data": found["digest"], "rows": found["rows"]})
     if among.chief and any(run.manifest.get(kind, {}).get(split, value) != value for kind, value in found.items()):
-        kind = "rows: others, or other labels" if run.takes_features else "images: other names, sizes or labels"
+        kind = "rows: other values or labels" if run.takes_features else "images: other names, sizes or labels"
         print(f"{workdir} was trained beside other {split} {kind}")
     variables, step = run.restore(mesh, state)
     evaluator = assembly.create_evaluator(config, setup, mesh)
