@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sweeping.spaces import KEPT, SPACES
-from sweeping.sweep import RADIUS, TREES, VIT, Sweep
+from sweeping.sweep import RADIUS, SMALL, TREES, VIT, Sweep
 
 TEACHERS = {  # by what a tree teaches
     "alone": "regularizer=none",
@@ -123,7 +123,15 @@ def trees_tuned_few_final() -> Sweep:
         for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
         for lesson in ("alone", "weak_levels")
     }
-    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], seeds="0,1,2", split="test")
+
+
+def trees_tuned_free_final() -> Sweep:
+    """The test classes, once: a free head of 32 dimensions and the encoder below it, at the temperatures of `trees`."""
+    every = trees(teachers=("alone", "weak_levels")).entries
+    tuned = {name: f"configs/hyp_vit.py:{SMALL},{config.partition('frozen,')[2]}" for name, config in every.items()}
+    chosen = {name: config for name, config in tuned.items() if name.startswith(BEST)}
+    return Sweep(chosen, [*LEVELS, *ANSWERS, *VAGUE], seeds="0,1,2", split="test")
 
 
 def trees_final() -> Sweep:
@@ -139,6 +147,7 @@ SWEEPS = {
     "trees_8_final": trees_8_final,
     "trees_256_final": trees_256_final,
     "trees_tuned_few_final": trees_tuned_few_final,
+    "trees_tuned_free_final": trees_tuned_free_final,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
