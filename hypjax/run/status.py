@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -26,6 +27,7 @@ from hypjax.run.compiled import compiling, keep_compiled
 from hypjax.run.peers import here
 
 TRACEBACK = "--traceback"
+LEFT = 10.0  # seconds in which Python may take leave of threads and libraries, after a signal
 NOTICED = 10.0  # seconds in which a process that is gone is heard of, after what was computed with it broke off
 
 
@@ -94,10 +96,12 @@ def run(program: Callable[[Sequence[str]], None]) -> None:
         what = "stopped: no space left; make room, and the same command resumes" if full else "error"
         leave(1 if full else 2, f"{what}: {_one_line(error)}")
     except Stopped as stopped:
+        _end_surely(128 + stopped.signal)
         leave(128 + stopped.signal, f"\n{stopped}")
     except DivergedError as error:
         leave(1, f"stopped: {_one_line(error)}")
     except KeyboardInterrupt:
+        _end_surely(130)
         leave(130, "\ninterrupted")
     except Exception as error:
         if here().count == 1:
@@ -151,6 +155,17 @@ def leave(status: int, line: str = "") -> NoReturn:
     if compiling():
         os._exit(status)
     sys.exit(status)
+
+
+def _end_surely(status: int) -> None:
+    """A signal can cut short how a pool starts a thread, which nothing tells to end then: Python would wait forever."""
+
+    def end() -> None:
+        threading.main_thread().join()
+        time.sleep(LEFT)
+        os._exit(status)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def version() -> str:

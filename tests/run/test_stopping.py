@@ -33,13 +33,48 @@ def test_other_signals_that_python_hears_of_ask_for_nothing():
     try:
         with Stopping() as stopping:
             os.kill(os.getpid(), signal.SIGUSR1)
-            assert stopping._next(0.2) is None
-            os.write(stopping._writer, bytes([signal.SIGUSR1, signal.SIGTERM]))
-            time.sleep(0.2)  # for the watcher, which took the second
+            assert stopping.asked is None
         assert heard == [signal.SIGUSR1]
-        assert stopping.asked is None
     finally:
         signal.signal(signal.SIGUSR1, before)
+    alone = Stopping()  # without the watcher, which would read what is written here
+    alone._reader, alone._writer = os.pipe()
+    os.write(alone._writer, bytes([signal.SIGUSR1]))
+    assert alone._next(0.1) is None
+    os.write(alone._writer, bytes([signal.SIGUSR1, signal.SIGTERM]))
+    assert alone._next(60.0) == bytes([signal.SIGTERM])
+    os.close(alone._writer)
+    assert alone._next(60.0) == b""
+    os.close(alone._reader)
+
+
+CUT_SHORT = """
+import os, signal, threading
+from concurrent.futures import ThreadPoolExecutor
+from hypjax.run import status
+from hypjax.run.stopping import ending
+
+status.LEFT, pool, start = 0.5, ThreadPoolExecutor(1), threading.Thread.start
+
+def starting(thread):
+    start(thread)
+    if thread.name.startswith("ThreadPool"):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def program(argv):
+    with ending():
+        threading.Thread.start = starting
+        pool.submit(int)
+
+status.run(program)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_pool_starts_a_thread_ends_the_process_too():
+    """The pool does not know of a thread that it had no time to note, and Python waits for it."""
+    ended = subprocess.run([sys.executable, "-c", CUT_SHORT], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr.strip()) == (143, "stopped by SIGTERM")
 
 
 def test_a_signal_ends_what_needs_no_saving_where_it_stands():
