@@ -216,9 +216,9 @@ def test_two_configs_and_two_seeds_in_one_process(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "clear_caches", lambda: released.append(None))  # other tests go on with what they compiled
     data = f"quick,encoder=vit_ti8,data=folder,data_dir={save_pictures(tmp_path / 'images', classes=10, each=4)}"
     words = [
-        *("--workdir", tmp_path / "work dir", "--seeds", "0,1", "--baseline", "plain", "--metrics", "recall@1,nmi"),
-        f"hybrid={programs.ROOT}/configs/ghm.py:{data}",
-        f"plain={programs.ROOT}/configs/hyp_vit.py:{data}",
+        *("--workdir", tmp_path / "work dir", "--seeds", "0,1", "--baseline", "flat", "--metrics", "recall@1,nmi"),
+        f"ball={programs.ROOT}/configs/hyp_vit.py:{data}",
+        f"flat={programs.ROOT}/configs/hyp_vit.py:{data},geometry=euclidean",
         *programs.TINY,
         programs.THIRDS,
         "--config.evaluation.every=0",
@@ -231,7 +231,7 @@ def test_two_configs_and_two_seeds_in_one_process(tmp_path, monkeypatch):
     assert out.count("\n[") == len(released) == 4
     found = record(tmp_path / "work dir")
     assert found["metrics"] == ["recall@1", "nmi"]
-    for name in ("hybrid", "plain"):
+    for name in ("ball", "flat"):
         values = found["runs"][name]["figures"]["recall@1"]["values"]
         for seed in ("0", "1"):
             results = json.loads((tmp_path / "work dir" / name / f"seed-{seed}" / "results.json").read_text())

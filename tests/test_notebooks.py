@@ -36,12 +36,7 @@ LESS = {
         "in MINERS:": "in MINERS[::5]:",
         "in SOFTMAX + HINGES + BY_PROXY:": "in SOFTMAX[:1] + HINGES[-1:] + BY_PROXY[-1:]:",
     },
-    "3_look_at_a_model": {
-        "steps=150": "steps=30",
-        "every=150": "every=30",
-        "features.views=2": "features.views=1",
-        'workdir / "features")': 'workdir / "features")\n    config.evaluation.figures = ()',
-    },
+    "3_look_at_a_model": {"steps=150": "steps=30", "every=150": "every=30", "features.views=2": "features.views=1"},
 }
 FEW = """
 from hypjax.data import catalog
@@ -124,7 +119,7 @@ def cells_of(path):
 
 @pytest.mark.slow
 def test_the_notebooks_run_and_find_what_they_say(tmp_path):
-    """In one process, which is half of what a short one takes to begin."""
+    """In one process, one after another, each with names of its own."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "HYPJAX_WORKDIR")}

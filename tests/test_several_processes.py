@@ -96,15 +96,15 @@ def assert_same_losses(workdir, single, steps=range(31)):
 
 
 def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single, folder, tmp_path):
-    """Of 4 one is killed; 1 goes on and stops, then 2, of which one is asked to stop; 2 × 2 devices come to the end."""
+    """4 × 2 devices, one is killed; 1 goes on and stops, then 4, of which one is asked to stop; 2 come to the end."""
     workdir, words = tmp_path / "run", tiny(folder, tmp_path / "run", *WORDS)
     (tmp_path / "file").touch()
     elsewhere = f"--workdir={tmp_path / 'file' / 'run'}"  # no folder can be there: process 0 alone sees the workdir
 
-    def several(count, devices):
-        return start_together(*words, count=count, devices=devices, each=lambda index: [elsewhere] * bool(index))
+    def four():
+        return start_together(*words, each=lambda index: [elsewhere] * bool(index))
 
-    processes = several(4, 1)
+    processes = four()
     taken(processes[0], workdir, 6)
     processes[1].kill()
     began = time.monotonic()
@@ -114,7 +114,7 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single
     for end in (ends[0], *ends[2:]):
         assert complaints(end)[-1].startswith("stopped: process 1 of 4 on "), end[2]
         assert len(complaints(end)) == 1, end[2]
-    assert "4 cpu device(s) in 4 process(es)" in ends[0][1]
+    assert "8 cpu device(s) in 4 process(es)" in ends[0][1]
     # The collectives greet on their own, from threads that interrupt each other; of ours only process 0 speaks.
     said = [line for end in ends[1:] for line in end[1].splitlines()]
     assert [line for line in said if line.strip() and "[Gloo]" not in line and "peer ranks" not in line] == []
@@ -122,31 +122,31 @@ def test_killed_stopped_and_resumed_by_others_it_ends_as_one_process_does(single
     assert_same_losses(workdir, single, range(7))
 
     between = stopped_after(max(losses(workdir)) + 1, workdir, words)
-    processes = several(2, 1)
+    processes = four()
     taken(processes[0], workdir, between + 1)
-    processes[1].send_signal(signal.SIGTERM)
+    processes[2].send_signal(signal.SIGTERM)
     began = time.monotonic()
     ends = [finish(process) for process in processes]
     assert time.monotonic() - began < 25
-    assert [end[0] for end in ends] == [143] * 2, ends
+    assert [end[0] for end in ends] == [143] * 4, ends
     kept = saved(workdir)[-1]
     assert between < kept < 30
     for end in ends:
         assert complaints(end)[-1].endswith(f"stopped by SIGTERM, step {kept} is saved; the same command resumes")
 
-    ends = [finish(process) for process in several(2, 2)]
+    ends = [finish(process) for process in start_together(*words, count=2, devices=1)]
     assert [end[0] for end in ends] == [0, 0], ends
     assert f"resuming after step {kept}" in ends[0][1]
     assert_same_losses(workdir, single)
     assert_same_figures(results(workdir), results(single))
 
 
-def test_two_processes_evaluate_to_the_figures_of_one(single, tmp_path):
+def test_four_processes_evaluate_to_the_figures_of_one(single, tmp_path):
     shutil.copytree(single, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    two = start_together("--workdir", tmp_path / "run", module="hypjax.evaluate", count=2)
-    ends = [finish(process) for process in two]
-    assert [end[0] for end in ends] == [0, 0], ends
+    four = start_together("--workdir", tmp_path / "run", module="hypjax.evaluate")
+    ends = [finish(process) for process in four]
+    assert [end[0] for end in ends] == [0] * 4, ends
     (written,) = (tmp_path / "run").glob("results-step-*.json")  # its trainer finishes it, not who evaluates
     assert_same_figures(json.loads(written.read_text()), results(single))
 
