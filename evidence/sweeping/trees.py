@@ -35,6 +35,16 @@ MANY = {  # of `trees_256`, alone, by Recall@1 on the validation classes
     "flat": ("geometry=euclidean", (0.2,)),
     "sphere": ("geometry=sphere,distance=cosine", (0.07,)),
 }
+TUNED = "configs/hyp_vit.py:" + SMALL + ",head=trained"  # a free head and the encoder below it
+TUNED_FREE = {  # what they are tuned over, around what is best of frozen features, by dimensions
+    8: {
+        "ball": ("geometry=poincare", (0.4, 0.8, 1.6)),
+        "flat": ("geometry=euclidean", (0.2, 0.4, 0.8)),
+        "sphere": ("geometry=sphere,distance=cosine", (0.07, 0.15, 0.3)),
+    },
+    32: FREE,
+    256: FREE,
+}
 FEW = {  # of `trees_8` and `trees_8_warmer`, alone, by Recall@1 on the validation classes
     "ball": ("geometry=poincare", (0.8,)),
     "flat": ("geometry=euclidean", (0.4,)),
@@ -69,6 +79,7 @@ def trees(
     dim: int = 32,
     teachers: Sequence[str] = ("alone", "levels", "nodes", "cones"),
     free: Mapping[str, tuple[str, Sequence[float]]] = FREE,
+    base: str = VIT,
 ) -> Sweep:
     """What a known tree teaches a free head of so many dimensions, in three geometries at some temperatures each."""
     entries = {}
@@ -77,7 +88,7 @@ def trees(
             for teacher in teachers:
                 if name == "ball" or not {"cones", "hier", "anchored"}.intersection(teacher.split("_")):
                     words = f"{space},loss.temperature={t},head.dim={dim},{TEACHERS[teacher]}"
-                    entries[f"{name}_t{t}_{teacher}"] = f"{VIT},{words}"
+                    entries[f"{name}_t{t}_{teacher}"] = f"{base},{words}"
     return Sweep(entries, LEVELS, seeds="0,1")
 
 
@@ -123,15 +134,16 @@ def trees_tuned_few_final() -> Sweep:
         for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
         for lesson in ("alone", "weak_levels")
     }
-    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], seeds="0,1,2", split="test")
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
-def trees_tuned_free_final() -> Sweep:
-    """The test classes, once: a free head of 32 dimensions and the encoder below it, at the temperatures of `trees`."""
-    every = trees(teachers=("alone", "weak_levels")).entries
-    tuned = {name: f"configs/hyp_vit.py:{SMALL},{config.partition('frozen,')[2]}" for name, config in every.items()}
-    chosen = {name: config for name, config in tuned.items() if name.startswith(BEST)}
-    return Sweep(chosen, [*LEVELS, *ANSWERS, *VAGUE], seeds="0,1,2", split="test")
+def trees_tuned_free() -> Sweep:
+    """The temperature of three geometries under a free head, with the encoder below it fine-tuned; no lesson."""
+    entries = {}
+    for dim, free in TUNED_FREE.items():
+        alone = trees(dim, ("alone",), free, TUNED).entries
+        entries |= {f"d{dim}_{name}": config for name, config in alone.items()}
+    return Sweep(entries, LEVELS, seeds="0")
 
 
 def trees_final() -> Sweep:
@@ -147,7 +159,7 @@ SWEEPS = {
     "trees_8_final": trees_8_final,
     "trees_256_final": trees_256_final,
     "trees_tuned_few_final": trees_tuned_few_final,
-    "trees_tuned_free_final": trees_tuned_free_final,
+    "trees_tuned_free": trees_tuned_free,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
