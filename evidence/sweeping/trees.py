@@ -36,14 +36,23 @@ MANY = {  # of `trees_256`, alone, by Recall@1 on the validation classes
     "sphere": ("geometry=sphere,distance=cosine", (0.07,)),
 }
 TUNED = "configs/hyp_vit.py:" + SMALL + ",head=trained"  # a free head and the encoder below it
-TUNED_FREE = {  # what they are tuned over, around what is best of frozen features, by dimensions
+TUNED_FREE = {  # what they are tuned over, by dimensions: three around the best of frozen features, more at an end
     8: {
-        "ball": ("geometry=poincare", (0.4, 0.8, 1.6)),
+        "ball": ("geometry=poincare", (0.2, 0.4, 0.8, 1.6)),
         "flat": ("geometry=euclidean", (0.2, 0.4, 0.8)),
-        "sphere": ("geometry=sphere,distance=cosine", (0.07, 0.15, 0.3)),
+        "sphere": ("geometry=sphere,distance=cosine", (0.007, 0.015, 0.03, 0.07, 0.15, 0.3)),
     },
-    32: FREE,
-    256: FREE,
+    32: FREE | {"ball": ("geometry=poincare", (0.1, 0.2, 0.4, 0.8))},
+    256: FREE
+    | {
+        "ball": ("geometry=poincare", (0.1, 0.2, 0.4, 0.8)),
+        "flat": ("geometry=euclidean", (0.05, 0.1, 0.2, 0.4)),
+    },
+}
+CHOSEN_FREE = {  # of `trees_tuned_free`, by Recall@1 on the validation classes
+    8: ("d8_ball_t0.4_", "d8_flat_t0.4_", "d8_sphere_t0.015_"),
+    32: ("d32_ball_t0.4_", "d32_flat_t0.2_", "d32_sphere_t0.07_"),
+    256: ("d256_ball_t0.4_", "d256_flat_t0.1_", "d256_sphere_t0.07_"),
 }
 FEW = {  # of `trees_8` and `trees_8_warmer`, alone, by Recall@1 on the validation classes
     "ball": ("geometry=poincare", (0.8,)),
@@ -137,13 +146,21 @@ def trees_tuned_few_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
-def trees_tuned_free() -> Sweep:
+def trees_tuned_free(teachers: Sequence[str] = ("alone",)) -> Sweep:
     """The temperature of three geometries under a free head, with the encoder below it fine-tuned; no lesson."""
     entries = {}
     for dim, free in TUNED_FREE.items():
-        alone = trees(dim, ("alone",), free, TUNED).entries
-        entries |= {f"d{dim}_{name}": config for name, config in alone.items()}
+        every = trees(dim, teachers, free, TUNED).entries
+        entries |= {f"d{dim}_{name}": config for name, config in every.items()}
     return Sweep(entries, LEVELS, seeds="0")
+
+
+def trees_tuned_free_final() -> Sweep:
+    """The test classes, once: no lesson and a weak one, each geometry at its best; of 32 dimensions more lessons."""
+    few, more = ("alone", "weak_levels"), ("alone", "weak_levels", "weak_nodes", "weak_cones")
+    every = {dim: trees_tuned_free(more if dim == 32 else few).entries for dim in CHOSEN_FREE}
+    entries = {n: config for dim, best in CHOSEN_FREE.items() for n, config in every[dim].items() if n.startswith(best)}
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
 def trees_final() -> Sweep:
@@ -160,6 +177,7 @@ SWEEPS = {
     "trees_256_final": trees_256_final,
     "trees_tuned_few_final": trees_tuned_few_final,
     "trees_tuned_free": trees_tuned_free,
+    "trees_tuned_free_final": trees_tuned_free_final,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
