@@ -135,6 +135,14 @@ def trees_256_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
 
 
+def trees_tuned_few() -> Sweep:
+    """Other temperatures for a kept head of 8 dimensions than those of 256, fine-tuned; no lesson."""
+    temperatures = {"ball": (0.05, 0.1, 0.2), "flat": (0.03, 0.05, 0.1), "sphere": (0.03, 0.05, 0.07)}
+    spaces = [f"{space}_t{t}" for space, several in temperatures.items() for t in several]
+    entries = {f"{name}_d8_alone": f"{KEPT},{SPACES[name]},head.dim=8,{TEACHERS['alone']}" for name in spaces}
+    return Sweep(entries, LEVELS, seeds="0")
+
+
 def trees_tuned_few_final() -> Sweep:
     """The test classes, once: a kept head of few dimensions, fine-tuned, at the temperatures of `trees_tuned`."""
     entries = {
@@ -175,6 +183,7 @@ SWEEPS = {
     "trees_8_warmer": partial(trees, 8, ("alone", "weak_levels", "levels"), WARMER),
     "trees_8_final": trees_8_final,
     "trees_256_final": trees_256_final,
+    "trees_tuned_few": trees_tuned_few,
     "trees_tuned_few_final": trees_tuned_few_final,
     "trees_tuned_free": trees_tuned_free,
     "trees_tuned_free_final": trees_tuned_free_final,
