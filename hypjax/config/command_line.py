@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hypjax.config.settings import ACCUMULATED, default_settings, refuse_accumulation
+from hypjax.config.settings import ACCUMULATED, ENCODER_SIZES, default_settings, refuse_accumulation
 from hypjax.data.errors import UsageError
 
 # Settings that bring others with them, by the words behind the colon that do so.
@@ -143,6 +143,8 @@ def _unknown_setting(argv: Sequence[str]) -> str:
             return refuse_accumulation(path)
         for part in path.split("."):
             if not isinstance(node, ConfigDict) or part not in node:
+                if node is not None and path.startswith("encoder.sizes."):
+                    return f"encoder.sizes, which has no {part!r} yet, is set as a whole: {ENCODER_SIZES}"
                 beside = list(node) if isinstance(node, ConfigDict) else []
                 close = difflib.get_close_matches(part, beside, n=1)
                 meant = f"did you mean {close[0]}? " if close else ""

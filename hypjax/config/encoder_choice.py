@@ -45,8 +45,9 @@ def choose_encoder(config: ConfigDict, name: str) -> None:
 def adapt_to_encoder(config: ConfigDict) -> None:
     """Trains the whole of any other encoder than the default one, and asks for no weights that no package carries.
 
-    Weights of one's own bring the size of image that they were made for, where the pictures are photographs. Learned
-    positions are those of one size, so that their transformer is trained at the size that it is evaluated at.
+    Weights of one's own bring the view of an image that they were made for, where the pictures are photographs;
+    those are shrunk no further as they are read. Learned positions are those of one size, so that their transformer is
+    trained at the size that it is evaluated at.
 
     Raises:
       UsageError: an unknown encoder.
@@ -67,6 +68,9 @@ def adapt_to_encoder(config: ConfigDict) -> None:
         with as_usage():
             view = expected(config)
         config.data.update(image_size=view.size, eval_image_size=view.size, eval_resize=view.resize)
+        config.data.update(eval_fit=view.fit, interpolation=view.interpolation)
+        if config.data.shorter_side:
+            config.data.shorter_side = max(config.data.shorter_side, view.resize)
 
 
 def whole_patches(config: ConfigDict, size: int) -> int:

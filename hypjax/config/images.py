@@ -66,18 +66,26 @@ def create_augmentation(config: ConfigDict) -> tuple[TrainTransform, RandomDegra
         for name in ("scale", "ratio"):
             options[name] = tuple(options[name])
         degradation = RandomDegradation(options.pop("degrade_share"))
-        return TrainTransform(config.data.image_size, **options), degradation
+        view = TrainTransform(config.data.image_size, **options, interpolation=config.data.interpolation)
+        return view, degradation
 
 
 def create_view(config: ConfigDict, *, degradation: str | None = None, level: float = 0.0) -> EvaluationTransform:
     """What evaluation sees of an image; by choice a degraded one.
 
     Raises:
-      UsageError: `data.eval_resize` is below `data.eval_image_size`.
+      UsageError: `data.eval_resize` is below `data.eval_image_size`, or an unknown fit or interpolation.
     """
     resize = config.data.eval_resize or None
     with as_usage():
-        return EvaluationTransform(config.data.eval_image_size, resize, degradation, level)
+        return EvaluationTransform(
+            config.data.eval_image_size,
+            resize,
+            degradation,
+            level,
+            fit=config.data.eval_fit,
+            interpolation=config.data.interpolation,
+        )
 
 
 def create_workers(config: ConfigDict) -> Workers:

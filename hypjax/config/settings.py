@@ -15,6 +15,7 @@ FROZEN = ("encoder/stem/", "encoder/block_[0-4]/", "encoder/block_[0-9]+/depthwi
 
 
 ACCUMULATED = "accumulat"  # part of what others call a setting that there is none of
+ENCODER_SIZES = """--config.encoder.sizes='{"depths": (3, 3, 9, 3)}'"""  # as a flag sets them
 
 
 def refuse_accumulation(key: str) -> str:
@@ -96,6 +97,8 @@ def _data() -> dict[str, Any]:
             "image_size": 64,  # pixels, in training
             "eval_image_size": 96,  # pixels, in evaluation: all there are
             "eval_resize": 0,  # pixels of the shorter side before the central square is cut out; 0: eval_image_size
+            "eval_fit": "crop",  # crop | squash, both sides to eval_resize, whatever they were
+            "interpolation": "bicubic",  # nearest | bilinear | bicubic | lanczos | box | hamming, of all resizing
             "cache_gib": 2.0,  # decoded images are kept in memory up to this size, by all workers together
             "workers": -1,  # processes that decode; -1: one a core, none for emoji or few images; 0: threads
         },
@@ -128,8 +131,9 @@ def _model() -> dict[str, Any]:
             "blocks": "unrolled",  # unrolled | scanned (transformers), compiled sooner | remade, in less memory
             "sizes": ConfigDict({}, allow_dotted_keys=False),  # width, depth, heads, patch, stages, ...
             # What the weights expect of an image, where it is not what the encoder's published ones do: of a pixel/255,
-            # and pixels of the view and of the shorter side before it is cut out. encoder=hf:OWNER/NAME brings them.
-            "preprocessing": {"mean": (), "std": (), "size": 0, "resize": 0},
+            # pixels of the view and of the shorter side before it is cut out, as data.eval_fit and data.interpolation.
+            # encoder=hf:OWNER/NAME brings them.
+            "preprocessing": {"mean": (), "std": (), "size": 0, "resize": 0, "fit": "", "interpolation": ""},
             "lora_rank": 0,  # of adapters of the kernels, which are trained in place of the encoder's weights; 0: none
             "lora_alpha": 16.0,  # > 0; their product is multiplied by lora_alpha / lora_rank
             "frozen_dtype": "float32",  # or bfloat16, of the encoder's weights that are not trained, as they are kept

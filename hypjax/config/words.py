@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from hypjax.config import recipes
 from hypjax.config.encoder_choice import adapt_to_encoder, choose_encoder, whole_patches
-from hypjax.config.settings import ACCUMULATED, holds_features, learns_points, refuse_accumulation
-from hypjax.data.errors import UsageError
+from hypjax.config.settings import ACCUMULATED, ENCODER_SIZES, holds_features, learns_points, refuse_accumulation
+from hypjax.data.errors import UsageError, as_usage
 
 
 def _set(path: str) -> Callable[[ConfigDict, str], None]:
@@ -104,6 +104,7 @@ def apply_arguments(config: ConfigDict, arguments: str | None) -> ConfigDict:
       ('sphere', 12)
     """
     words = [word.strip() for word in (arguments or "").split(",") if word.strip()]
+    words.sort(key=lambda word: not word.startswith("encoder="))  # whose sizes others change
     for word in words:
         _apply_word(config, word)
     if holds_features(config):
@@ -147,9 +148,18 @@ def _override(config: ConfigDict, key: str, value: str) -> None:
     node: ConfigDict | None = config
     for parent in parents:
         node = node.get(parent) if isinstance(node, ConfigDict) else None
-    old = node.get(leaf) if isinstance(node, ConfigDict) else None
+    of_encoder = node is config.encoder.sizes
+    if of_encoder:
+        from hypjax import encoders
+
+        with as_usage():
+            old = encoders.setting(config.encoder.name, leaf)
+        old = "" if old is None else old  # of a size that there is none of, whose encoder lists those that there are
+    else:
+        old = node.get(leaf) if isinstance(node, ConfigDict) else None
     if isinstance(old, tuple):
-        raise UsageError(f"config argument {key!r} has several values: give it as --config.{key}=\"('…', '…')\"")
+        whole = ENCODER_SIZES if of_encoder else f"--config.{key}=\"('…', '…')\""
+        raise UsageError(f"config argument {key!r} has several values: give it as {whole}")
     if node is None or not isinstance(old, bool | int | float | str):
         beside = f"; there are {', '.join(node)}" if isinstance(node, ConfigDict) and old is None else ""
         raise UsageError(f"config argument {key!r} is no single setting{beside}; hypjax/config/settings.py lists all")

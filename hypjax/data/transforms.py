@@ -7,12 +7,20 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
+FITS = ("crop", "squash")
 DEGRADATIONS = ("blur", "noise", "occlusion")
 BLUR_SIGMA = 1 / 16  # of the shorter side, at level 1
 NOISE_STD = 80.0  # of 255, at level 1
 OCCLUDED_AREA = 0.6  # of the image, at level 1
+INTERPOLATIONS = tuple(kind.name.lower() for kind in Image.Resampling)
 GREY = np.array([0.299, 0.587, 0.114])
 WHITE = (255, 255, 255)
+
+
+def _resampling(interpolation: str) -> Image.Resampling:
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {interpolation!r}; there are {', '.join(INTERPOLATIONS)}")
+    return Image.Resampling[interpolation.upper()]
 
 
 def random_crop_box(
@@ -91,7 +99,7 @@ def degrade(
 
 @dataclasses.dataclass(frozen=True)
 class TrainTransform:
-    """Random resized crop (bicubic), then by choice a flip, a rotation and a change of color.
+    """Random resized crop, then by choice a flip, a rotation and a change of color.
 
     `DRAWINGS` and `PHOTOGRAPHS` are the settings for the two kinds of images.
 
@@ -103,6 +111,7 @@ class TrainTransform:
       rotation: largest angle, degrees, to either side; corners are filled with white.
       jitter: largest relative change of saturation, contrast and brightness, in [0, 1).
       tint: largest coloring of white, in [0, 1].
+      interpolation: of the crop, one of `INTERPOLATIONS`.
 
     Raises:
       ValueError: a setting out of range.
@@ -115,6 +124,7 @@ class TrainTransform:
     rotation: float = 0.0
     jitter: float = 0.0
     tint: float = 0.0
+    interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -123,11 +133,12 @@ class TrainTransform:
             raise ValueError(f"need 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]; got {self}")
         if not (0 <= self.jitter < 1 and 0 <= self.tint <= 1):
             raise ValueError(f"jitter and tint are shares in [0, 1]; got {self}")
+        _resampling(self.interpolation)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "size size 3"]:
         """Draw one view of an image."""
         box = random_crop_box(image.shape[0], image.shape[1], rng, scale=self.scale, ratio=self.ratio)
-        view = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BICUBIC, box)
+        view = Image.fromarray(image).resize((self.size, self.size), _resampling(self.interpolation), box)
         if self.flip and rng.random() < 0.5:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.rotation:
@@ -171,32 +182,40 @@ DRAWINGS = {"scale": (0.5, 1.0), "flip": False, "rotation": 10.0, "jitter": 0.3,
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationTransform:
-    """Resize the shorter side (bicubic) and take the central square; with a degradation by choice.
+    """Resize the shorter side, or both, and take the central square; with a degradation by choice.
 
     Args:
       size: side of the square result, pixels.
       resize: what the shorter side becomes first, at least `size`; `None` for `size` itself.
       degradation: one of `DEGRADATIONS`, or `None`.
       level: of the degradation, in [0, 1].
+      fit: one of `FITS`; `crop` keeps the proportions, `squash` makes both sides `resize`.
+      interpolation: one of `INTERPOLATIONS`.
 
     Raises:
-      ValueError: `resize` is below `size`.
+      ValueError: `resize` is below `size`, or an unknown fit or interpolation.
     """
 
     size: int
     resize: int | None = None
     degradation: str | None = None
     level: float = 0.0
+    fit: str = "crop"
+    interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ValueError(f"unknown fit {self.fit!r}; there are {', '.join(FITS)}")
+        _resampling(self.interpolation)
         if self.size < 1 or (self.resize is not None and self.resize < self.size):
             raise ValueError(f"need 1 <= size <= resize; got {self}")
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "size size 3"]:
         """The view; the generator serves the degradation only."""
         height, width, _ = image.shape
-        side = min(height, width) * self.size / (self.resize or self.size)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        view = np.array(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BICUBIC, box))
+        share, shorter = self.size / (self.resize or self.size), min(height, width)
+        w, h = (share * width, share * height) if self.fit == "squash" else (share * shorter, share * shorter)
+        left, top = (width - w) / 2, (height - h) / 2
+        box = (left, top, left + w, top + h)
+        view = np.array(Image.fromarray(image).resize((self.size, self.size), _resampling(self.interpolation), box))
         return view if self.degradation is None else degrade(view, self.degradation, self.level, rng)

@@ -53,8 +53,8 @@ class Resemblance(NamedTuple):
 
 def resembled(tensors: Tensors, kind: type[nn.Module]) -> Resemblance | None:
     """What a checkpoint, under the names that a kind of encoder knows, says of its size; None if it is no such one."""
-    sign, traits = _KINDS[kind]
-    if sign not in tensors:
+    sign, traits, block = _KINDS[kind]
+    if sign not in tensors or any(re.match(r"blocks\.\d", name) and not re.fullmatch(block, name) for name in tensors):
         return None
     try:
         return Resemblance(kind, traits(tensors))
@@ -107,10 +107,12 @@ def _count(tensors: Tensors, pattern: str) -> int:
     return len({match[1] for name in tensors if (match := re.match(pattern, name))})
 
 
-# A tensor that every checkpoint of a kind has, under the names that the kind knows, and what its shapes tell.
-_KINDS: dict[type[nn.Module], tuple[str, Any]] = {
-    VisionTransformer: ("patch_embed.proj.weight", _of_transformer),
-    ConvNeXt: ("stem.0.weight", _of_convnext),
-    ResNet: ("layer1.0.conv1.weight", _of_resnet),
-    EfficientNetLite: ("_conv_stem.weight", lambda tensors: {}),
+_OWN = r"blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|ls[12]|mlp\.fc[12])\.\w+"  # of a transformer's blocks, not of BEiT's
+# A tensor that every checkpoint of a kind has, under the names that the kind knows, what its shapes tell, and how
+# whatever it has by the name of a block is called.
+_KINDS: dict[type[nn.Module], tuple[str, Any, str]] = {
+    VisionTransformer: ("patch_embed.proj.weight", _of_transformer, _OWN),
+    ConvNeXt: ("stem.0.weight", _of_convnext, ""),
+    ResNet: ("layer1.0.conv1.weight", _of_resnet, ""),
+    EfficientNetLite: ("_conv_stem.weight", lambda tensors: {}, ""),
 }

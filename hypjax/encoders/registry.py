@@ -28,14 +28,17 @@ class Preprocessing(NamedTuple):
         mean: Of each channel, in units of pixel/255; images are (pixel/255 − mean)/std.
         std: Standard deviation of each channel, likewise.
         size: Height and width, pixels.
-        resize: What the shorter side becomes before the central square of `size` is cut out, pixels. Both by bicubic
-            interpolation, as everywhere here and for all of these weights but torchvision's own ResNets (bilinear).
+        resize: What the shorter side becomes before the central square of `size` is cut out, pixels.
+        fit: `crop`, or `squash`: both sides become `resize`, whatever they were.
+        interpolation: By which pixels are resized, one of `hypjax.data.transforms.INTERPOLATIONS`.
     """
 
     mean: Color
     std: Color
     size: int
     resize: int
+    fit: str = "crop"
+    interpolation: str = "bicubic"
 
 
 class Row(NamedTuple):
@@ -63,8 +66,9 @@ _DEIT = Preprocessing(_MEAN, _STD, size=224, resize=248)
 _IMAGENET = Preprocessing(_MEAN, _STD, size=224, resize=256)
 _LITE = Preprocessing((127 / 255,) * 3, (128 / 255,) * 3, size=224, resize=256)
 _CLIP = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), size=224, resize=224)
-_SIGLIP = Preprocessing(_HALF, _HALF, size=224, resize=224)
+_SIGLIP = Preprocessing(_HALF, _HALF, size=224, resize=224, fit="squash")
 _CONVNEXT = Preprocessing(_MEAN, _STD, size=224, resize=236)  # 224 / 0.95
+_RESNET = _IMAGENET._replace(interpolation="bilinear")  # torchvision's
 
 _S: dict[str, Any] = {}  # width 384, 12 blocks of 6 heads
 _TI: dict[str, Any] = {"width": 192, "heads": 3}
@@ -130,7 +134,7 @@ def _convnext(size: str, depths: tuple[int, ...], widths: tuple[int, ...]) -> di
 
 
 def _resnet(stages: tuple[int, ...], layers: int, **sizes: Any) -> Row:
-    return Row(ResNet, MappingProxyType({"stages": stages, **sizes}), _IMAGENET, (f"microsoft/resnet-{layers}",))
+    return Row(ResNet, MappingProxyType({"stages": stages, **sizes}), _RESNET, (f"microsoft/resnet-{layers}",))
 
 
 ENCODERS: dict[str, Row] = {
@@ -183,7 +187,8 @@ ENCODERS: dict[str, Row] = {
     "resnet152": _resnet((3, 8, 36, 3), 152),
 }
 _ALIASES = {alias: name for name, row in ENCODERS.items() for alias in row.aliases}
-_AT_ANY_SIZE = re.compile(r"_\d{3}$")  # that the image's side in pixels stands at the end of what timm calls a network
+# The image's side in pixels, from 160 on, at the end of what timm and transformers say; no number of ResNet's layers.
+_AT_ANY_SIZE = re.compile(r"[_-](?:1[6-9]|[2-9]\d)\d$")
 _NETWORKS = {_AT_ANY_SIZE.sub("", alias): name for alias, name in _ALIASES.items() if "." not in alias}
 
 
@@ -191,12 +196,12 @@ def canonical(name: str) -> str:
     """The name that an encoder has here; one that is unknown stays as it is.
 
     Args:
-        name: Its own; timm's, with or without a tag of the weights, at any size of image; or that of a repository of
-            transformers.
+        name: Its own; timm's, with or without a tag of the weights; or that of a repository of transformers. Both at
+            any size of image.
 
     Example:
-        >>> canonical("vit_small_patch14_dinov2.lvd142m"), canonical("facebook/dinov2-base"), canonical("vit_l16")
-        ('dinov2_vits14', 'dinov2_vitb14', 'vit_l16')
+        >>> canonical("vit_small_patch14_dinov2.lvd142m"), canonical("google/siglip-base-patch16-384")
+        ('dinov2_vits14', 'siglip_vit_b16')
     """
     if name in ENCODERS:
         return name
@@ -206,7 +211,7 @@ def canonical(name: str) -> str:
 
 
 def settings_in_name(name: str) -> tuple[dict[str, Any], int]:
-    """What a name of timm's says besides which encoder it is.
+    """What a name of timm's or transformers' says besides which encoder it is.
 
     Args:
         name: As `canonical` takes it.
@@ -224,7 +229,7 @@ def settings_in_name(name: str) -> tuple[dict[str, Any], int]:
         return {}, 0
     architecture, _, tag = name.removeprefix("timm/").partition(".")
     at = _AT_ANY_SIZE.search(architecture)
-    side = int(at[0].removeprefix("_")) if at else 0
+    side = int(at[0][1:]) if at else 0
     return of_tag(found, architecture, tag) if tag else {}, 0 if side == ENCODERS[found].preprocessing.size else side
 
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from hypjax.encoders import hub
 from hypjax.encoders.checkpoint_files import CheckpointError
 from hypjax.encoders.registry import ENCODERS, Preprocessing, canonical, of_tag, setting
@@ -21,6 +23,13 @@ _ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
     "silu": "swiglu",
 }
+
+
+_FITS = {"center": "crop", "squash": "squash"}  # by timm's words
+# Kinds of image processors of transformers, by how their names or those of their models begin: to which a mere number
+# is the size of both sides, and which resize bilinearly unless they are told otherwise.
+_SQUARE = ("vit", "deit", "siglip", "dinov3")
+_BILINEAR = ("vit", "dinov3")
 
 
 class Chosen(NamedTuple):
@@ -60,7 +69,7 @@ def choose(name: str) -> Chosen:
         else:
             found, sizes = _of_transformers(config, hub.parts(name)[0])
             told = _read(name, "preprocessor_config.json") or {}
-            preprocessing = _prepared_by_transformers(told, ENCODERS[found].preprocessing)
+            preprocessing = _prepared_by_transformers(told, ENCODERS[found].preprocessing, config["model_type"])
         patch = sizes.get("patch") or setting(found, "patch") or 1
         size = max(preprocessing.size // patch, 1) * patch  # what is left of an image beside whole patches is cut off
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -207,26 +216,50 @@ def _of_transformers(config: Mapping[str, Any], repository: str) -> tuple[str, d
 
 
 def _prepared_by_timm(told: Mapping[str, Any], default: Preprocessing) -> Preprocessing:
-    size = told.get("input_size", (3, default.size))[-1]
+    size, fit = told.get("input_size", (3, default.size))[-1], told.get("crop_mode", "center")
+    if fit not in _FITS:
+        raise ValueError(f"crop_mode {fit!r} is none of {', '.join(_FITS)}")
     return Preprocessing(
         tuple(told.get("mean", default.mean)),
         tuple(told.get("std", default.std)),
         size,
         int(size / told.get("crop_pct", 1.0)),
+        _FITS[fit],
+        told.get("interpolation", default.interpolation),
     )
 
 
-def _prepared_by_transformers(told: Mapping[str, Any], default: Preprocessing) -> Preprocessing:
+def _prepared_by_transformers(told: Mapping[str, Any], default: Preprocessing, kind: str) -> Preprocessing:
+    """By `preprocessor_config.json`; where it leaves out of which class it is, by that of the model."""
     if not told:
         return default
+    kind = (told.get("image_processor_type") or told.get("feature_extractor_type") or kind).lower()
     size = _side(told.get("size"), default.size)
     crop = _side(told.get("crop_size"), size) if told.get("do_center_crop", "crop_size" in told) else size
-    resize = max(size, crop)
-    if "crop_pct" in told and told["crop_pct"] and size < 384:  # as ConvNeXt has it: below 384 pixels it is cut out
-        crop, resize = size, int(size / told["crop_pct"])
+    resize, squashed = max(size, crop), _is_square(told.get("size"), kind)
+    if share := told.get("crop_pct") or (
+        kind.startswith("convnext") and 0.875
+    ):  # cut out below 384 pixels, squashed at
+        squashed = size >= 384
+        crop, resize = size, size if squashed else int(size / share)
+    by = told.get("resample")
+    if by is None:
+        by = "bilinear" if kind.startswith(_BILINEAR) else "bicubic"
     return Preprocessing(
-        tuple(told.get("image_mean") or default.mean), tuple(told.get("image_std") or default.std), crop, resize
+        tuple(told.get("image_mean") or default.mean),
+        tuple(told.get("image_std") or default.std),
+        crop,
+        resize,
+        "squash" if squashed else "crop",
+        by if isinstance(by, str) else Image.Resampling(by).name.lower(),
     )
+
+
+def _is_square(size: Any, kind: str) -> bool:
+    """Whether a size is that of both sides; a mere number is to some kinds, and to others the shorter side."""
+    if isinstance(size, Mapping):
+        return "shortest_edge" not in size
+    return bool(size) and kind.startswith(_SQUARE)
 
 
 def _side(size: Any, default: int) -> int:

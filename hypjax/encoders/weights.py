@@ -4,7 +4,7 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hypjax.encoders import convnext, convolutional_name_maps, efficientnet, hub, lora, name_maps, resnet, vit
 from hypjax.encoders.abstract import abstract
+from hypjax.encoders.braces import braced
 from hypjax.encoders.checkpoint_files import CheckpointError, MissingWeightsError, read_tensors
 from hypjax.encoders.convnext import ConvNeXt
 from hypjax.encoders.dialects import Dialect, spoken, translate
@@ -133,17 +134,20 @@ def _shapes(encoder: nn.Module, height: int, width: int) -> dict[str, tuple[tupl
 
 
 def _hint(tensors: Mapping[str, np.ndarray], encoder: nn.Module) -> str:
-    """What a file is that is no checkpoint of an encoder, as words for a message; "" if that can't be told."""
+    """What a file is that is no checkpoint of an encoder, as words for a message; "" if it is one, and not whole."""
     if any(re.search(r"\.lora_[AB]\.", name) for name in tensors):
         return "; it looks like adapters alone, as peft saves them: merge them into their encoder and save that"
     for kind, published in _PUBLISHED.items():
         found = resembled(translate(tensors, published.dialects), kind)
-        if found is not None and not found.fits(encoder):
-            kinds = "another kind of encoder: " if kind is not type(encoder) else ""
-            dialect = spoken(tensors, published.dialects)
-            names = f" ({dialect[0].label})" if dialect else ""
-            return f"; it looks like weights of {kinds}{found.beside(encoder)}{names}"
-    return ""
+        if found is None:
+            continue
+        if found.fits(encoder):
+            return ""
+        kinds = "another kind of encoder: " if kind is not type(encoder) else ""
+        dialect = spoken(tensors, published.dialects)
+        names = f" ({dialect[0].label})" if dialect else ""
+        return f"; it looks like weights of {kinds}{found.beside(encoder)}{names}"
+    return "; it looks like no encoder that is known here"
 
 
 def _unwrapped(tensors: Mapping[str, np.ndarray], complaint: str) -> dict[str, np.ndarray]:
@@ -183,27 +187,9 @@ def _fit(
         "not finite": broken,
     }
     if any(problems.values()):
-        found = [f"{kind}: {', '.join(_together(names))}" for kind, names in problems.items() if names]
+        found = [f"{kind}: {', '.join(braced(names))}" for kind, names in problems.items() if names]
         raise ValueError(f"{complaint}{hint()}; {'; '.join(found)}")
     return fitted
-
-
-def _together(names: Iterable[str]) -> list[str]:
-    """Sorted names, those that differ in their first number alone as one.
-
-    >>> _together(["blocks.1.w", "blocks.0.w", "blocks.10.w", "head.w"])
-    ['blocks.{0,1,10}.w', 'head.w']
-    """
-    numbers: dict[tuple[str, str], list[str]] = {}
-    for name in names:
-        if found := re.search(r"(?<=\.)\d+(?=\.)", name):
-            numbers.setdefault((name[: found.start()], name[found.end() :]), []).append(found[0])
-        else:
-            numbers[name, ""] = [""]
-    return sorted(
-        f"{before}{{{','.join(sorted(held, key=int))}}}{after}" if len(held) > 1 else f"{before}{held[0]}{after}"
-        for (before, after), held in numbers.items()
-    )
 
 
 def _channels_last(kind: str, tensor: np.ndarray) -> np.ndarray:

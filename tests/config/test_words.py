@@ -1,5 +1,6 @@
 import pytest
 
+from hypjax.config.models import create_encoder
 from hypjax.config.settings import default_settings
 from hypjax.config.words import ARGUMENTS, apply_arguments
 from hypjax.data.errors import UsageError
@@ -51,6 +52,19 @@ def test_a_path_to_no_single_setting_is_refused(word):
 def test_several_values_are_asked_for_where_they_can_be_given():
     with pytest.raises(UsageError, match=r"has several values: give it as --config\.evaluation\.figures="):
         apply_arguments(default_settings(), "evaluation.figures=nmi")
+
+
+@pytest.mark.parametrize("words", ["encoder=dinov2_vits14,{}", "{},encoder=dinov2_vits14"])
+def test_a_size_of_the_encoder_goes_by_its_path_in_any_order(words):
+    sizes = "encoder.sizes.pool=mean,encoder.sizes.depth=3,encoder.sizes.layer_scale=false"
+    config = apply_arguments(default_settings(), words.format(sizes))
+    assert config.encoder.sizes.to_dict() == {"pool": "mean", "depth": 3, "layer_scale": False}
+    with pytest.raises(UsageError, match=r"encoder\.sizes\.depth=deep: this is no int"):
+        apply_arguments(default_settings(), words.format("encoder.sizes.depth=deep"))
+    with pytest.raises(ValueError, match="dinov2_vits14 has no size nope; it has patch, "):
+        create_encoder(apply_arguments(default_settings(), words.format("encoder.sizes.nope=3")))
+    with pytest.raises(UsageError, match=r"several values: give it as --config.encoder.sizes='{\"depths\": \(3, "):
+        apply_arguments(default_settings(), "encoder=convnext_tiny,encoder.sizes.depths=3")
 
 
 @pytest.mark.parametrize("word", ["steps=1.5", "learn_curvature=yes", "loss.temperature=warm"])

@@ -1,10 +1,14 @@
+from functools import partial
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from hypjax.data.emoji import Emoji
 from hypjax.data.transforms import (
     DEGRADATIONS,
     DRAWINGS,
+    INTERPOLATIONS,
     PHOTOGRAPHS,
     EvaluationTransform,
     RandomDegradation,
@@ -116,6 +120,31 @@ def test_evaluation_view_is_the_central_square():
     assert len(np.unique(blurred)) > 50
 
 
+def test_evaluation_view_of_the_whole_picture():
+    """Squashed, both halves keep their share; and of a larger square the center is cut out."""
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 50:] = 200
+    image[:4] = image[-4:] = 90
+    view = EvaluationTransform(20, fit="squash", interpolation="box")(image, rng())
+    np.testing.assert_array_equal(view[2:-2, :10], 0)
+    np.testing.assert_array_equal(view[2:-2, 10:], 200)
+    np.testing.assert_array_equal(view[:2], 90)
+    view = EvaluationTransform(16, resize=20, fit="squash", interpolation="box")(image, rng())
+    np.testing.assert_array_equal(view[:, 8:], 200)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_views_are_interpolated_as_asked(interpolation):
+    """As Pillow does by that name; that names are not all one and the same shows beside bicubic."""
+    image = rng().integers(0, 256, (30, 30, 3), np.uint8)
+    asked = np.asarray(Image.fromarray(image).resize((12, 12), Image.Resampling[interpolation.upper()]))
+    whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": False}
+    for make in (EvaluationTransform, partial(TrainTransform, **whole)):
+        view = make(12, interpolation=interpolation)(image, rng())
+        np.testing.assert_array_equal(view, asked)
+        assert (view == make(12)(image, rng())).all() == (interpolation == "bicubic")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -125,6 +154,9 @@ def test_evaluation_view_is_the_central_square():
         (lambda: TrainTransform(8, scale=(0.0, 1.0)), "scale"),
         (lambda: TrainTransform(8, jitter=1.0), "jitter"),
         (lambda: EvaluationTransform(64, resize=32), "size <= resize"),
+        (lambda: EvaluationTransform(64, fit="pad"), "unknown fit 'pad'; there are crop, squash"),
+        (lambda: EvaluationTransform(64, interpolation="cubic"), "unknown interpolation 'cubic'; there are nearest, "),
+        (lambda: TrainTransform(64, interpolation="cubic"), "unknown interpolation 'cubic'"),
     ],
 )
 def test_bad_settings(make, message):

@@ -1,11 +1,14 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hypjax import encoders
+from hypjax.encoders.registry import ENCODERS
 
 NAMES = [
     "efficientnet_lite0",
@@ -60,6 +63,36 @@ def test_settings_reach_the_encoder(name):
 def test_images_are_prepared_as_the_weights_expect(name, resize, mean):
     expected = encoders.preprocessing(name)
     assert (expected.size, expected.resize, expected.mean[0]) == (224, resize, mean)
+
+
+def test_the_docs_list_every_encoder_as_it_is():
+    """Names, other names and preprocessing of the table in docs/encoders.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text().splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| `\w+` \|", line)]
+    rows = {cells[0].strip("`"): cells for cells in table if len(cells) == 6}
+    assert set(rows) == set(ENCODERS)
+    for name, (_, others, _, image, *_) in rows.items():
+        for other in re.findall("`([^`]+)`", others):
+            assert encoders.create(other) == encoders.create(name)
+        view = encoders.preprocessing(name)
+        words = ["squashed"] * (view.fit == "squash") + [view.interpolation] * (view.interpolation != "bicubic")
+        assert image == ", ".join([f"{view.size} of {view.resize}", *words])
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "side"),
+    [
+        ("google/siglip-base-patch16-384", "siglip_vit_b16", 384),
+        ("openai/clip-vit-large-patch14-336", "clip_vit_l14", 336),
+        ("vit_base_patch16_siglip_384.webli", "siglip_vit_b16", 384),
+        ("facebook/convnext-tiny-224", "convnext_tiny", 0),
+        ("microsoft/resnet-152", "resnet152", 0),
+        ("microsoft/resnet-200", "microsoft/resnet-200", 0),
+    ],
+)
+def test_a_name_says_how_large_images_are(name, found, side):
+    assert encoders.canonical(name) == found
+    assert encoders.settings_in_name(name) == ({}, side)
 
 
 def test_an_encoder_of_two_names_is_one():

@@ -20,7 +20,7 @@ CROP = {"crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "siz
 REPOSITORIES = {
     "dinov2 of transformers": (
         {"model_type": "dinov2", "patch_size": 14, "image_size": 518, "layer_norm_eps": 1e-6, **TRANSFORMER},
-        {**CROP, "image_mean": MEAN, "image_std": STD},
+        {**CROP, "image_mean": MEAN, "image_std": STD, "resample": 3, "image_processor_type": "BitImageProcessor"},
         ("dinov2_vits14", {}, Preprocessing(MEAN, STD, 224, 256)),
     ),
     "dinov2 with registers of another depth": (
@@ -32,17 +32,22 @@ REPOSITORIES = {
         {"model_type": "dinov3_vit", "num_register_tokens": 4, "use_gated_mlp": True, "hidden_act": "silu"}
         | {**TRANSFORMER, "intermediate_size": 1536, "layer_norm_eps": 1e-5},
         {"size": {"height": 224, "width": 224}, "image_mean": MEAN, "image_std": STD},
-        ("dinov3_vits16plus", {}, Preprocessing(MEAN, STD, 224, 224)),
+        ("dinov3_vits16plus", {}, Preprocessing(MEAN, STD, 224, 224, "squash", "bilinear")),
     ),
     "vit of transformers": (
         {"model_type": "vit", "intermediate_size": 4096, "hidden_size": 1024, "num_hidden_layers": 24}
         | {"num_attention_heads": 16, "layer_norm_eps": 1e-12},
         {"size": 384, "image_mean": HALF, "image_std": HALF},
-        ("vit_l16", {"epsilon": 1e-12}, Preprocessing(HALF, HALF, 384, 384)),
+        ("vit_l16", {"epsilon": 1e-12}, Preprocessing(HALF, HALF, 384, 384, "squash", "bilinear")),
+    ),
+    "deit of transformers, which squashes and cuts out": (
+        {"model_type": "deit", **TRANSFORMER, "layer_norm_eps": 1e-12},
+        {"size": 256, "crop_size": 224, "do_center_crop": True, "resample": 1, "feature_extractor_type": "DeiTFoo"},
+        ("deit_s16_distilled", {"epsilon": 1e-12}, Preprocessing(MEAN, STD, 224, 256, "squash", "lanczos")),
     ),
     "a whole CLIP": (
         {"model_type": "clip", "projection_dim": 512, "vision_config": {"patch_size": 16, "hidden_act": "gelu"}},
-        {"crop_size": 224, "size": 224, "do_center_crop": True},
+        {"crop_size": 224, "size": 224, "do_center_crop": True, "resample": None},
         ("clip_vit_b16", {"mlp": "gelu"}, encoders.preprocessing("clip_vit_b16")),
     ),
     "a SigLIP whose images are no whole patches": (
@@ -52,12 +57,17 @@ REPOSITORIES = {
             | {"num_hidden_layers": 27, "patch_size": 14}
         },
         {"size": {"height": 384, "width": 384}, "image_mean": HALF, "image_std": HALF},
-        ("siglip_vit_so400m14", {}, Preprocessing(HALF, HALF, 378, 384)),
+        ("siglip_vit_so400m14", {}, Preprocessing(HALF, HALF, 378, 384, "squash")),
     ),
     "convnext of transformers": (
         {"model_type": "convnext", "depths": [3, 3, 27, 3], "hidden_sizes": [128, 256, 512, 1024]},
         {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "image_mean": MEAN, "image_std": STD},
         ("convnext_base", {}, Preprocessing(MEAN, STD, 224, 256)),
+    ),
+    "convnext for larger images, which it squashes": (
+        {"model_type": "convnext", "depths": [3, 3, 9, 3], "hidden_sizes": [96, 192, 384, 768]},
+        {"size": 384, "crop_pct": None, "resample": 3},
+        ("convnext_tiny", {}, Preprocessing(MEAN, STD, 384, 384, "squash")),
     ),
     "numbers as other words": (
         {"model_type": "vit", "patch_size": [16, 16], "hidden_size": "768", "num_hidden_layers": "10"},
@@ -77,6 +87,15 @@ REPOSITORIES = {
         },
         {},
         ("dinov2_vitb14_reg", {}, Preprocessing(MEAN, STD, 518, 518)),
+    ),
+    "siglip of timm": (
+        {
+            "architecture": "vit_base_patch16_siglip_256",
+            "pretrained_cfg": {"tag": "webli", "mean": HALF, "std": HALF, "interpolation": "bilinear"}
+            | {"input_size": [3, 256, 256], "crop_pct": 0.9, "crop_mode": "squash"},
+        },
+        {},
+        ("siglip_vit_b16", {}, Preprocessing(HALF, HALF, 256, 284, "squash", "bilinear")),
     ),
     "clip of timm, fine-tuned": (
         {
@@ -168,3 +187,16 @@ def test_what_a_name_of_timms_says_is_taken_over():
     assert (config.data.image_size, config.data.eval_image_size, config.data.eval_resize) == (384, 384, 384)
     config = apply_arguments(default_settings(), "encoder=vit_base_patch16_clip_224.openai,data=folder,weights=w.npz")
     assert (config.encoder.sizes.to_dict(), config.data.eval_image_size) == ({}, 224)
+
+
+def test_weights_bring_how_an_image_is_brought_to_its_size():
+    """Photographs are not shrunk below it as they are read; a word behind the colon has the last say."""
+    words = "data=folder,weights=w.npz,encoder=google/siglip-large-patch16-384,encoder.preprocessing.resize=640"
+    data = apply_arguments(default_settings(), words).data
+    assert (data.eval_fit, data.interpolation, data.eval_resize, data.shorter_side) == ("squash", "bicubic", 640, 640)
+    data = apply_arguments(default_settings(), f"{words},data.eval_fit=crop,data.shorter_side=0").data
+    assert (data.eval_fit, data.shorter_side) == ("crop", 0)
+    data = apply_arguments(default_settings(), "data=folder,weights=w.npz,encoder=resnet50").data
+    assert (data.eval_fit, data.interpolation, data.shorter_side) == ("crop", "bilinear", 512)
+    data = apply_arguments(default_settings(), "encoder=resnet50").data  # drawings, which are of another size anyway
+    assert (data.eval_fit, data.interpolation) == ("crop", "bicubic")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hypjax import encoders
+from hypjax.encoders.braces import braced
 from tests.encoders.drawn import drawn
 from tests.encoders.test_references import REFERENCES
 
@@ -76,6 +77,37 @@ def test_every_tensor_is_accounted_for(held, changes, words, tmp_path):
     path = write(tmp_path, kept["shapes"] | changes)
     with pytest.raises(ValueError, match=words):
         encoders.load_weights(path, encoders.create(kept["encoder"], **kept["sizes"]), image_size=16)
+
+
+BEIT = {
+    "cls_token": (1, 1, 8),
+    "patch_embed.proj.weight": (8, 3, 4, 4),
+    "blocks.0.gamma_1": (8,),
+    "blocks.0.attn.relative_position_bias_table": (9, 2),
+    "blocks.0.mlp.fc1.weight": (32, 8),
+    "blocks.0.mlp.fc2.weight": (8, 32),
+}
+SWIN = {"patch_embed.proj.weight": (8, 3, 4, 4), "layers.0.blocks.0.mlp.fc1.weight": (32, 8), "norm.weight": (8,)}
+
+
+@pytest.mark.parametrize("shapes", [BEIT, SWIN, {"embeddings": (5, 8), "labels": (5,)}])
+def test_of_an_encoder_that_is_not_known_nothing_is_guessed(shapes, tmp_path):
+    words = r"looks like no encoder that is known here; missing: .*; unexpected: "
+    with pytest.raises(ValueError, match=words) as caught:
+        encoders.load_weights(write(tmp_path, shapes), encoders.create("vit_b16", **TINY), image_size=16)
+    assert max(shapes, key=len).rpartition(".")[2] in str(caught.value)
+
+
+def test_the_line_about_a_large_file_can_be_read():
+    """Nothing is left out of it, and what is alike stands together."""
+    names = [f"stages.{stage}.blocks.{block}.{unit}" for stage in (0, 1, 3) for block in range(30) for unit in "ab"]
+    assert braced(names) == ["stages.{0,1,3}.blocks.{0-29}.{a,b}"]
+    assert braced([*names, "stages.3.blocks.31.a", "stem.weight"]) == [
+        "stages.3.blocks.{0-29,31}.a",
+        "stages.{0,1,3}.blocks.{0-29}.b",
+        "stages.{0,1}.blocks.{0-29}.a",
+        "stem.weight",
+    ]
 
 
 def test_adapters_alone_are_said_to_be_that(tmp_path):
