@@ -12,6 +12,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from hypjax.config.settings import learns_points
 from hypjax.data.errors import UsageError
 from hypjax.data.source import Source
 from hypjax.run.checkpoint import Checkpoints
@@ -246,7 +247,7 @@ class Validating:
         title = f"validation at step {step}" if step else "validation before training"
         told = [*console.summary(title, figures)]
         if step:  # what is wrong before training need not be so after it
-            told += console.warnings(figures)
+            told += console.warnings(figures, refits=not learns_points(self._config))
         for line in told:
             self._progress.say(line)
 

@@ -13,6 +13,7 @@ import jax
 from hypjax.config import assembly, initialization, optimization
 from hypjax.config.images import batch_classes, limited
 from hypjax.config.inputs import create_inputs
+from hypjax.config.settings import learns_points
 from hypjax.data import atomic
 from hypjax.data.errors import UsageError
 from hypjax.data.source import digest, digest_of_rows
@@ -259,7 +260,7 @@ class Training:
             for line in (
                 *console.summary("test", scored.figures),
                 *(scored.reliance.lines() if scored.reliance else answers.uncalibrated(config)),
-                *console.warnings(scored.figures),
+                *console.warnings(scored.figures, refits=not learns_points(config)),
             ):
                 self.say(line)
             page, figures_at = run.workdir / "report.html", run.workdir / "results.json"

@@ -30,8 +30,13 @@ def summary(title: str, figures: Mapping[str, float]) -> Iterator[str]:
         yield "    recall@1 of plainer searches: " + "  ".join(words)
 
 
-def warnings(figures: Mapping[str, float]) -> Iterator[str]:
-    """What a person should know of an evaluation that went wrong in a known way."""
+def warnings(figures: Mapping[str, float], *, refits: bool = True) -> Iterator[str]:
+    """What a person should know of an evaluation that went wrong in a known way.
+
+    Args:
+      figures: of the evaluation.
+      refits: whether the head may be fitted to the embeddings in closed form.
+    """
     share = figures["saturated_share"]
     if share > 0.5:
         yield (
@@ -53,7 +58,8 @@ def warnings(figures: Mapping[str, float]) -> Iterator[str]:
             "larger head.dim shows more of it"
         )
     if found < bare - WORSE:
+        fitted = " or, where it is not set, head=discriminant behind the colon" if refits else ""
         yield (
             f"  warning: the embedding finds less than the encoder's bare features by cosine ({found:.3f} against "
-            f"{bare:.3f}); try a larger head.dim or, where it is not set, head=discriminant behind the colon"
+            f"{bare:.3f}); try a larger head.dim{fitted}"
         )

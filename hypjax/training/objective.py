@@ -255,7 +255,7 @@ def _choose_regularizers(
     chosen = [] if names == "none" else names.split("+")
     for name in chosen:
         if name not in REGULARIZERS:
-            there = ", ".join(["none", *REGULARIZERS])
+            there = ", ".join(["none, alone", *REGULARIZERS])
             raise UsageError(f"regularizer {name!r} is unknown; there are: {there}, and several joined by +")
     if "hier" in chosen:
         choose(HIER_PROXIES, settings["hier"]["proxies_as"], "hier.proxies_as")

@@ -174,11 +174,13 @@ def _caption(
     apexes = np.stack([level.midpoints[level.of_image] for level in levels])
     inside = np.asarray(_inside(jnp.asarray(apexes, jnp.float32), jnp.asarray(points, jnp.float32), c, k)).mean(axis=1)
     shares = ", ".join(f"of their {name} {share:.0%}" for name, share in zip(level_names, inside, strict=True))
-    angle = "" if plane.how == "as they are" else ", angles projected"
+    flat = plane.how == "as they are"
+    angle = "" if flat else ", angles projected"
     lines = [
         f"{len(points)} images in the Poincaré disk of curvature −{c:.3g}{angle}; nodes at the midpoints of their "
         "images, joined by geodesics.",
-        f"Images that lie within the cone (K = {k:g}) {shares}.",
+        f"Images that lie within the cone (K = {k:g}) {shares}"
+        + ("." if flat else f": in all {points.shape[1]} dimensions; drawn are cones of the places in the disk."),
     ]
     above = []
     for (below, level), name in zip(itertools.pairwise(levels), level_names[1:], strict=True):
