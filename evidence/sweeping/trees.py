@@ -49,6 +49,14 @@ TUNED_FREE = {  # what they are tuned over, by dimensions: three around the best
         "flat": ("geometry=euclidean", (0.05, 0.1, 0.2, 0.4)),
     },
 }
+TUNED_FEW = {  # what a kept head is tuned over, by dimensions: three around the best of 256, more at an end
+    8: {"ball": (0.05, 0.1, 0.2, 0.4), "flat": (0.03, 0.05, 0.1, 0.2), "sphere": (0.03, 0.05, 0.07)},
+    32: {"ball": (0.05, 0.1, 0.2), "flat": (0.03, 0.05, 0.1), "sphere": (0.03, 0.05, 0.07)},
+}
+CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
+    8: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
+    32: {"ball": 0.1, "flat": 0.05, "sphere": 0.05},
+}
 CHOSEN_FREE = {  # of `trees_tuned_free`, by Recall@1 on the validation classes
     8: ("d8_ball_t0.4_", "d8_flat_t0.4_", "d8_sphere_t0.015_"),
     32: ("d32_ball_t0.4_", "d32_flat_t0.2_", "d32_sphere_t0.07_"),
@@ -135,22 +143,30 @@ def trees_256_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
 
 
+def _kept(dim: int, space: str, temperature: float, lesson: str) -> dict[str, str]:
+    """A kept head of so many dimensions, fine-tuned on small pictures, by name."""
+    where = {"ball": KEPT, "flat": f"{KEPT},geometry=euclidean", "sphere": f"{KEPT},geometry=sphere,distance=cosine"}
+    words = f"loss.temperature={temperature},head.dim={dim},{TEACHERS[lesson]}"
+    return {f"{space}_t{temperature}_d{dim}_{lesson}": f"{where[space]},{words}"}
+
+
 def trees_tuned_few() -> Sweep:
-    """Other temperatures for a kept head of 8 dimensions than those of 256, fine-tuned; no lesson."""
-    temperatures = {"ball": (0.05, 0.1, 0.2), "flat": (0.03, 0.05, 0.1), "sphere": (0.03, 0.05, 0.07)}
-    spaces = [f"{space}_t{t}" for space, several in temperatures.items() for t in several]
-    entries = {f"{name}_d8_alone": f"{KEPT},{SPACES[name]},head.dim=8,{TEACHERS['alone']}" for name in spaces}
+    """The temperature of three geometries under a kept head of few dimensions, fine-tuned; no lesson."""
+    entries = {}
+    for dim, spaces in TUNED_FEW.items():
+        for space, temperatures in spaces.items():
+            for t in temperatures:
+                entries |= _kept(dim, space, t, "alone")
     return Sweep(entries, LEVELS, seeds="0")
 
 
 def trees_tuned_few_final() -> Sweep:
-    """The test classes, once: a kept head of few dimensions, fine-tuned, at the temperatures of `trees_tuned`."""
-    entries = {
-        f"{name}_d{dim}_{lesson}": f"{KEPT},{SPACES[name]},head.dim={dim},{TEACHERS[lesson]}"
-        for dim in (8, 32)
-        for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05")
-        for lesson in ("alone", "weak_levels")
-    }
+    """The test classes, once: a kept head of few dimensions, fine-tuned, each geometry at its best temperature."""
+    entries = {}
+    for dim, best in CHOSEN_FEW.items():
+        for space, t in best.items():
+            for lesson in ("alone", "weak_levels"):
+                entries |= _kept(dim, space, t, lesson)
     return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
