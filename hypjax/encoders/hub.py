@@ -74,10 +74,10 @@ def fetch(name: str, file: str) -> Path | None:
         with _quiet():
             return Path(download(repository, file, revision=revision))
     except errors.LocalEntryNotFoundError:
-        otherwise = "name the encoder and its weights" if file.endswith(".json") else "name its weights"
+        known = "the encoder and the file: encoder=NAME," if file.endswith(".json") else "the file: "
         raise CheckpointError(
-            f"{name}: the Hub cannot be reached and {file} was never downloaded; fetch the repository's weights "
-            f"elsewhere and {otherwise}: {'encoder=NAME,' * file.endswith('.json')}weights=FILE"
+            f"{name}: the Hub cannot be reached and {file} was never downloaded; "
+            f"fetch the weights elsewhere and name {known}weights=FILE"
         ) from None
     except errors.EntryNotFoundError:
         return None

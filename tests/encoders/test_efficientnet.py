@@ -72,7 +72,7 @@ def test_real_weights_agree_with_an_independent_forward(pretrained):
     ours = jax.jit(encoder.apply)(variables, jnp.asarray(image[None], jnp.float32))
     expected = published_forward(read_tensors(path), image)
     assert expected.std() > 0.1
-    np.testing.assert_allclose(ours[0], expected, atol=2e-4)
+    np.testing.assert_allclose(ours[0], expected, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_what_is_not_there_is_said_in_one_line(repository, name, words):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        ("LocalEntryNotFoundError", "cannot be reached"),
+        ("LocalEntryNotFoundError", "cannot be reached and model.* elsewhere and name the file: weights=FILE$"),
         ("GatedRepoError", "asks for an agreement"),
         ("OfflineModeIsEnabled", "cannot be downloaded"),
     ],
@@ -94,6 +94,19 @@ def test_a_hub_that_does_not_answer_is_said_in_one_line(monkeypatch, error, word
     with pytest.raises(CheckpointError, match=words):
         hub.download("hf:owner/net")
     assert logging.getLogger("huggingface_hub").level == before
+
+
+def test_without_the_hub_an_encoder_is_to_be_named(monkeypatch):
+    """A repository's configuration is no weights, so that a file of weights alone would not do."""
+
+    def fetch(*arguments, **options):
+        raise raised("LocalEntryNotFoundError")
+
+    monkeypatch.setattr(package, "hf_hub_download", fetch)
+    with pytest.raises(
+        CheckpointError, match="config.json was never .* the encoder and the file: encoder=NAME,weights="
+    ):
+        encoders.choose("hf:owner/net")
 
 
 def test_a_missing_package_names_the_command(monkeypatch):
