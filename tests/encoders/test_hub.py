@@ -104,7 +104,7 @@ def test_without_the_hub_an_encoder_is_to_be_named(monkeypatch):
 
     monkeypatch.setattr(package, "hf_hub_download", fetch)
     with pytest.raises(
-        CheckpointError, match="config.json was never .* the encoder and the file: encoder=NAME,weights="
+        CheckpointError, match=r"config\.json was never .* the encoder and the file: encoder=NAME,weights="
     ):
         encoders.choose("hf:owner/net")
 
