@@ -51,7 +51,7 @@ TUNED_FREE = {  # what they are tuned over, by dimensions: three around the best
 }
 TUNED_FEW = {  # what a kept head is tuned over, by dimensions: three around the best of 256, more at an end
     8: {"ball": (0.05, 0.1, 0.2, 0.4), "flat": (0.03, 0.05, 0.1, 0.2), "sphere": (0.03, 0.05, 0.07)},
-    32: {"ball": (0.05, 0.1, 0.2), "flat": (0.03, 0.05, 0.1), "sphere": (0.03, 0.05, 0.07)},
+    32: {"ball": (0.05, 0.1, 0.2, 0.4), "flat": (0.03, 0.05, 0.1, 0.2), "sphere": (0.03, 0.05, 0.07)},
 }
 CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
     8: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
