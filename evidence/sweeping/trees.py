@@ -55,7 +55,7 @@ TUNED_FEW = {  # what a kept head is tuned over, by dimensions: three around the
 }
 CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
     8: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
-    32: {"ball": 0.1, "flat": 0.05, "sphere": 0.05},
+    32: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
 }
 CHOSEN_FREE = {  # of `trees_tuned_free`, by Recall@1 on the validation classes
     8: ("d8_ball_t0.4_", "d8_flat_t0.4_", "d8_sphere_t0.015_"),
