@@ -86,7 +86,7 @@ def preprocessing(name: str) -> Preprocessing:
         ValueError: For an unknown name.
 
     Example:
-        >>> preprocessing("vit_s16")
-        Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), size=224, resize=248)
+        >>> preprocessing("siglip_vit_b16")[2:]
+        (224, 224, 'squash', 'bicubic')
     """
     return row_of(name).preprocessing
