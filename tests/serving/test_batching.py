@@ -17,15 +17,16 @@ def gather(batcher, questions):
 
 
 def test_what_waits_is_answered_together_each_its_own():
-    batches, seen, ready = [], [], threading.Event()
+    batches, seen, begun, ready = [], [], threading.Event(), threading.Event()
 
     def answer(questions):
+        begun.set()
         ready.wait(60)
         batches.append(len(questions))
         return [10 * question for question in questions]
 
     async def ask(batcher):
-        asked = [await taken(batcher, 0), *(asyncio.create_task(batcher.ask(number)) for number in range(1, 11))]
+        asked = [await taken(batcher, 0, begun), *(asyncio.create_task(batcher.ask(number)) for number in range(1, 11))]
         while batcher.waiting < 10:
             await asyncio.sleep(0.001)
         ready.set()
@@ -37,11 +38,10 @@ def test_what_waits_is_answered_together_each_its_own():
     assert batches == seen == [1, 4, 4, 2]
 
 
-async def taken(batcher, question):
-    """Asks, and goes on once that is being answered."""
+async def taken(batcher, question, begun):
+    """Asks, and goes on once that is being answered: whoever asks sooner may be answered with it."""
     asked = asyncio.create_task(batcher.ask(question))
-    await asyncio.sleep(0.001)
-    while batcher.waiting:
+    while not begun.is_set():
         await asyncio.sleep(0.001)
     return asked
 
@@ -59,14 +59,15 @@ def test_an_error_reaches_who_asked_and_the_next_are_answered():
 
 
 def test_where_too_many_wait_one_more_is_refused():
-    ready = threading.Event()
+    begun, ready = threading.Event(), threading.Event()
 
     def answer(questions):
+        begun.set()
         ready.wait(60)
         return questions
 
     async def ask(batcher):
-        asked = [await taken(batcher, 0), *(asyncio.create_task(batcher.ask(number)) for number in range(1, 4))]
+        asked = [await taken(batcher, 0, begun), *(asyncio.create_task(batcher.ask(number)) for number in range(1, 4))]
         while batcher.waiting < 3:
             await asyncio.sleep(0.001)
         with pytest.raises(Full, match="3 questions wait already"):
@@ -80,15 +81,16 @@ def test_where_too_many_wait_one_more_is_refused():
 
 
 def test_who_no_longer_waits_is_not_answered():
-    ready, answered = threading.Event(), []
+    begun, ready, answered = threading.Event(), threading.Event(), []
 
     def answer(questions):
+        begun.set()
         ready.wait(60)
         answered.extend(questions)
         return questions
 
     async def ask(batcher):
-        first = await taken(batcher, "first")
+        first = await taken(batcher, "first", begun)
         gone = asyncio.create_task(batcher.ask("gone"))
         await asyncio.sleep(0.01)
         gone.cancel()
