@@ -87,11 +87,12 @@ def spaces_final() -> Sweep:
 
 def spaces_together() -> Sweep:
     """An objective summed over two spaces, beside each of them alone in `spaces`, under the same head."""
-    entries = {}
-    for t in (0.05, 0.1):
-        for name, several in {"flat": "poincare+euclidean", "sphere": "poincare+sphere"}.items():
-            entries[f"ball+{name}_t{t}"] = f"{KEPT},geometry={several},loss.temperature={t}"
-        entries[f"ball+sphere_w2_t{t}"] = f"{KEPT},geometry=poincare+sphere@2,loss.temperature={t}"
+    several = {
+        "ball+flat": "poincare+euclidean",
+        "ball+sphere": "poincare+sphere",
+        "ball+sphere_w2": "poincare+sphere@2",
+    }
+    entries = {f"{name}_t0.1": f"{KEPT},geometry={words},loss.temperature=0.1" for name, words in several.items()}
     return Sweep(entries, PLAIN, seeds="0,1,2")
 
 
