@@ -237,9 +237,8 @@ def _prepared_by_transformers(told: Mapping[str, Any], default: Preprocessing, k
     size = _side(told.get("size"), default.size)
     crop = _side(told.get("crop_size"), size) if told.get("do_center_crop", "crop_size" in told) else size
     resize, squashed = max(size, crop), _is_square(told.get("size"), kind)
-    if share := told.get("crop_pct") or (
-        kind.startswith("convnext") and 0.875
-    ):  # cut out below 384 pixels, squashed at
+    share = told.get("crop_pct") or (0.875 if kind.startswith("convnext") else None)
+    if share:  # as ConvNeXt has it: below 384 pixels it is cut out, else squashed
         squashed = size >= 384
         crop, resize = size, size if squashed else int(size / share)
     by = told.get("resample")
