@@ -97,13 +97,12 @@ class Objective(NamedTuple):
         batch = References(points, labels, jnp.arange(len(labels)))
         known = batch if memory is None else losses.references(memory, points, labels)
         anchors = Anchors(*batch, uncertainty)
-        loss = self._over_levels(space, output.tangent, anchors, known, params)
+        total = loss = self._over_levels(space, output.tangent, anchors, known, params)
         figures = {"uncertainty": jnp.mean(uncertainty)}
         if "curvature" in params:
             figures["curvature"] = jnp.asarray(space.curvature)
         if "beta" in params:
             figures["beta"] = params["beta"]
-        total = loss
         given = Regularized(space, points, labels, params, key, self.tree, self.clip_radius)
         for name, regularizer in self.regularizers:
             figures[name] = regularizer(given)
@@ -113,9 +112,8 @@ class Objective(NamedTuple):
             if not isinstance(manifold, Sphere):
                 figures["radius_order"] = self.tree.order(manifold.dist0(nodes))
         if output.doubt is not None and self.failure_weight:
-            failure = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
-            figures["failure_loss"] = failure
-            total = total + self.failure_weight * failure
+            figures["failure_loss"] = losses.mean(failures(space, output.doubt, anchors, batch, prior, level))
+            total = total + self.failure_weight * figures["failure_loss"]
         if total is not loss:
             figures["metric_loss"] = loss
         return total, (figures, None if memory is None else losses.remember(memory, points, labels))
@@ -257,6 +255,8 @@ def _choose_regularizers(
         if name not in REGULARIZERS:
             there = ", ".join(["none, alone", *REGULARIZERS])
             raise UsageError(f"regularizer {name!r} is unknown; there are: {there}, and several joined by +")
+        if chosen.count(name) > 1:
+            raise UsageError(f"regularizer {names!r} names {name} twice; {name}.weight says how much it counts")
     if "hier" in chosen:
         choose(HIER_PROXIES, settings["hier"]["proxies_as"], "hier.proxies_as")
     for name in chosen:

@@ -269,6 +269,7 @@ def nodes_with(**changed):
             lambda: objective("uncertainty_margin", settings=SETTINGS | {"form": "hinge"}),
             "loss.form 'hinge' is unknown",
         ),
+        (lambda: objective("triplet", regularizer="nodes+nodes"), "names nodes twice; nodes.weight says"),
         (lambda: objective("triplet", regularizer="nodes+none"), "'none' is unknown; there are: none, alone, hier"),
         (
             lambda: objective("triplet", regularizer="nodes+l2"),
