@@ -110,7 +110,8 @@ def _dinov3(letter: str, timm: str, transformers: str, **size: Any) -> dict[str,
 
 
 def _clip(name: str, timm: str, transformers: str, projection: int, **size: Any) -> dict[str, Row]:
-    aliases = (f"vit_{timm}_clip_224", f"openai/clip-vit-{transformers}")
+    authors = f"ViT-{name[0].upper()}/{name[1:]}"
+    aliases = (f"vit_{timm}_clip_224", authors, f"openai/clip-vit-{transformers}")
     return {f"clip_vit_{name}": _vit(_CLIP, *aliases, projection=projection, **size, **_CLIP_TOWER)}
 
 
