@@ -46,15 +46,15 @@ def main() -> None:
 def keep(name: str, sweep: Sweep) -> None:
     """Writes what each run measured, in the order of its seeds, and with which config and versions.
 
-    Figures of seeds that were kept before stay, where the config is the same and the runs are gone.
+    What was kept before stays, where the config is the same and the runs are gone.
     """
     report = json.loads(Path(f"runs/evidence/{name}/comparison.json").read_text())
     path, seeds = RESULTS / f"{name}.json", comparison.read_seeds(sweep.seeds)
     before = json.loads(path.read_text())["runs"] if path.exists() else {}
-    runs = {}
+    runs = {entry: old for entry, old in before.items() if old["config"] == sweep.entries.get(entry)}
     for entry, run in report["runs"].items():
-        config, old = sweep.entries[entry], before.get(entry, {})
-        held = old.get("figures", {}) if old.get("config") == config else {}
+        config, old = sweep.entries[entry], runs.get(entry, {})
+        held = old.get("figures", {})
         figures = {}
         for figure, row in run["figures"].items():
             kept = dict(zip(seeds, held.get(figure, ()), strict=False)) | {int(s): v for s, v in row["values"].items()}

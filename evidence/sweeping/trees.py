@@ -57,6 +57,17 @@ CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
     8: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
     32: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
 }
+HELD = "configs/hyp_vit.py:frozen,head=principal,head.kernel=residual"  # principal directions and a learned residual
+HELD_RANKS = {8: 2, 32: 8, 256: 16}  # of that residual, by dimensions
+HELD_OVER = {  # what they are tuned over, by dimensions
+    8: {
+        "ball": ("geometry=poincare", (0.2, 0.4, 0.8)),
+        "flat": ("geometry=euclidean", (0.2, 0.4, 0.8)),
+        "sphere": ("geometry=sphere,distance=cosine", (0.07, 0.15, 0.3)),
+    },
+    32: FREE,
+    256: FREE,
+}
 CHOSEN_FREE = {  # of `trees_tuned_free`, by Recall@1 on the validation classes
     8: ("d8_ball_t0.4_", "d8_flat_t0.4_", "d8_sphere_t0.015_"),
     32: ("d32_ball_t0.4_", "d32_flat_t0.2_", "d32_sphere_t0.07_"),
@@ -187,6 +198,15 @@ def trees_tuned_free_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
+def trees_held(teachers: Sequence[str] = ("alone",)) -> Sweep:
+    """The temperature under a head that keeps its principal directions, features frozen; no lesson."""
+    entries = {}
+    for dim, free in HELD_OVER.items():
+        every = trees(dim, teachers, free, f"{HELD},head.rank={HELD_RANKS[dim]}").entries
+        entries |= {f"d{dim}_{name}": config for name, config in every.items()}
+    return Sweep(entries, LEVELS, seeds="0")
+
+
 def trees_final() -> Sweep:
     """The test classes, once: all lessons, at the temperature that is best without any."""
     every = trees(teachers=tuple(TEACHERS)).entries
@@ -203,6 +223,7 @@ SWEEPS = {
     "trees_tuned_few_final": trees_tuned_few_final,
     "trees_tuned_free": trees_tuned_free,
     "trees_tuned_free_final": trees_tuned_free_final,
+    "trees_held": trees_held,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
