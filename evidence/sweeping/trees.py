@@ -58,16 +58,17 @@ CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
     32: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
 }
 HELD = "configs/hyp_vit.py:frozen,head=principal,head.kernel=residual"  # principal directions and a learned residual
-HELD_RANKS = {8: 2, 32: 8, 256: 16}  # of that residual, by dimensions
-HELD_OVER = {  # what they are tuned over, by dimensions
-    8: {
-        "ball": ("geometry=poincare", (0.2, 0.4, 0.8)),
-        "flat": ("geometry=euclidean", (0.2, 0.4, 0.8)),
-        "sphere": ("geometry=sphere,distance=cosine", (0.07, 0.15, 0.3)),
-    },
-    32: FREE,
-    256: FREE,
+HELD_RANKS = {8: (2, 8), 32: (8, 32), 256: (16, 64)}  # of that residual, by dimensions
+HELD_OVER = {  # what each is tuned over
+    "ball": ("geometry=poincare", (0.05, 0.1, 0.2, 0.4, 0.8)),
+    "flat": ("geometry=euclidean", (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.015, 0.03, 0.07, 0.15, 0.3)),
 }
+CHOSEN_HELD = (  # of `trees_held`, by Recall@1 on the validation classes
+    *("d8_r8_ball_t0.1_", "d8_r8_flat_t0.05_", "d8_r8_sphere_t0.15_"),
+    *("d32_r32_ball_t0.1_", "d32_r32_flat_t0.05_", "d32_r32_sphere_t0.03_"),
+    *("d256_r64_ball_t0.2_", "d256_r64_flat_t0.05_", "d256_r64_sphere_t0.03_"),
+)
 CHOSEN_FREE = {  # of `trees_tuned_free`, by Recall@1 on the validation classes
     8: ("d8_ball_t0.4_", "d8_flat_t0.4_", "d8_sphere_t0.015_"),
     32: ("d32_ball_t0.4_", "d32_flat_t0.2_", "d32_sphere_t0.07_"),
@@ -132,14 +133,24 @@ def trees_tuned() -> Sweep:
         (name, lesson) for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05") for lesson in ("alone", "weak_levels")
     ]
     runs.append(("ball_t0.1", "levels"))
-    entries = {f"{name}_{lesson}": f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}" for name, lesson in runs}
-    return Sweep(entries, LEVELS, seeds="0,1,2")
+    return Sweep({f"{name}_{lesson}": _kept_at(name, lesson) for name, lesson in runs}, LEVELS, seeds="0,1,2")
+
+
+def _kept_at(name: str, lesson: str) -> str:
+    """A kept head of 256 dimensions, fine-tuned on small pictures, in a space of `SPACES`."""
+    return f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}"
 
 
 def trees_tuned_final() -> Sweep:
-    """The test classes, once: the runs of `trees_tuned`, what they answer under a guarantee, where vague images lie."""
+    """The test classes, once: the runs of `trees_tuned`, what they answer under a guarantee, where vague images lie.
+
+    Strong lessons, nodes and cones in each space that has them are there, too.
+    """
     chance = [f"radius_order_by_chance@{level}" for level in ("subgroup", "group")]
-    return Sweep(trees_tuned().entries, [*LEVELS, *ANSWERS, *chance, *VAGUE], split="test")
+    more = [(name, lesson) for name in ("flat_t0.05", "sphere_t0.05") for lesson in ("levels", "weak_nodes")]
+    more += [("ball_t0.1", "weak_nodes"), ("ball_t0.1", "weak_cones")]
+    entries = trees_tuned().entries | {f"{name}_{lesson}": _kept_at(name, lesson) for name, lesson in more}
+    return Sweep(entries, [*LEVELS, *ANSWERS, *chance, *VAGUE], split="test")
 
 
 def trees_8_final() -> Sweep:
@@ -199,12 +210,20 @@ def trees_tuned_free_final() -> Sweep:
 
 
 def trees_held(teachers: Sequence[str] = ("alone",)) -> Sweep:
-    """The temperature under a head that keeps its principal directions, features frozen; no lesson."""
+    """Rank and temperature under a head that keeps its principal directions, features frozen; no lesson."""
     entries = {}
-    for dim, free in HELD_OVER.items():
-        every = trees(dim, teachers, free, f"{HELD},head.rank={HELD_RANKS[dim]}").entries
-        entries |= {f"d{dim}_{name}": config for name, config in every.items()}
+    for dim, ranks in HELD_RANKS.items():
+        for rank in ranks:
+            every = trees(dim, teachers, HELD_OVER, f"{HELD},head.rank={rank}").entries
+            entries |= {f"d{dim}_r{rank}_{name}": config for name, config in every.items()}
     return Sweep(entries, LEVELS, seeds="0")
+
+
+def trees_held_final() -> Sweep:
+    """The test classes, once: no lesson, a weak one and a strong one, each geometry at its best."""
+    every = trees_held(("alone", "weak_levels", "levels")).entries
+    entries = {name: config for name, config in every.items() if name.startswith(CHOSEN_HELD)}
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
 def trees_final() -> Sweep:
@@ -224,6 +243,7 @@ SWEEPS = {
     "trees_tuned_free": trees_tuned_free,
     "trees_tuned_free_final": trees_tuned_free_final,
     "trees_held": trees_held,
+    "trees_held_final": trees_held_final,
     "trees_256": partial(trees, 256, ("alone", "levels")),
     "weak_trees": weak_trees,
     "trees_tuned": trees_tuned,
