@@ -156,13 +156,13 @@ def trees_tuned_final() -> Sweep:
 def trees_8_final() -> Sweep:
     """The test classes, once: few dimensions, no lesson and a strong one, each geometry at its best temperature."""
     entries = trees(8, ("alone", "levels"), FEW).entries
-    return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
 def trees_256_final() -> Sweep:
     """The test classes, once: many dimensions, as `trees_8_final`."""
     entries = trees(256, ("alone", "weak_levels", "levels"), MANY).entries
-    return Sweep(entries, [*LEVELS, *ANSWERS], split="test")
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
 def _kept(dim: int, space: str, temperature: float, lesson: str) -> dict[str, str]:
@@ -229,7 +229,8 @@ def trees_held_final() -> Sweep:
 def trees_final() -> Sweep:
     """The test classes, once: all lessons, at the temperature that is best without any."""
     every = trees(teachers=tuple(TEACHERS)).entries
-    return Sweep({name: config for name, config in every.items() if name.startswith(BEST)}, LEVELS, split="test")
+    entries = {name: config for name, config in every.items() if name.startswith(BEST)}
+    return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
 SWEEPS = {
