@@ -28,7 +28,7 @@ FREE = {  # what a free head is tuned over
 WARMER = {  # than those, of which the highest were the best with few dimensions
     "ball": ("geometry=poincare", (0.8, 1.6)),
     "flat": ("geometry=euclidean", (0.8, 1.6)),
-    "sphere": ("geometry=sphere,distance=cosine", (0.3,)),
+    "sphere": ("geometry=sphere,distance=cosine", (0.3, 0.6)),
 }
 MANY = {  # of `trees_256`, alone, by Recall@1 on the validation classes
     "ball": ("geometry=poincare", (0.2,)),
