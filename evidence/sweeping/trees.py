@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from sweeping.spaces import KEPT, SPACES
+from sweeping.spaces import KEPT
 from sweeping.sweep import RADIUS, SMALL, TREES, VIT, Sweep
 
 TEACHERS = {  # by what a tree teaches
@@ -49,14 +49,13 @@ TUNED_FREE = {  # what they are tuned over, by dimensions: three around the best
         "flat": ("geometry=euclidean", (0.05, 0.1, 0.2, 0.4)),
     },
 }
-TUNED_FEW = {  # what a kept head is tuned over, by dimensions: three around the best of 256, more at an end
-    8: {"ball": (0.05, 0.1, 0.2, 0.4), "flat": (0.03, 0.05, 0.1, 0.2), "sphere": (0.03, 0.05, 0.07)},
-    32: {"ball": (0.05, 0.1, 0.2, 0.4), "flat": (0.03, 0.05, 0.1, 0.2), "sphere": (0.03, 0.05, 0.07)},
+TUNED_FEW = {  # what a kept head of few dimensions is tuned over: three around the best of 256, more at an end
+    "ball": (0.05, 0.1, 0.2, 0.4),
+    "flat": (0.03, 0.05, 0.1, 0.2),
+    "sphere": (0.03, 0.05, 0.07),
 }
-CHOSEN_FEW = {  # of `trees_tuned_few`, by Recall@1 on the validation classes
-    8: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
-    32: {"ball": 0.2, "flat": 0.1, "sphere": 0.05},
-}
+CHOSEN_FEW = {"ball": 0.2, "flat": 0.1, "sphere": 0.05}  # of `trees_tuned_few`, by Recall@1 on the validation classes
+CHOSEN_MANY = {"ball": 0.1, "flat": 0.05, "sphere": 0.05}  # with 256 dimensions, of `spaces`
 HELD = "configs/hyp_vit.py:frozen,head=principal,head.kernel=residual"  # principal directions and a learned residual
 HELD_RANKS = {8: (2, 8), 32: (8, 32), 256: (16, 64)}  # of that residual, by dimensions
 HELD_OVER = {  # what each is tuned over
@@ -127,29 +126,31 @@ def weak_trees() -> Sweep:
     return Sweep({name: config for name, config in entries.items() if name.startswith(BEST)}, LEVELS, seeds="0,1")
 
 
+def _kept(space: str, temperature: float, lesson: str, dim: int | None = None) -> dict[str, str]:
+    """A kept head of 256 dimensions or so many, fine-tuned on small pictures, by name."""
+    where = KEPT if space == "ball" else f"{KEPT},{FREE[space][0]}"
+    name, width = (
+        (f"{space}_t{temperature}", "") if dim is None else (f"{space}_t{temperature}_d{dim}", f"head.dim={dim},")
+    )
+    return {f"{name}_{lesson}": f"{where},loss.temperature={temperature},{width}{TEACHERS[lesson]}"}
+
+
 def trees_tuned() -> Sweep:
     """The lessons over all levels under a kept head, fine-tuned on small pictures; the strong one in the ball alone."""
-    runs = [
-        (name, lesson) for name in ("ball_t0.1", "flat_t0.05", "sphere_t0.05") for lesson in ("alone", "weak_levels")
-    ]
-    runs.append(("ball_t0.1", "levels"))
-    return Sweep({f"{name}_{lesson}": _kept_at(name, lesson) for name, lesson in runs}, LEVELS, seeds="0,1,2")
-
-
-def _kept_at(name: str, lesson: str) -> str:
-    """A kept head of 256 dimensions, fine-tuned on small pictures, in a space of `SPACES`."""
-    return f"{KEPT},{SPACES[name]},{TEACHERS[lesson]}"
+    entries = {}
+    for space, t in CHOSEN_MANY.items():
+        for lesson in ("alone", "weak_levels", *(["levels"] if space == "ball" else [])):
+            entries |= _kept(space, t, lesson)
+    return Sweep(entries, LEVELS, seeds="0,1,2")
 
 
 def trees_tuned_final() -> Sweep:
-    """The test classes, once: the runs of `trees_tuned`, what they answer under a guarantee, where vague images lie.
-
-    Strong lessons, nodes and cones in each space that has them are there, too.
-    """
+    """The test classes, once: all lessons but strong nodes and cones, where vague images lie, what is answered."""
+    entries = {}
+    for space, t in CHOSEN_MANY.items():
+        for lesson in ("alone", "weak_levels", "levels", "weak_nodes", *(["weak_cones"] if space == "ball" else [])):
+            entries |= _kept(space, t, lesson)
     chance = [f"radius_order_by_chance@{level}" for level in ("subgroup", "group")]
-    more = [(name, lesson) for name in ("flat_t0.05", "sphere_t0.05") for lesson in ("levels", "weak_nodes")]
-    more += [("ball_t0.1", "weak_nodes"), ("ball_t0.1", "weak_cones")]
-    entries = trees_tuned().entries | {f"{name}_{lesson}": _kept_at(name, lesson) for name, lesson in more}
     return Sweep(entries, [*LEVELS, *ANSWERS, *chance, *VAGUE], split="test")
 
 
@@ -165,30 +166,23 @@ def trees_256_final() -> Sweep:
     return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
-def _kept(dim: int, space: str, temperature: float, lesson: str) -> dict[str, str]:
-    """A kept head of so many dimensions, fine-tuned on small pictures, by name."""
-    where = {"ball": KEPT, "flat": f"{KEPT},geometry=euclidean", "sphere": f"{KEPT},geometry=sphere,distance=cosine"}
-    words = f"loss.temperature={temperature},head.dim={dim},{TEACHERS[lesson]}"
-    return {f"{space}_t{temperature}_d{dim}_{lesson}": f"{where[space]},{words}"}
-
-
 def trees_tuned_few() -> Sweep:
     """The temperature of three geometries under a kept head of few dimensions, fine-tuned; no lesson."""
     entries = {}
-    for dim, spaces in TUNED_FEW.items():
-        for space, temperatures in spaces.items():
+    for dim in (8, 32):
+        for space, temperatures in TUNED_FEW.items():
             for t in temperatures:
-                entries |= _kept(dim, space, t, "alone")
+                entries |= _kept(space, t, "alone", dim)
     return Sweep(entries, LEVELS, seeds="0")
 
 
 def trees_tuned_few_final() -> Sweep:
     """The test classes, once: a kept head of few dimensions, fine-tuned, each geometry at its best temperature."""
     entries = {}
-    for dim, best in CHOSEN_FEW.items():
-        for space, t in best.items():
+    for dim in (8, 32):
+        for space, t in CHOSEN_FEW.items():
             for lesson in ("alone", "weak_levels"):
-                entries |= _kept(dim, space, t, lesson)
+                entries |= _kept(space, t, lesson, dim)
     return Sweep(entries, [*LEVELS, *ANSWERS, *VAGUE], split="test")
 
 
