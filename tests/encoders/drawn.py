@@ -30,3 +30,8 @@ def drawn(name, shape):
 def images(height, width, count=2):
     """Normalized images, [count, height, width, 3]."""
     return np.random.default_rng(0).standard_normal((count, height, width, 3), np.float32)
+
+
+def picture():
+    """A picture of noise, [48, 24, 3], uint8."""
+    return np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,13 +7,15 @@ import pytest
 from hypjax import encoders
 from hypjax.config.settings import default_settings
 from hypjax.config.words import apply_arguments
+from hypjax.data.transforms import EvaluationTransform
 from hypjax.encoders import Chosen, Preprocessing
 from hypjax.encoders.checkpoint_files import CheckpointError
-from tests.encoders.drawn import drawn
+from tests.encoders.drawn import drawn, picture
 from tests.encoders.test_references import REFERENCES
 
 package = pytest.importorskip("huggingface_hub")
 
+PIXELS = json.loads((Path(__file__).parent / "pixels.json").read_text())
 MEAN, STD, HALF = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0.5, 0.5, 0.5)
 # What repositories say of themselves, as far as it is read, and what is chosen by it.
 TRANSFORMER = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
@@ -133,6 +136,18 @@ def test_an_encoder_is_chosen_by_what_a_repository_says(case, repository):
     config, preprocessor, expected = REPOSITORIES[case]
     repository(config, preprocessor)
     assert encoders.choose("hf:owner/net") == Chosen(*expected, "hf:owner/net")
+
+
+@pytest.mark.parametrize("kind", PIXELS)
+def test_a_picture_is_brought_to_a_size_as_transformers_does(kind, repository):
+    """`tools/build_pixel_references.py` makes the kept ones anew; resizing rounds otherwise there."""
+    kept = PIXELS[kind]
+    repository(kept["config"], kept["preprocessor"])
+    view = encoders.choose("hf:owner/net").preprocessing
+    transform = EvaluationTransform(view.size, view.resize, fit=view.fit, interpolation=view.interpolation)
+    pixels = transform(picture(), np.random.default_rng(0)).astype(int)
+    np.testing.assert_allclose(pixels, kept["pixels"], atol=5, rtol=0)
+    assert np.abs(pixels - kept["pixels"]).mean() < 1
 
 
 @pytest.mark.slow

@@ -18,3 +18,13 @@ def test_the_kept_features_are_made_anew(name, monkeypatch):
     made = build_encoder_references.reference(name, True)
     np.testing.assert_allclose(made["features"], kept["features"], atol=1e-5)
     assert made["shapes"] == kept["shapes"]
+
+
+def test_the_kept_pixels_are_made_anew(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import build_pixel_references
+
+    kept = json.loads((ROOT / "tests" / "encoders" / "pixels.json").read_text())
+    assert set(kept) == set(build_pixel_references.TOLD)
+    for kind in kept:
+        np.testing.assert_allclose(build_pixel_references.reference(kind)["pixels"], kept[kind]["pixels"], atol=1)
